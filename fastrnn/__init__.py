@@ -1,0 +1,41 @@
+"""fastrnn: recurrent neural networks on CPUs. Train and serve RNN, LSTM and GRU: fast, light, bit-reproducible.
+
+The public names below are loaded when first used, so that ``import fastrnn`` costs little more than NumPy.
+From the top: `cli` (the command line) -> `io`, `text` -> `trainer` -> `losses`, `optim`, `schedules` -> `layers`
+-> `runners`, `cells`, `stream` -> the compiled engine (`_engine` -> `_sequence` -> `_lstm`, `_gru`, `_rnn` -> C kernels).
+"""
+
+import importlib
+
+from . import threads  # noqa: F401  (reads FASTRNN_NUM_THREADS)
+from ._version import __version__
+
+_HOMES = {
+    "cells": ("RNNCell", "LSTMCell", "GRUCell"),
+    "runners": ("RNN", "LSTM", "GRU"),
+    "layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "LastStep", "MeanOverTime", "Sequential"),
+    "optim": ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "clip_grad_norm", "clip_grad_value"),
+    "trainer": ("Trainer",),
+    "io": ("save", "load"),
+    "threads": ("set_num_threads", "get_num_threads"),
+    "config": ("show_config",),
+}
+_MODULES = ("losses", "optim", "schedules", "callbacks", "text")
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *_HOME_OF, *_MODULES]
+
+
+def __getattr__(name):
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f".{name}", __name__)
+    else:
+        raise AttributeError(f"module 'fastrnn' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(set(globals()) | set(__all__))

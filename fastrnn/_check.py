@@ -1,0 +1,430 @@
+"""Validation of what callers hand in: the one place. Errors name the argument, what was expected, what was found."""
+
+import math
+import numbers
+from collections.abc import Mapping
+
+import numpy as np
+
+
+def check_dtype(dtype, name="dtype"):
+    """float32 or float64 as a numpy.dtype."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if found not in (np.float32, np.float64):
+        raise ValueError(f"{name}: expected 'float32' or 'float64', found {dtype!r}")
+    return found
+
+
+def check_positive_int(value, name, low=1):
+    """An int of at least `low`."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name}: expected an int, found {value!r}")
+    if value < low:
+        raise ValueError(f"{name}: expected an int of at least {low}, found {value}")
+    return int(value)
+
+
+def check_number(value, name, *, low=None, high=None, above=None, below=None):
+    """A finite float in the given bounds, `low` and `high` included, `above` and `below` excluded."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a number, found {value!r}")
+    value = float(value)
+    bounds = [(low, "at least", value.__ge__), (above, "above", value.__gt__),
+              (high, "at most", value.__le__), (below, "below", value.__lt__)]
+    wanted = [f"{word} {bound}" for bound, word, _ in bounds if bound is not None]
+    if not math.isfinite(value) or not all(holds(bound) for bound, _, holds in bounds if bound is not None):
+        raise ValueError(f"{name}: expected a finite number{' ' * bool(wanted)}{' and '.join(wanted)}, found {value}")
+    return value
+
+
+def check_option(value, name, options):
+    """One of a few strings."""
+    if value not in options:
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, options))}; found {value!r}")
+    return value
+
+
+def check_pair(values, name, **bounds):
+    """A tuple of two numbers; bounds as for `check_number`."""
+    if not isinstance(values, (tuple, list)) or len(values) != 2:
+        raise TypeError(f"{name}: expected a pair of numbers, found {values!r}")
+    return tuple(check_number(value, f"{name}[{i}]", **bounds) for i, value in enumerate(values))
+
+
+def check_generator(seed, name):
+    """A numpy.random.Generator: `seed` itself, or one seeded by it."""
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: expected an int of at least 0, a SeedSequence, a Generator or None; "
+                          f"found {seed!r}") from None
+
+
+def check_vector(values, name, size=None, **bounds):
+    """A float64 vector, of `size` elements if given; bounds as for `check_number`."""
+    vector = _real_array(values, name)
+    if vector.ndim != 1 or vector.size == 0 or (size is not None and vector.size != size):
+        raise ValueError(f"{name}: expected shape ({size or 'n, n > 0'},), found {vector.shape}")
+    for i, value in enumerate(vector.tolist()):
+        check_number(value, f"{name}[{i}]", **bounds)
+    return np.asarray(vector, np.float64, order="C")
+
+
+def check_state_dict(mapping, params):
+    """Copies of the arrays of `mapping`, in the dtypes of `params`, whose names and shapes they must have exactly."""
+    _check_mapping(mapping, "state_dict")
+    missing, unexpected = sorted(params.keys() - mapping.keys()), sorted(map(str, mapping.keys() - params.keys()))
+    if missing or unexpected:
+        parts = [f"{what} {', '.join(names)}"
+                 for what, names in (("missing", missing), ("unexpected", unexpected)) if names]
+        raise ValueError(f"state_dict: expected exactly the module's parameters, found {'; '.join(parts)}")
+    copies = {}
+    for name, p in params.items():
+        value = mapping[name]
+        value = _real_array(value.detach() if hasattr(value, "detach") else value, f"state_dict[{name!r}]")
+        if value.shape != p.shape:
+            raise ValueError(f"state_dict[{name!r}]: expected shape {p.shape}, found {value.shape}")
+        copies[name] = np.array(value, p.dtype)
+    return copies
+
+
+def check_features(x, name, size, dtype):
+    """A C-contiguous array of `dtype` whose last axis has `size` elements."""
+    x = _real_array(x, name)
+    if x.ndim == 0 or x.shape[-1] != size:
+        raise ValueError(f"{name}: expected shape (..., {size}), found {x.shape}")
+    return np.asarray(x, dtype, order="C")
+
+
+def check_floats(x, name):
+    """A float32 or float64 array; other real numbers become float64."""
+    x = _real_array(x, name)
+    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+
+
+def check_gradient(dy, shape, dtype):
+    """The gradient of an output of `shape`: C-contiguous, of `dtype`; None stands for zero."""
+    if dy is None:
+        return np.zeros(shape, dtype)
+    dy = _real_array(dy, "dy")
+    if dy.shape != shape:
+        raise ValueError(f"dy: expected shape {shape} as the output, found {dy.shape}")
+    return np.asarray(dy, dtype, order="C")
+
+
+def check_sequence(x, name):
+    """A float32 or float64 array with two axes, unbatched, or three."""
+    x = check_floats(x, name)
+    if x.ndim not in (2, 3):
+        raise ValueError(f"{name}: expected two axes, or three with a batch; found shape {x.shape}")
+    return x
+
+
+def check_ids(ids, name, size, copy=False):
+    """A C-contiguous int64 array of ids in 0 .. size - 1."""
+    found = _int_array(ids, name)
+    _check_range(found, name, size, None)
+    return found.copy() if copy and found is ids else found
+
+
+def check_no_state(state, name, module):
+    """Only recurrent modules have a state."""
+    if state is not None:
+        raise ValueError(f"{name}: expected None for {type(module).__name__}, which has none; "
+                         f"found {type(state).__name__}")
+
+
+def check_states(state, modules):
+    """The states of a network's modules, None for those that have none or start from zero."""
+    if state is None:
+        return (None,) * len(modules)
+    if not isinstance(state, (tuple, list)):
+        raise TypeError(f"state: expected a tuple with one entry per module, found {type(state).__name__}")
+    if len(state) != len(modules):
+        raise ValueError(f"state: expected {len(modules)} entries, one per module; found {len(state)}")
+    for k, (entry, module) in enumerate(zip(state, modules)):
+        if not module.recurrent:
+            check_no_state(entry, f"state[{k}]", module)
+    return tuple(state)
+
+
+def check_dstates(dstate, states, modules):
+    """Gradients of the states that a network's forward() returned, each None or shaped as they are."""
+    dstates = check_states(dstate, modules)
+    for k, (found, state) in enumerate(zip(dstates, states)):
+        if found is not None and _shapes(found) != _shapes(state):
+            raise ValueError(f"dstate[{k}]: expected shapes {_shapes(state)}, found {_shapes(found)}")
+    return dstates
+
+
+def _shapes(state):
+    return [_shapes(entry) for entry in state] if isinstance(state, (tuple, list)) else np.shape(state)
+
+
+def pad_sequences(arrays, lengths, batch_first):
+    """A padded batch, (B, T, ...) or (T, B, ...), and the lengths of the arrays (T_i, ...) it holds."""
+    if lengths is not None:
+        raise ValueError("lengths: expected None with a list of sequences, which tell their own")
+    if not arrays:
+        raise ValueError("x: expected at least one sequence, found an empty list")
+    arrays = [_real_array(array, f"x[{k}]") for k, array in enumerate(arrays)]
+    first = arrays[0]
+    for k, array in enumerate(arrays):
+        if array.ndim == 0 or array.shape[1:] != first.shape[1:]:
+            raise ValueError(f"x[{k}]: expected shape (T{''.join(f', {n}' for n in first.shape[1:])}) as x[0], "
+                             f"found {array.shape}")
+    lengths = [len(array) for array in arrays]
+    kinds = [array.dtype for array in arrays if array.size]
+    padded = np.zeros((len(arrays), max(lengths), *first.shape[1:]), np.result_type(*kinds) if kinds else first.dtype)
+    for row, array in zip(padded, arrays):
+        row[:len(array)] = array
+    return padded if batch_first else padded.swapaxes(0, 1), lengths
+
+
+def check_lengths(lengths, batch, steps):
+    """An int64 array of `batch` lengths in 0 .. steps."""
+    lengths = _int_array(lengths, "lengths")
+    if lengths.shape != (batch,):
+        raise ValueError(f"lengths: expected {batch} ints, one per sequence; found shape {lengths.shape}")
+    _check_range(lengths, "lengths", steps + 1, None)
+    return lengths.copy()
+
+
+def check_update(params, grads, slots):
+    """Parameters that an optimiser can update: with gradients, and accumulators of earlier steps, that fit them."""
+    for mapping, name in (params, "params"), (grads, "grads"):
+        _check_mapping(mapping, name)
+    for names, what in ((grads.keys(), "grads"), *((arrays.keys(), "the earlier steps") for arrays in slots.values())):
+        if names != params.keys():
+            raise ValueError(f"params: expected the names in {what}, {', '.join(names) or '(none)'}; "
+                             f"found {', '.join(params) or '(none)'}")
+    for name, p in params.items():
+        for array, kind in (p, "params"), (grads[name], "grads"):
+            if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+                raise TypeError(f"{kind}[{name!r}]: expected a float32 or float64 array, "
+                                f"found {getattr(array, 'dtype', type(array).__name__)}")
+            if not array.flags.c_contiguous:
+                raise ValueError(f"{kind}[{name!r}]: expected a C-contiguous array, found strides {array.strides}")
+        if not p.flags.writeable:
+            raise ValueError(f"params[{name!r}]: expected a writeable array, found a read-only one")
+        others = [(grads[name], "gradient"), *((arrays[name], "earlier steps") for arrays in slots.values())]
+        for array, kind in others:
+            if array.shape != p.shape or array.dtype != p.dtype:
+                raise ValueError(f"params[{name!r}]: expected {array.dtype} of shape {array.shape} as in the {kind}, "
+                                 f"found {p.dtype} of shape {p.shape}")
+
+
+def check_optimizer_state(state, type_name, hyper):
+    """What `Optimizer.state_dict` returned for this type of optimiser."""
+    check_saved_state(state, ("type", "steps", "hyper", "arrays"))
+    if state["type"] != type_name:
+        raise ValueError(f"state['type']: expected {type_name!r}, found {state['type']!r}")
+    check_positive_int(state["steps"], "state['steps']", low=0)
+    _check_mapping(state["hyper"], "state['hyper']")
+    if state["hyper"].keys() != set(hyper):
+        raise ValueError(f"state['hyper']: expected {', '.join(hyper)}; found {', '.join(state['hyper'])}")
+    _check_mapping(state["arrays"], "state['arrays']")
+    for name, array in state["arrays"].items():
+        if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+            raise TypeError(f"state['arrays'][{name!r}]: expected a float32 or float64 array, "
+                            f"found {getattr(array, 'dtype', type(array).__name__)}")
+
+
+def check_saved_state(state, keys):
+    """A mapping with exactly these keys."""
+    _check_mapping(state, "state")
+    if state.keys() != set(keys):
+        raise ValueError(f"state: expected keys {', '.join(keys)}; found {', '.join(map(str, state))}")
+
+
+def check_prediction(prediction, last=None, even=False):
+    """A C-contiguous float array with at least one axis; `last` is (size of the last axis, why), `even` asks for that."""
+    prediction = _real_array(prediction, "prediction")
+    if prediction.dtype not in (np.float32, np.float64):
+        raise TypeError(f"prediction: expected float32 or float64, found {prediction.dtype}")
+    if prediction.ndim == 0 or prediction.shape[-1] == 0:
+        raise ValueError(f"prediction: expected at least one axis, the last not empty; found shape {prediction.shape}")
+    if last is not None and prediction.shape[-1] != last[0]:
+        raise ValueError(f"prediction: expected shape (..., {last[0]}), {last[1]}; found {prediction.shape}")
+    if even and prediction.shape[-1] % 2:
+        raise ValueError(f"prediction: expected a last axis of even size, found shape {prediction.shape}")
+    return np.asarray(prediction, order="C")
+
+
+def check_real_target(target, shape, dtype):
+    """Targets as a C-contiguous array of `shape` and `dtype`; a last axis of size 1 may be missing."""
+    target = _real_array(target, "target")
+    if target.shape != shape and not (shape[-1:] == (1,) and target.shape == shape[:-1]):
+        raise ValueError(f"target: expected shape {shape}, found {target.shape}")
+    return np.asarray(target.reshape(shape), dtype, order="C")
+
+
+def check_class_target(target, shape, classes, weight):
+    """Integer classes of `shape` in 0 .. classes - 1, where the weight is not 0, as C-contiguous int64."""
+    target = _int_array(target, "target")
+    if target.shape != shape:
+        raise ValueError(f"target: expected shape {shape}, as the logits without their last axis; "
+                         f"found {target.shape}")
+    _check_range(target, "target", classes, weight)
+    return target
+
+
+def check_unit_interval(array, name):
+    """Every element in 0 .. 1."""
+    wrong = ~((array >= 0) & (array <= 1))
+    if wrong.any():
+        at = _first(wrong)
+        raise ValueError(f"{name}: expected values in 0 .. 1, found {array[at]} at {_place(at)}")
+
+
+def check_element_weights(shape, lengths, mask, sample_weight, batch_first):
+    """Weight of each element as a C-contiguous float64 array of `shape`, or None where all are valid and equal."""
+    if lengths is None and mask is None and sample_weight is None:
+        return None
+    weight = np.ones(shape)
+    batch_axis = 0 if batch_first or len(shape) < 2 else 1
+    if lengths is not None:
+        if len(shape) < 2:
+            raise ValueError(f"lengths: expected None for elements of shape {shape}, which have no time axis")
+        steps = np.arange(shape[1 - batch_axis])
+        valid = steps < check_lengths(lengths, shape[batch_axis], steps.size)[:, None]
+        weight *= _trailing(valid if batch_axis == 0 else valid.T, len(shape))
+    if mask is not None:
+        mask = np.asarray(mask)
+        if mask.dtype != bool:
+            raise TypeError(f"mask: expected bool, found {mask.dtype}")
+        _check_leading(mask, "mask", shape)
+        weight *= _trailing(mask, len(shape))
+    if sample_weight is not None:
+        sample = _real_array(sample_weight, "sample_weight").astype(np.float64)
+        if sample.ndim == 1 and batch_axis == 1:
+            _check_leading(sample, "sample_weight", shape[1:])
+            sample = sample[None]
+        else:
+            _check_leading(sample, "sample_weight", shape)
+        wrong = ~((sample >= 0) & (sample < np.inf))
+        if wrong.any():
+            at = _first(wrong)
+            raise ValueError(f"sample_weight: expected finite numbers of at least 0, "
+                             f"found {sample[at]} at {_place(at)}")
+        weight *= _trailing(sample, len(shape))
+    return weight
+
+
+def _check_leading(array, name, shape):
+    if array.ndim == 0 or array.shape != shape[:array.ndim]:
+        raise ValueError(f"{name}: expected shape {shape} or its leading axes, found {array.shape}")
+
+
+def _trailing(array, ndim):
+    return array.reshape(array.shape + (1,) * (ndim - array.ndim))
+
+
+def _check_mapping(mapping, name):
+    if not isinstance(mapping, Mapping):
+        raise TypeError(f"{name}: expected a dict, found {type(mapping).__name__}")
+
+
+def _real_array(values, name):
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected an array of real numbers, found {type(values).__name__} ({error})") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected an array of real numbers, found dtype {array.dtype}")
+    return array
+
+
+def _int_array(values, name):
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected an array of ints, found {type(values).__name__} ({error})") from None
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name}: expected an array of ints, found dtype {array.dtype}")
+    return np.asarray(array, np.int64, order="C")
+
+
+def _check_range(ids, name, size, weight):
+    """Ids in 0 .. size - 1, where the weight is not 0."""
+    wrong = (ids < 0) | (ids >= size)
+    if weight is not None:
+        wrong &= weight != 0
+    if wrong.any():
+        at = _first(wrong)
+        raise ValueError(f"{name}: expected ints in 0 .. {size - 1}, found {ids[at]} at {_place(at)}")
+
+
+def _first(wrong):
+    return tuple(int(i) for i in np.argwhere(wrong)[0])
+
+
+def _place(at):
+    return f"[{', '.join(map(str, at))}]"
+
+
+def check_bool(value, name):
+    """A bool."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected True or False, found {value!r}")
+    return bool(value)
+
+
+def check_steps(x, name, features, dtype):
+    """An array of steps with a contiguous last axis of `features`, in `dtype`; the caller checks the other axes."""
+    x = _real_array(x, name)
+    if x.ndim == 0 or x.shape[-1] != features:
+        raise ValueError(f"{name}: expected {features} features in the last axis, found shape {x.shape}")
+    x = x.astype(dtype, copy=False)
+    return x if x.strides[-1] == x.itemsize else np.ascontiguousarray(x)
+
+
+def check_axes(x, name, kinds):
+    """`x` with one of the numbers of axes in `kinds`, a dict of count -> how the shape is written."""
+    if x.ndim not in kinds:
+        raise ValueError(f"{name}: expected shape {' or '.join(kinds.values())}, found {x.shape}")
+    return x
+
+
+def check_ragged(sequences, name, features, dtype):
+    """A list of (T_i, features) arrays as their rows one after another, and the lengths (int64)."""
+    arrays = [check_axes(check_steps(x, f"{name}[{i}]", features, dtype), f"{name}[{i}]", {2: f"(T, {features})"})
+              for i, x in enumerate(sequences)]
+    lengths = np.array([len(x) for x in arrays], np.int64)
+    return np.concatenate(arrays) if arrays else np.empty((0, features), dtype), lengths
+
+
+def check_state(state, name, shapes, dtype):
+    """The arrays of a recurrent state, C-contiguous and in `dtype`: one, or as many as `shapes` has in a tuple."""
+    if state is None:
+        return (None,) * len(shapes)
+    if len(shapes) == 1:
+        parts, names = (state,), (name,)
+    else:
+        if not isinstance(state, (tuple, list)) or len(state) != len(shapes):
+            raise TypeError(f"{name}: expected a tuple (h, c), found {type(state).__name__}")
+        parts, names = state, tuple(f"{name}[{i}]" for i in range(len(shapes)))
+    arrays = []
+    for part, of, shape in zip(parts, names, shapes):
+        if part is None:
+            arrays.append(None)
+            continue
+        array = _real_array(part, of)
+        if array.shape != shape:
+            raise ValueError(f"{of}: expected shape {shape}, found {array.shape}")
+        arrays.append(np.ascontiguousarray(array, dtype))
+    return tuple(arrays)
+
+
+def check_out(out, shape, dtype):
+    """An array that a result can be written into as it is."""
+    if not isinstance(out, np.ndarray) or out.dtype != dtype:
+        raise TypeError(f"out: expected a {dtype} array, found {getattr(out, 'dtype', type(out).__name__)}")
+    if out.shape != shape:
+        raise ValueError(f"out: expected shape {shape}, found {out.shape}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError("out: expected a C-contiguous, writeable array")
+    return out

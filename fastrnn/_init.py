@@ -1,0 +1,112 @@
+"""Initial parameters by name: what each matrix of a recurrent network starts from.
+
+``weight_ih*`` and ``weight_hh*`` hold one block of rows per gate; each block is drawn as a matrix of its own.
+The default is an orthogonal recurrent matrix (Saxe et al. 2014), Glorot and Bengio's (2010) uniform input
+matrix, zero biases, and forget gates that start open: a bias of 1 (Gers et al. 2000; Jozefowicz et al. 2015).
+"""
+
+import math
+
+import numpy as np
+
+FORGET_BLOCK = 1  # of an LSTM's four gates i f g o
+
+# name -> (recurrent, input, bias, forget bias)
+SCHEMES = {
+    "default": ("orthogonal", "glorot_uniform", "zeros", 1.0),
+    "pytorch": ("uniform", "uniform", "uniform", None),
+    "irnn": ("identity", ("normal", 0.001), "zeros", None),  # Le, Jaitly and Hinton 2015, for relu
+}
+
+
+def initialise(params, rng, scheme="default", *, recurrent=None, input=None, bias=None, forget_bias=None):
+    """Draw the parameters of one recurrent layer stack, in place, in the order of the dictionary.
+
+    Parameters
+    ----------
+    params : dict of str to array
+        Names ``weight_ih*`` (G*H, I), ``weight_hh*`` (G*H, H or P), ``weight_hr*`` (P, H) and ``bias_*``
+        (G*H,).
+    rng : numpy.random.Generator
+    scheme : "default", "pytorch" or "irnn"
+        "pytorch" draws everything from U(-k, k), k = 1/sqrt(H); "irnn" starts from the identity.
+    recurrent, input, bias : str, number, tuple or callable, optional
+        Instead of the scheme's choice for ``weight_hh*``, for ``weight_ih*`` and ``weight_hr*``, and for the
+        biases: "orthogonal", "identity", "glorot_uniform", "glorot_normal", "uniform", "normal", "zeros",
+        "constant"; a tuple adds the number that "identity" (gain), "uniform" (limit), "normal" (standard
+        deviation) and "constant" take; a number is a constant; a callable gets (shape, rng).
+    forget_bias : float, optional
+        Bias of the LSTM's forget gates at the start, put into ``bias_ih*`` with zero in ``bias_hh*``.
+
+    Raises
+    ------
+    ValueError
+        For an unknown scheme, initialiser or parameter name.
+    """
+    if scheme not in SCHEMES:
+        raise ValueError(f"scheme: expected one of {', '.join(SCHEMES)}; found {scheme!r}")
+    of_scheme = SCHEMES[scheme]
+    recurrent, input, bias = (given if given is not None else default
+                              for given, default in zip((recurrent, input, bias), of_scheme))
+    forget_bias = of_scheme[3] if forget_bias is None else forget_bias
+    for name, array in params.items():
+        hidden, gates = _gate_blocks(params, name)
+        blocks = array.reshape(gates, array.shape[0] // gates, *array.shape[1:])
+        how = {"weight_hh": recurrent, "weight_ih": input, "weight_hr": input}.get(name[:9], bias)
+        for block in blocks:
+            fill(block, how, rng, limit=1 / math.sqrt(hidden))
+        if name.startswith("bias_") and gates == 4 and forget_bias is not None:
+            blocks[FORGET_BLOCK] = forget_bias if name.startswith("bias_ih") else 0
+
+
+def fill(array, how, rng, limit):
+    """Fill one array, in place, as `how` says (see `initialise`); `limit` is that of a bare "uniform"."""
+    if callable(how):
+        array[...] = how(array.shape, rng)
+        return
+    if isinstance(how, (int, float)):
+        how = ("constant", how)
+    name, number = how if isinstance(how, tuple) else (how, None)
+    if name == "orthogonal":
+        array[...] = _orthogonal(array.shape, rng)
+    elif name == "identity":
+        array[...] = (1.0 if number is None else number) * np.eye(*array.shape)
+    elif name == "glorot_uniform":
+        array[...] = rng.uniform(-1, 1, array.shape) * math.sqrt(6 / sum(_fans(array.shape)))
+    elif name == "glorot_normal":
+        array[...] = rng.standard_normal(array.shape) * math.sqrt(2 / sum(_fans(array.shape)))
+    elif name == "uniform":
+        array[...] = rng.uniform(-1, 1, array.shape) * (limit if number is None else number)
+    elif name == "normal":
+        array[...] = rng.standard_normal(array.shape) * (1.0 if number is None else number)
+    elif name in ("zeros", "constant"):
+        array[...] = 0 if number is None else number
+    else:
+        raise ValueError("initialiser: expected orthogonal, identity, glorot_uniform, glorot_normal, uniform, normal, "
+                         f"zeros, constant, a number or a callable; found {how!r}")
+
+
+def _gate_blocks(params, name):
+    """(H, number of gate blocks in the rows of the parameter `name`)."""
+    kind, _, layer = name.partition("_l")
+    suffix = f"_l{layer}" if layer else ""
+    projection = params.get("weight_hr" + suffix)
+    recurrent = params.get("weight_hh" + suffix)
+    if kind not in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh") or recurrent is None:
+        raise ValueError("params: expected names weight_ih*, weight_hh*, weight_hr*, bias_ih*, bias_hh* with a "
+                         f"weight_hh* for every layer; found {name!r}")
+    hidden = recurrent.shape[1] if projection is None else projection.shape[1]
+    return hidden, 1 if kind == "weight_hr" else recurrent.shape[0] // hidden
+
+
+def _fans(shape):
+    return (shape[0], shape[0]) if len(shape) == 1 else (shape[1], shape[0])
+
+
+def _orthogonal(shape, rng):
+    """A matrix with orthonormal rows or columns, whichever are fewer, uniform over all such matrices."""
+    if len(shape) != 2:
+        raise ValueError(f"initialiser: expected a matrix for 'orthogonal', found shape {shape}")
+    q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
+    q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
+    return q if shape[0] >= shape[1] else q.T

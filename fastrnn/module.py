@@ -1,0 +1,214 @@
+"""The base class of everything trainable: named parameters and gradients, state dictionaries, a registry of types."""
+
+import inspect
+
+import numpy as np
+
+from ._check import check_dtype, check_generator, check_state_dict
+
+_registry = {}
+
+
+class ArrayDict(dict):
+    """Named live arrays. Assigning to a name writes into its array, so that no array is ever rebound."""
+
+    def __setitem__(self, name, value):
+        if value is not self[name]:
+            self[name][...] = value
+
+    def update(self, *args, **kwargs):
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def __reduce__(self):
+        return ArrayDict, (dict(self),)
+
+
+class Module:
+    """A piece of a network with parameters, a training pass and an inference pass.
+
+    A subclass calls ``super().__init__(dtype, seed)``, hands its arrays over with `_own` and defines
+    ``__call__``, `forward` and `backward`. It stores each constructor argument (all but ``seed``) under the
+    argument's name, which is all that `config`, `module_from_config`, copying and pickling need.
+
+    Parameters
+    ----------
+    dtype : "float32" or "float64"
+    seed : int, numpy.random.SeedSequence, numpy.random.Generator or None
+        Source of the initial parameters and, until `set_rng`, of dropout masks.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+    recurrent : bool
+        True where a state is taken and returned: ``y, state = module(x, state, lengths)``. Others return
+        ``y``.
+    pools_time : bool
+        True where the output has no time axis any more, as after `LastStep`.
+    """
+
+    recurrent = False
+    pools_time = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        _registry[_type_name(cls)] = cls
+
+    def __init__(self, dtype="float32", seed=None):
+        self.dtype = check_dtype(dtype)
+        self._seed = seed
+        self._generator = None
+        self._own({})
+
+    def _own(self, params):
+        """Take the arrays of `params` as the live parameters and give each a zero gradient."""
+        self._params = ArrayDict(params)
+        self._grads = ArrayDict({name: np.zeros(p.shape, p.dtype) for name, p in params.items()})
+
+    @property
+    def rng(self):
+        """The numpy.random.Generator that initial parameters and dropout masks are drawn from."""
+        if self._generator is None:
+            self._generator = check_generator(self._seed, "seed")
+        return self._generator
+
+    def set_rng(self, rng):
+        """Draw dropout masks from `rng`, a numpy.random.Generator, from now on."""
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng: expected a numpy.random.Generator, found {type(rng).__name__}")
+        self._generator = rng
+
+    @property
+    def params(self):
+        """dict of name -> array: the live parameters. Write in place; the next call sees it."""
+        return self._params
+
+    @property
+    def grads(self):
+        """dict of name -> array: the live gradients, same names and shapes as `params`; `backward` adds to them."""
+        return self._grads
+
+    @property
+    def num_parameters(self):
+        """Number of trainable scalars."""
+        return sum(p.size for p in self._params.values())
+
+    def zero_grad(self):
+        """Set every gradient to zero."""
+        for grad in self._grads.values():
+            grad.fill(0)
+
+    def state_dict(self):
+        """dict of name -> copy of the parameter."""
+        return {name: p.copy() for name, p in self._params.items()}
+
+    def load_state_dict(self, mapping):
+        """Copy parameters from `mapping` in place; everything is checked before anything changes.
+
+        Parameters
+        ----------
+        mapping : mapping of str to array
+            Exactly the names and shapes of `params`. Values are NumPy arrays, tensors, or whatever else
+            NumPy makes an array of; they are cast to the module's dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the entries that are missing, unexpected, or of another shape or kind.
+        """
+        for name, value in check_state_dict(mapping, self._params).items():
+            self._params[name][...] = value
+
+    def config(self):
+        """dict of the type's name and the JSON-able constructor arguments; see `module_from_config`."""
+        values = {name: getattr(self, name) for name in _arguments(type(self))}
+        if "dtype" in values:
+            values["dtype"] = self.dtype.name
+        return {"type": _type_name(type(self)), **values}
+
+    @classmethod
+    def from_config(cls, config):
+        """The module that `config`, the constructor arguments without the type, describes."""
+        return cls(**config)
+
+    def __call__(self, x, lengths=None):
+        """Inference. Recurrent modules take ``(x, state=None, lengths=None)`` and return (y, state)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no __call__")
+
+    def forward(self, x, state=None, lengths=None):
+        """Training pass. Returns (y, state, tape); state is None where the module has none."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def backward(self, tape, dy=None, dstate=None):
+        """Add this pass's parameter gradients to `grads`; returns (dx, dstate). A tape serves once."""
+        raise NotImplementedError(f"{type(self).__name__} defines no backward")
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.config(), self.state_dict(), self._generator or self._seed)
+
+    def __repr__(self):
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items() if name != "type")
+        return f"{type(self).__name__}({arguments})"
+
+
+class Tape:
+    """What one `Module.forward` keeps for its `Module.backward`.
+
+    `open` returns the kept values; `close`, called once the gradient's arguments have been checked, drops
+    them.
+    """
+
+    __slots__ = ("_module", "_saved")
+
+    def __init__(self, module, *saved):
+        self._module = module
+        self._saved = saved
+
+    def open(self, module):
+        if self._module is not module:
+            raise ValueError(f"tape: expected one from this {type(module).__name__}'s forward(), "
+                             f"found one from another {type(self._module).__name__}")
+        if self._saved is None:
+            raise ValueError("tape: expected one from a new forward(), found one that backward() has used already")
+        return self._saved
+
+    def close(self):
+        self._saved = None
+
+
+def open_tape(tape, module):
+    """The values that `module`'s forward() kept on `tape`, or an error that says what is wrong with it."""
+    if not isinstance(tape, Tape):
+        raise TypeError(f"tape: expected the tape that forward() returned, found {type(tape).__name__}")
+    return tape.open(module)
+
+
+def module_from_config(config):
+    """The module that a `Module.config` dictionary describes, with fresh parameters."""
+    config = dict(config)
+    name = config.pop("type", None)
+    if name not in _registry:
+        known = ", ".join(sorted(_registry))
+        raise ValueError(f"config['type']: expected one of {known}; found {name!r}")
+    return _registry[name].from_config(config)
+
+
+def _rebuild(cls, config, state, source):
+    config.pop("type")
+    module = cls.from_config(config)
+    module.load_state_dict(state)
+    module._seed, module._generator = (None, source) if isinstance(source, np.random.Generator) else (source, None)
+    return module
+
+
+def _type_name(cls):
+    """Bare name for the package's own types, dotted path for other people's, so that the two never clash."""
+    if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
+        return cls.__name__
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _arguments(cls):
+    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    parameters = inspect.signature(cls).parameters.values()
+    return [p.name for p in parameters if p.kind in kinds and p.name != "seed"]

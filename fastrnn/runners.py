@@ -1,0 +1,300 @@
+"""Sequence runners: RNN, LSTM and GRU networks of any depth over whole sequences."""
+
+import warnings
+
+import numpy as np
+
+from ._check import (
+    check_axes,
+    check_bool,
+    check_lengths,
+    check_number,
+    check_option,
+    check_positive_int,
+    check_ragged,
+    check_state,
+    check_steps,
+)
+from ._engine import Engine
+from .module import Tape, open_tape
+from .recurrent import Recurrent
+
+
+class Runner(Recurrent):
+    """Layers and directions of one kind of cell. See `RNN`, `LSTM`, `GRU`; shapes below are theirs.
+
+    T time steps, B batch, I input, H hidden, L layers, D directions, P the width of h: H, or `proj_size`.
+    """
+
+    def _setup(self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
+               **cell):
+        super().__init__(dtype, seed)
+        self._sizes(input_size, hidden_size, bias)
+        self.num_layers = check_positive_int(num_layers, "num_layers")
+        self.batch_first = check_bool(batch_first, "batch_first")
+        self.dropout = check_number(dropout, "dropout", low=0, high=1)
+        self.bidirectional = check_bool(bidirectional, "bidirectional")
+        self.init = init
+        directions = 1 + self.bidirectional
+        self._out = cell.get("projection") or self.hidden_size
+        self._widths = (self._out, self.hidden_size) if self.kind == "LSTM" else (self._out,)
+        suffixes = [f"_l{layer}{way}" for layer in range(self.num_layers) for way in ("", "_reverse")[:directions]]
+        inputs = [self.input_size if layer == 0 else directions * self._out
+                  for layer in range(self.num_layers) for _ in range(directions)]
+        self._allocate(suffixes, inputs, directions, **cell)
+        self._engine = Engine(self._weights)
+        if self.dropout and self.num_layers == 1:
+            warnings.warn("dropout: expected num_layers of at least 2, as it acts between layers; found 1",
+                          stacklevel=3)
+
+    @property
+    def output_size(self):
+        """Width of the output, D * P."""
+        return (1 + self.bidirectional) * self._out
+
+    def __call__(self, x, state=None, lengths=None):
+        """Inference over whole sequences.
+
+        Parameters
+        ----------
+        x : array (T, B, I), (B, T, I) if batch_first, (T, I) unbatched; or a list of B arrays (T_i, I)
+        state : array h (L*D, B, P), or for the LSTM a tuple (h, c) with c (L*D, B, H); default zeros
+            Without the axis B for unbatched input.
+        lengths : sequence of B ints, optional
+            Valid steps of each sequence, 0 to T, in any order. A list brings its own.
+
+        Returns
+        -------
+        y : array like x with D*P features, zero beyond a sequence's length; a list for a list
+        state : like the argument; each sequence's at its last valid step
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument, what was expected and what was found.
+        """
+        call = self._arguments(x, state, lengths)
+        self._engine.infer(call.x, call.y, *call.state, *call.final, call.lengths)
+        return call.results()
+
+    def forward(self, x, state=None, lengths=None):
+        """Training pass: as a call, with dropout between layers; returns (y, state, tape) for `backward`."""
+        call = self._arguments(x, state, lengths)
+        dropout = self.dropout if self.num_layers > 1 else 0.0
+        seed = int(self.rng.integers(2**63)) if dropout else 0
+        activations = self._engine.forward(call.x, call.y, *call.state, *call.final, call.lengths, dropout, seed)
+        y, state = call.results()
+        return y, state, Tape(self, activations, call)
+
+    def backward(self, tape, dy=None, dstate=None):
+        """Backpropagation through time; adds to `grads`.
+
+        Parameters
+        ----------
+        tape : from `forward`; serves once
+        dy : array like y, optional
+            Gradient of the loss with respect to y; values beyond a sequence's length do not count.
+        dstate : like the final state, optional
+            A part of an LSTM's tuple may be None.
+
+        Returns
+        -------
+        dx : array like x, zero beyond a sequence's length
+        dstate : gradient with respect to the initial state
+        """
+        activations, call = open_tape(tape, self)
+        dy = call.gradient(dy)
+        dstate = check_state(dstate, "dstate", call.shapes, self.dtype)
+        dx = call.like_input()
+        initial = call.new_states()
+        tape.close()
+        self._engine.backward(activations, dy, *_pair(dstate), dx, *initial)
+        return call.laid_out(dx), call.state_out(initial)
+
+    def stream(self, batch_size=1):
+        """A session that takes one time step, or a chunk of them, at a time; see `fastrnn.stream.Stream`."""
+        from .stream import Stream
+        return Stream(self, batch_size)
+
+    def _arguments(self, x, state, lengths):
+        return _Call(self, x, state, lengths)
+
+
+def _pair(states):
+    return states if len(states) == 2 else (states[0], None)
+
+
+class _Call:
+    """The checked arguments of one call, time-major, with room for its results."""
+
+    def __init__(self, runner, x, state, lengths):
+        self.runner = runner
+        self.ragged = isinstance(x, (list, tuple))
+        self.unbatched = False
+        features, dtype = runner.input_size, runner.dtype
+        if self.ragged:
+            if lengths is not None:
+                raise ValueError("lengths: expected None with a list of arrays, which bring their own; "
+                                 f"found {lengths!r}")
+            x, self.lengths = check_ragged(x, "x", features, dtype)
+            batch = len(self.lengths)
+        else:
+            order = "(B, T, {0})" if runner.batch_first else "(T, B, {0})"
+            x = check_axes(check_steps(x, "x", features, dtype), "x",
+                           {3: order.format(features), 2: f"(T, {features})"})
+            self.unbatched = x.ndim == 2
+            x = self.time_major(x)
+            batch = x.shape[1]
+            if self.unbatched and lengths is not None:
+                raise ValueError(f"lengths: expected None with unbatched x, found {lengths!r}")
+            self.lengths = None if lengths is None else check_lengths(lengths, batch, len(x))
+        self.x = x
+        states = runner.num_layers * (1 + runner.bidirectional)
+        self.full_shapes = [(states, batch, width) for width in runner._widths]
+        self.shapes = [(n, w) if self.unbatched else (n, b, w) for n, b, w in self.full_shapes]
+        self.state = _pair(check_state(state, "state", self.shapes, dtype))
+        self.final = self.new_states()
+        self.y = self.room(runner.output_size)
+
+    def time_major(self, x):
+        """The caller's layout as (T, B, features), a view."""
+        if self.unbatched:
+            return x[:, None]
+        return x.swapaxes(0, 1) if self.runner.batch_first else x
+
+    def room(self, width):
+        """A new array in the caller's layout, as a time-major view; zero where steps may be invalid."""
+        new = np.empty if self.lengths is None or self.ragged else np.zeros
+        if self.ragged:
+            return new((len(self.x), width), self.runner.dtype)
+        steps, batch, _ = self.x.shape
+        if self.runner.batch_first:
+            return new((batch, steps, width), self.runner.dtype).swapaxes(0, 1)
+        return new((steps, batch, width), self.runner.dtype)
+
+    def like_input(self):
+        return self.room(self.runner.input_size)
+
+    def new_states(self):
+        return _pair(tuple(np.empty(shape, self.runner.dtype) for shape in self.full_shapes))
+
+    def laid_out(self, y):
+        """A time-major result in the caller's layout."""
+        if self.ragged:
+            return np.split(y, np.cumsum(self.lengths)[:-1]) if len(self.lengths) else []
+        if self.unbatched:
+            return y[:, 0]
+        return y.swapaxes(0, 1) if self.runner.batch_first else y
+
+    def state_out(self, states):
+        states = [s[:, 0] if self.unbatched else s for s in states if s is not None]
+        return tuple(states) if len(states) == 2 else states[0]
+
+    def results(self):
+        y, final = self.y, self.final
+        self.y = self.final = self.state = None
+        return self.laid_out(y), self.state_out(final)
+
+    def gradient(self, dy):
+        """The caller's dy as the engine takes it."""
+        if dy is None:
+            return None
+        runner = self.runner
+        width, dtype = runner.output_size, runner.dtype
+        if self.ragged:
+            if not isinstance(dy, (list, tuple)):
+                raise TypeError(f"dy: expected a list of arrays as for x, found {type(dy).__name__}")
+            dy, lengths = check_ragged(dy, "dy", width, dtype)
+            if not np.array_equal(lengths, self.lengths):
+                raise ValueError(f"dy: expected arrays of {self.lengths.tolist()} steps, found {lengths.tolist()}")
+            return dy
+        dy = check_steps(dy, "dy", width, dtype)
+        steps, batch, _ = self.x.shape
+        shape = (steps, width) if self.unbatched else \
+            (batch, steps, width) if runner.batch_first else (steps, batch, width)
+        if dy.shape != shape:
+            raise ValueError(f"dy: expected shape {shape} as y, found {dy.shape}")
+        return self.time_major(dy)
+
+
+_SHARED = """
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers : int
+        I, H and L.
+{own}    bias : bool
+    batch_first : bool
+        Whether batched arrays are (B, T, features) instead of (T, B, features).
+    dropout : float
+        Probability with which `forward` drops the values passed from layer to layer; a call never drops.
+    bidirectional : bool
+        A second set of layers from each sequence's last valid step to its first; outputs side by side.
+    dtype : "float32" or "float64"
+    seed : int, SeedSequence, Generator or None
+        Of the initial parameters and the dropout masks.
+    init : str
+        "default" (orthogonal recurrent, Glorot input, forget bias 1), "pytorch" or "irnn".
+
+    Notes
+    -----
+    ``params`` has PyTorch's names, shapes and gate order: weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, P), bias_ih_l0
+    and bias_hh_l0 (G*H,){projection}, and the same with suffix _reverse for the second direction.
+"""
+
+
+class RNN(Runner):
+    __doc__ = """Simple recurrent network (Elman 1990).
+
+    h_t = act(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)
+""" + _SHARED.format(own="""    nonlinearity : "tanh" or "relu"
+""", projection="")
+
+    kind = "RNN"
+
+    def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="tanh", bias=True, batch_first=False,
+                 dropout=0.0, bidirectional=False, dtype="float32", seed=None, init="default"):
+        self.nonlinearity = check_option(nonlinearity, "nonlinearity", ("tanh", "relu"))
+        self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
+                    relu=nonlinearity == "relu")
+
+
+class LSTM(Runner):
+    __doc__ = """Long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000).
+
+    i, f, o = sigmoid(W_i* x_t + b_i* + W_h* h_{t-1} + b_h*)
+    g = tanh(W_ig x_t + b_ig + W_hg h_{t-1} + b_hg)
+    c_t = f * c_{t-1} + i * g
+    h_t = o * tanh(c_t), or W_hr (o * tanh(c_t)) with a projection (Sak et al. 2014)
+""" + _SHARED.format(own="""    proj_size : int
+        P < H: width of the projected h; 0 for none.
+""", projection=", weight_hr_l0 (P, H)")
+
+    kind = "LSTM"
+
+    def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
+                 bidirectional=False, proj_size=0, dtype="float32", seed=None, init="default"):
+        self.proj_size = check_positive_int(proj_size, "proj_size", low=0)
+        if self.proj_size >= check_positive_int(hidden_size, "hidden_size"):
+            raise ValueError(f"proj_size: expected less than hidden_size {hidden_size}, found {proj_size}")
+        self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
+                    projection=self.proj_size)
+
+
+class GRU(Runner):
+    __doc__ = """Gated recurrent unit (Cho et al. 2014).
+
+    r, z = sigmoid(W_i* x_t + b_i* + W_h* h_{t-1} + b_h*)
+    n = tanh(W_in x_t + b_in + r * (W_hn h_{t-1} + b_hn))       reset_after, as in cuDNN and PyTorch
+    n = tanh(W_in x_t + b_in + W_hn (r * h_{t-1}) + b_hn)       otherwise, as first published
+    h_t = (1 - z) * n + z * h_{t-1}
+""" + _SHARED.format(own="""    reset_after : bool
+        Whether the reset gate acts after the recurrent product of n, or on h_{t-1} before it.
+""", projection="")
+
+    kind = "GRU"
+
+    def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
+                 bidirectional=False, reset_after=True, dtype="float32", seed=None, init="default"):
+        self.reset_after = check_bool(reset_after, "reset_after")
+        self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
+                    reset_after=self.reset_after)

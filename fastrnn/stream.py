@@ -1,0 +1,100 @@
+"""Streams: a runner's state carried from call to call, one time step or one chunk at a time."""
+
+import numpy as np
+
+from ._check import check_axes, check_out, check_positive_int, check_state, check_steps
+from ._stream import StreamCore
+
+
+class Stream:
+    """A session over a runner, made by ``runner.stream(batch_size)``.
+
+    Shares the runner's weights and has a state of its own, so that any number of sessions may run side by side. The
+    outputs are the same bits as those of one call over the whole sequence.
+
+    Parameters
+    ----------
+    runner : RNN, LSTM or GRU
+        Not bidirectional: the reverse direction would need the future.
+    batch_size : int
+        Sequences B that go on together.
+
+    Attributes
+    ----------
+    step : method (x, out=None) -> y
+        One time step: x (B, I), or (I,) where B is 1, gives y (B, P) or (P,). With `out` given, y is written into it and
+        nothing is allocated.
+    """
+
+    def __init__(self, runner, batch_size=1):
+        if runner.bidirectional:
+            raise ValueError("runner: expected one direction for a stream, found bidirectional=True")
+        self._runner = runner
+        self.batch_size = check_positive_int(batch_size, "batch_size")
+        states = [np.zeros((runner.num_layers, self.batch_size, width), runner.dtype) for width in runner._widths]
+        self._shapes = [s.shape for s in states]
+        self._core = StreamCore(runner._weights, states[0], states[1] if len(states) == 2 else None, self._coerce)
+        self.step = self._core.step
+
+    def run(self, chunk, out=None):
+        """Several steps at once, as that many calls of `step`.
+
+        Parameters
+        ----------
+        chunk : array (T, I) where B is 1, or (T, B, I); (B, T, I) if the runner is batch_first
+
+        Returns
+        -------
+        y : array like chunk with P features
+        """
+        chunk = np.asarray(chunk)
+        single = chunk.ndim == 2 and self.batch_size == 1
+        state = self.state
+        if single:
+            state = tuple(s[:, 0] for s in state) if isinstance(state, tuple) else state[:, 0]
+        y, state = self._runner(chunk, state)
+        if single:
+            state = tuple(s[:, None] for s in state) if isinstance(state, tuple) else state[:, None]
+        self.state = state
+        if out is not None:
+            check_out(out, y.shape, self._runner.dtype)[...] = y
+            return out
+        return y
+
+    @property
+    def state(self):
+        """A copy of the state: h (L, B, P), for the LSTM (h, c). Assign to it to go on from another one."""
+        copies = tuple(s.copy() for s in self._states())
+        return copies if len(copies) == 2 else copies[0]
+
+    @state.setter
+    def state(self, state):
+        checked = check_state(state, "state", self._shapes, self._runner.dtype)
+        for mine, given in zip(self._states(), checked):
+            mine[...] = 0 if given is None else given
+
+    def reset(self):
+        """Back to the zero state."""
+        self.state = None
+
+    def copy(self):
+        """A session of its own that goes on from this one's state."""
+        twin = Stream(self._runner, self.batch_size)
+        twin.state = self.state
+        return twin
+
+    def _states(self):
+        return (self._core.h,) if self._core.c is None else (self._core.h, self._core.c)
+
+    def _coerce(self, x, out):
+        """Arguments of `step` as the engine takes them, or an error."""
+        features, width = self._runner.input_size, self._runner.output_size
+        kinds = {2: f"({self.batch_size}, {features})"}
+        if self.batch_size == 1:
+            kinds[1] = f"({features},)"
+        x = check_axes(check_steps(x, "x", features, self._runner.dtype), "x", kinds)
+        if x.ndim == 2 and len(x) != self.batch_size:
+            raise ValueError(f"x: expected shape ({self.batch_size}, {features}), found {x.shape}")
+        if out is not None:
+            check_out(out, (*x.shape[:-1], width), self._runner.dtype)
+        return np.ascontiguousarray(x), out

@@ -1,0 +1,58 @@
+"""How many threads a call may use."""
+
+import math
+import os
+
+from . import _pool
+from ._check import check_positive_int
+
+
+def get_num_threads():
+    """How many threads one call may use, the calling one included."""
+    return _pool.limit()
+
+
+def set_num_threads(n):
+    """Let one call use up to `n` threads; results of inference do not depend on it.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. Default: the CPUs this process may use, its cgroup's quota included, or FASTRNN_NUM_THREADS.
+    """
+    _pool.set_limit(check_positive_int(n, "n"))
+
+
+def available_cpus():
+    """The CPUs this process may use: its affinity, cut down to the quota of its control group."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cpus, *_quotas()]))
+
+
+def _quotas():
+    """CPU quotas of the control groups (version 2 and 1) that this process sees, rounded up."""
+    for quota_file, period_file in (("cpu.max", None), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            with open(f"/sys/fs/cgroup/{quota_file}") as file:
+                words = file.read().split()
+            if period_file:
+                with open(f"/sys/fs/cgroup/{period_file}") as file:
+                    words += file.read().split()
+            quota, period = int(words[0]), int(words[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        if quota > 0 and period > 0:
+            yield math.ceil(quota / period)
+
+
+def _initial():
+    asked = os.environ.get("FASTRNN_NUM_THREADS")
+    if not asked:
+        return available_cpus()
+    try:
+        return check_positive_int(int(asked), "FASTRNN_NUM_THREADS")
+    except ValueError:
+        raise ValueError(f"FASTRNN_NUM_THREADS: expected an int of at least 1, found {asked!r}") from None
+
+
+_pool.set_limit(_initial())

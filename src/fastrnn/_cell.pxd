@@ -1,0 +1,110 @@
+"""The step contract that every cell fulfils.
+
+Shapes: R rows (active sequences of one step), I input, H hidden, P the width of h (H, or the projection), G gates,
+E extra values a unit. Row-major; names start with `d` for gradients.
+
+A cell turns the input product into the next state. Before `step_forward`, z: [R, G*H] holds W_ih x + start, where
+start is what `pack_forward` put into `Layer.start`. Room for more is in the table, not in the loop: peepholes, clipping,
+layer norm or zoneout need other step functions and `extra` values, and change nothing in the code that calls them.
+"""
+
+from fastrnn._kernels cimport fr_int, fr_kernels
+from fastrnn._workspace cimport Arena, take
+
+cdef struct Layer:
+    # One direction of one layer: sizes, live parameters and gradients, packed weights.
+    const fr_kernels *k
+    const CellOps *ops
+    fr_int input_size, hidden, out          # I, H, P
+    fr_int gates                            # G*H
+    fr_int extra                            # E*H
+    bint relu
+    # Parameters: [GH,I], [GH,P], [GH], [GH], [P,H]; NULL where absent.
+    const char *w_ih
+    const char *w_hh
+    const char *b_ih
+    const char *b_hh
+    const char *w_hr
+    char *dw_ih
+    char *dw_hh
+    char *db_ih
+    char *db_hh
+    char *dw_hr
+    # Packed for the forward pass.
+    char *start                             # [GH] where the sums of z start
+    char *start_n                           # [H] the same for a GRU's recurrent part of n
+    char *p_ih
+    char *p_hh
+    char *p_hn                              # recurrent weights of n, where a GRU needs them apart
+    char *p_hr
+    # Packed for BPTT: the transposed products.
+    char *q_ih
+    char *q_hh
+    char *q_hn
+    char *q_hr
+
+cdef struct Step:
+    # One time step; pointers move with t, rows are the sequences still active.
+    fr_int rows
+    char *z                                 # [R, GH] see above; after a kept forward step: the gates; after backward: dz
+    char *extra                             # [R, EH] what else BPTT needs, see each cell
+    const char *h_prev                      # [R, P]
+    char *h                                 # [R, P]  may be h_prev when nothing is kept
+    const char *c_prev                      # [R, H]
+    char *c                                 # [R, H]  may be c_prev when nothing is kept
+    char *dh                                # [R, P] gradient of h in, of h_prev out
+    char *dc                                # [R, H] gradient of c in, of c_prev out
+    char *scratch                           # [R, H]
+
+cdef struct Product:
+    # One block of the recurrent weight gradient: dW_hh[row : row+width] += left[:, column : column+width]^T right,
+    # db_hh likewise. left is z or extra, right is h_prev or extra.
+    bint left_extra
+    fr_int column, row, width
+    bint right_extra
+
+cdef struct CellOps:
+    int gates                               # G
+    int extra                               # E
+    bint has_c
+    # Carve and fill the packed weights; with arena.base NULL only measure.
+    void (*pack_forward)(Layer *layer, Arena *arena) noexcept nogil
+    void (*pack_backward)(Layer *layer, Arena *arena) noexcept nogil
+    void (*step_forward)(const Layer *layer, const Step *step, bint keep) noexcept nogil
+    void (*step_backward)(const Layer *layer, const Step *step) noexcept nogil
+    # Fills at most 2 products, returns how many.
+    int (*products)(const Layer *layer, Product *products) noexcept nogil
+
+
+cdef inline char *pack(Arena *arena, const fr_kernels *k, const char *w, fr_int n, fr_int kdim, fr_int stride_n,
+                       fr_int stride_k) noexcept nogil:
+    """Panels of the matrix with n columns and kdim summed rows at w."""
+    cdef fr_int panels = (n + k.panel - 1) // k.panel
+    cdef char *packed = <char *>take(arena, panels * k.panel * kdim * k.itemsize)
+    if packed != NULL:
+        k.pack(packed, w, n, kdim, stride_n, stride_k)
+    return packed
+
+
+cdef inline char *pack_rows(Arena *arena, const fr_kernels *k, const char *w, fr_int n, fr_int kdim) noexcept nogil:
+    """For y = x w^T with w: [n, kdim]."""
+    return pack(arena, k, w, n, kdim, kdim, 1)
+
+
+cdef inline char *pack_columns(Arena *arena, const fr_kernels *k, const char *w, fr_int n, fr_int kdim) noexcept nogil:
+    """For dx = dy w with w: [kdim, n]."""
+    return pack(arena, k, w, n, kdim, 1, n)
+
+
+cdef inline char *start_values(Arena *arena, const Layer *layer, fr_int width, const char *first,
+                               const char *second) noexcept nogil:
+    """[width] = first + second, either of which may be NULL."""
+    cdef int itemsize = layer.k.itemsize
+    cdef char *start = <char *>take(arena, width * itemsize)
+    cdef fr_int j
+    if start != NULL:
+        for j in range(width * itemsize):
+            start[j] = first[j] if first != NULL else 0
+        if second != NULL:
+            layer.k.add(start, width, second, width, 1, width)
+    return start

@@ -1,0 +1,58 @@
+"""All layers and directions of a runner over a batch, split over workers; see ``_engine.pyx``."""
+
+from libc.stdint cimport uint64_t
+
+from fastrnn._cell cimport Layer
+from fastrnn._kernels cimport fr_int
+from fastrnn._rows cimport Rows, View
+from fastrnn._sequence cimport Run
+from fastrnn._weights cimport Packed, Weights
+from fastrnn._workspace cimport Workspace
+
+cdef enum:
+    MAX_PARTS = 64
+
+cdef struct Call:
+    int layers, directions, parts   # parts: workers that share the batch
+    bint keep
+    fr_int batch, steps
+    double dropout
+    uint64_t seed
+    const Layer *packed             # [layers * directions]
+    Rows rows[MAX_PARTS]
+    Run *runs                       # [parts, layers, directions]
+    char **inputs                   # [parts, layers] input of each layer, forward order
+    # The caller's arrays; states are (layers * directions, batch, width), NULL for zeros.
+    View x, y
+    const char *h0
+    const char *c0
+    char *hn
+    char *cn
+    # BPTT only.
+    View dy, dx
+    const char *dhn
+    const char *dcn
+    char *dh0
+    char *dc0
+    char **buffers                  # [parts, 4]
+    char **work                     # [parts] for gemm_tn
+
+cdef class Activations:
+    """The arrays of one call; as a tape it keeps them until BPTT."""
+    cdef Workspace memory
+    cdef Call call
+    cdef Packed packed
+    cdef object starts              # int64, first rows of packed sequences; or None
+    cdef readonly bint served
+    cdef object owner
+
+cdef class Engine:
+    cdef readonly Weights weights
+    cdef readonly int layers, directions
+    cdef list spare                 # activations that may serve again
+    cdef Workspace backward_memory
+
+    cdef Activations _activations(self)
+    cdef int _give_back(self, Activations act) except -1
+    cdef int _prepare(self, Activations act, object x, object lengths, bint keep, double dropout,
+                      uint64_t seed) except -1

@@ -1,0 +1,4 @@
+from fastrnn._cell cimport CellOps
+
+cdef CellOps gru_after_ops
+cdef CellOps gru_before_ops

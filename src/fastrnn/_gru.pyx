@@ -1,0 +1,112 @@
+"""Gated recurrent unit, in its two published forms.
+
+    r, z = sigmoid(W_i* x_t + b_i* + W_h* h_{t-1} + b_h*)
+    n = tanh(W_in x_t + b_in + r * (W_hn h_{t-1} + b_hn))        reset after (cuDNN, PyTorch)
+    n = tanh(W_in x_t + b_in + W_hn (r * h_{t-1}) + b_hn)        reset before (Cho et al. 2014)
+    h_t = (1 - z) * n + z * h_{t-1}
+
+    dn = dh_t * (1 - z) * (1 - n^2)          dz_z = dh_t * (h_{t-1} - n) * z (1 - z)
+    after:   dz_r = dn * (W_hn h_{t-1} + b_hn) * r (1 - r)     the recurrent part of n receives dn * r
+             dh_{t-1} = dh_t * z + [dz_r dz_z] W_h[rz] + (dn * r) W_hn
+    before:  drh = dn W_hn        dz_r = drh * h_{t-1} * r (1 - r)
+             dh_{t-1} = dh_t * z + drh * r + [dz_r dz_z] W_h[rz]
+
+Gate order in memory: r, z, n. `extra` keeps W_hn h_{t-1} + b_hn: [R,H] (after), or r * h_{t-1}: [R,H] (before).
+The two biases of n stay apart in the reset-after form.
+"""
+
+from fastrnn._cell cimport Arena, CellOps, Layer, Product, Step, pack_columns, pack_rows, start_values
+from fastrnn._kernels cimport fr_int
+
+
+cdef inline const char *rows_of_n(const Layer *layer, const char *w, fr_int width) noexcept nogil:
+    """The part of w: [3H, width] that belongs to n; NULL stays NULL."""
+    return w + 2 * layer.hidden * width * layer.k.itemsize if w != NULL else NULL
+
+
+cdef inline char *block_n(const Layer *layer, char *z) noexcept nogil:
+    return z + 2 * layer.hidden * layer.k.itemsize
+
+
+cdef void pack_recurrent(Layer *layer, Arena *arena) noexcept nogil:
+    cdef fr_int H = layer.hidden
+    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, 3 * H, layer.input_size)
+    layer.p_hh = pack_rows(arena, layer.k, layer.w_hh, 2 * H, H)
+    layer.p_hn = pack_rows(arena, layer.k, rows_of_n(layer, layer.w_hh, H), H, H)
+
+
+cdef void pack_forward_after(Layer *layer, Arena *arena) noexcept nogil:
+    cdef fr_int H = layer.hidden
+    layer.start = start_values(arena, layer, 3 * H, layer.b_ih, NULL)
+    if layer.start != NULL and layer.b_hh != NULL:
+        layer.k.add(layer.start, 2 * H, layer.b_hh, 2 * H, 1, 2 * H)
+    layer.start_n = start_values(arena, layer, H, rows_of_n(layer, layer.b_hh, 1), NULL)
+    pack_recurrent(layer, arena)
+
+
+cdef void pack_forward_before(Layer *layer, Arena *arena) noexcept nogil:
+    layer.start = start_values(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
+    pack_recurrent(layer, arena)
+
+
+cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
+    cdef fr_int H = layer.hidden
+    layer.q_ih = pack_columns(arena, layer.k, layer.w_ih, layer.input_size, 3 * H)
+    layer.q_hh = pack_columns(arena, layer.k, layer.w_hh, H, 2 * H)
+    layer.q_hn = pack_columns(arena, layer.k, rows_of_n(layer, layer.w_hh, H), H, H)
+
+
+cdef void step_forward_after(const Layer *layer, const Step *s, bint keep) noexcept nogil:
+    cdef fr_int H = layer.hidden
+    # z[:, :2H] += h_prev: [R,H] W_h[rz]^T;   hn: [R,H] = h_prev W_hn^T + b_hn
+    layer.k.gemm(s.z, 3 * H, s.h_prev, H, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
+    layer.k.gemm(s.extra, H, s.h_prev, H, layer.p_hn, layer.start_n, 0, s.rows, H, H)
+    layer.k.gru_forward(s.h, H, s.z, 3 * H, s.extra, H, s.h_prev, H, keep, s.rows, H)
+
+
+cdef void step_backward_after(const Layer *layer, const Step *s) noexcept nogil:
+    cdef fr_int H = layer.hidden
+    layer.k.gru_backward(s.z, 3 * H, s.extra, H, s.dh, H, s.h_prev, H, s.rows, H)
+    # dh_prev: [R,H] += dz[:, :2H] W_h[rz] + dhn: [R,H] W_hn
+    layer.k.gemm(s.dh, H, s.z, 3 * H, layer.q_hh, s.dh, H, s.rows, H, 2 * H)
+    layer.k.gemm(s.dh, H, s.extra, H, layer.q_hn, s.dh, H, s.rows, H, H)
+
+
+cdef void step_forward_before(const Layer *layer, const Step *s, bint keep) noexcept nogil:
+    cdef fr_int H = layer.hidden
+    cdef char *z_n = block_n(layer, s.z)
+    # z[:, :2H] += h_prev: [R,H] W_h[rz]^T;   z[:, 2H:] += (r * h_prev): [R,H] W_hn^T
+    layer.k.gemm(s.z, 3 * H, s.h_prev, H, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
+    layer.k.gru_reset(s.extra, H, s.z, 3 * H, s.h_prev, H, s.rows, H)
+    layer.k.gemm(z_n, 3 * H, s.extra, H, layer.p_hn, z_n, 3 * H, s.rows, H, H)
+    layer.k.gru_update(s.h, H, s.z, 3 * H, s.h_prev, H, s.rows, H)
+
+
+cdef void step_backward_before(const Layer *layer, const Step *s) noexcept nogil:
+    cdef fr_int H = layer.hidden
+    layer.k.gru_update_backward(s.z, 3 * H, s.dh, H, s.h_prev, H, s.rows, H)
+    # drh: [R,H] = dn: [R,H] W_hn
+    layer.k.gemm(s.scratch, H, block_n(layer, s.z), 3 * H, layer.q_hn, NULL, 0, s.rows, H, H)
+    layer.k.gru_reset_backward(s.z, 3 * H, s.dh, H, s.scratch, H, s.h_prev, H, s.rows, H)
+    # dh_prev: [R,H] += dz[:, :2H] W_h[rz]
+    layer.k.gemm(s.dh, H, s.z, 3 * H, layer.q_hh, s.dh, H, s.rows, H, 2 * H)
+
+
+cdef int products_after(const Layer *layer, Product *p) noexcept nogil:
+    cdef fr_int H = layer.hidden
+    p[0] = Product(False, 0, 0, 2 * H, False)
+    p[1] = Product(True, 0, 2 * H, H, False)
+    return 2
+
+
+cdef int products_before(const Layer *layer, Product *p) noexcept nogil:
+    cdef fr_int H = layer.hidden
+    p[0] = Product(False, 0, 0, 2 * H, False)
+    p[1] = Product(False, 2 * H, 2 * H, H, True)
+    return 2
+
+
+gru_after_ops = CellOps(3, 1, False, &pack_forward_after, &pack_backward, &step_forward_after, &step_backward_after,
+                        &products_after)
+gru_before_ops = CellOps(3, 1, False, &pack_forward_before, &pack_backward, &step_forward_before,
+                         &step_backward_before, &products_before)

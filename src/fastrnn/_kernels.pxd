@@ -1,0 +1,60 @@
+"""The C kernels of ``src/kernels/kernels.h``, whose comments are the contract; the only file that sees C."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+cdef extern from "kernels.h" nogil:
+    ctypedef int64_t fr_int
+
+    ctypedef struct fr_kernels:
+        int itemsize
+        int lanes
+        int panel
+        void (*pack)(void *dst, const void *src, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k) noexcept nogil
+        void (*gemm)(void *c, fr_int ldc, const void *a, fr_int lda, const void *packed, const void *init, fr_int ldi,
+                     fr_int r, fr_int n, fr_int k) noexcept nogil
+        void (*gemm_tn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m, fr_int n,
+                        fr_int k, void *work) noexcept nogil
+        fr_int gemm_tn_work
+        void (*sum_rows)(void *sum, const void *a, fr_int lda, fr_int r, fr_int n) noexcept nogil
+        void (*add)(void *dst, fr_int ldd, const void *src, fr_int lds, fr_int r, fr_int n) noexcept nogil
+        void (*exp_)(void *dst, const void *src, fr_int n) noexcept nogil
+        void (*sigmoid)(void *dst, const void *src, fr_int n) noexcept nogil
+        void (*tanh_)(void *dst, const void *src, fr_int n) noexcept nogil
+        void (*rnn_forward)(void *h, fr_int ldh, const void *z, fr_int ldz, int relu, fr_int r,
+                            fr_int hidden) noexcept nogil
+        void (*rnn_backward)(void *dz, fr_int ldz, const void *dh, fr_int lddh, const void *h, fr_int ldh, int relu,
+                             fr_int r, fr_int hidden) noexcept nogil
+        void (*lstm_forward)(void *h, fr_int ldh, void *c, fr_int ldc, void *z, fr_int ldz, const void *c_prev,
+                             fr_int ldcp, int keep, fr_int r, fr_int hidden) noexcept nogil
+        void (*lstm_backward)(void *gates, fr_int ldz, void *dc, fr_int lddc, const void *dh, fr_int lddh,
+                              const void *c, fr_int ldc, const void *c_prev, fr_int ldcp, fr_int r,
+                              fr_int hidden) noexcept nogil
+        void (*gru_forward)(void *h, fr_int ldh, void *z, fr_int ldz, const void *hn, fr_int ldhn, const void *h_prev,
+                            fr_int ldhp, int keep, fr_int r, fr_int hidden) noexcept nogil
+        void (*gru_backward)(void *gates, fr_int ldz, void *hn, fr_int ldhn, void *dh, fr_int lddh,
+                             const void *h_prev, fr_int ldhp, fr_int r, fr_int hidden) noexcept nogil
+        void (*gru_reset)(void *rh, fr_int ldrh, void *z, fr_int ldz, const void *h_prev, fr_int ldhp, fr_int r,
+                          fr_int hidden) noexcept nogil
+        void (*gru_update)(void *h, fr_int ldh, void *z, fr_int ldz, const void *h_prev, fr_int ldhp, fr_int r,
+                           fr_int hidden) noexcept nogil
+        void (*gru_update_backward)(void *gates, fr_int ldz, void *dh, fr_int lddh, const void *h_prev, fr_int ldhp,
+                                    fr_int r, fr_int hidden) noexcept nogil
+        void (*gru_reset_backward)(void *gates, fr_int ldz, void *dh, fr_int lddh, const void *drh, fr_int lddrh,
+                                   const void *h_prev, fr_int ldhp, fr_int r, fr_int hidden) noexcept nogil
+
+    ctypedef struct fr_isa:
+        const char *name
+        const fr_kernels *f32
+        const fr_kernels *f64
+        int (*supported)() noexcept nogil
+
+    const fr_isa *fr_isas() noexcept
+    uint64_t fr_flush_begin() noexcept
+    void fr_flush_end(uint64_t word) noexcept
+    uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed) noexcept
+
+# The table in use for elements of 4 or 8 bytes.
+cdef const fr_kernels *kernels(int itemsize) noexcept nogil
+cdef uint64_t flush_begin() noexcept nogil
+cdef void flush_end(uint64_t word) noexcept nogil
+cdef uint64_t fingerprint(const void *data, fr_int n, uint64_t seed) noexcept nogil

@@ -1,0 +1,101 @@
+"""Losses fused with their gradients: one pass, the sum of the losses returned in double, the gradient written out."""
+
+from cython cimport floating
+from libc.math cimport exp, log, log1p
+from libc.stdint cimport uint64_t
+
+from fastrnn._kernels cimport flush_begin, flush_end, kernels
+
+
+cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssize_t target, Py_ssize_t classes,
+                               const double *class_weight, double class_total, double smoothing,
+                               double scale) noexcept nogil:
+    # loss = (1 - smoothing) c[t] nll[t] + smoothing / K * sum_k c[k] nll[k],  nll[k] = log(sum_j exp(x[j])) - x[k]
+    cdef Py_ssize_t k
+    cdef floating top = logits[0]
+    cdef double total = 0, log_total, loss, hit = 1 - smoothing, spread = smoothing / classes
+    cdef floating factor, even
+    for k in range(1, classes):
+        top = logits[k] if logits[k] > top else top
+    for k in range(classes):
+        dlogits[k] = logits[k] - top
+    kernels(sizeof(floating)).exp_(dlogits, dlogits, classes)
+    for k in range(classes):
+        total += dlogits[k]
+    log_total = log(total)
+    if class_weight != NULL:
+        hit *= class_weight[target]
+    loss = hit * (log_total - (logits[target] - top))
+    factor = <floating>(scale * (hit + spread * class_total) / total)
+    if smoothing == 0:
+        for k in range(classes):
+            dlogits[k] *= factor
+    elif class_weight == NULL:
+        even = <floating>(scale * spread)
+        for k in range(classes):
+            loss += spread * (log_total - (logits[k] - top))
+            dlogits[k] = dlogits[k] * factor - even
+    else:
+        for k in range(classes):
+            loss += spread * class_weight[k] * (log_total - (logits[k] - top))
+            dlogits[k] = dlogits[k] * factor - <floating>(scale * spread * class_weight[k])
+    dlogits[target] -= <floating>(scale * hit)
+    return loss
+
+
+def cross_entropy(floating[:, ::1] dlogits, const floating[:, ::1] logits, const long long[::1] target,
+                  const double[::1] weight, const double[::1] class_weight, double smoothing, double scale):
+    """Sum over rows n of weight[n] times the softmax cross-entropy; dlogits = scale times its gradient.
+
+    dlogits, logits: [N,K]; target: [N], in 0 .. K-1 where weight is not 0; weight: [N] or None;
+    class_weight: [K] or None. A row of weight 0 is not read and has gradient 0.
+    """
+    cdef Py_ssize_t n, k, classes = logits.shape[1]
+    cdef double total = 0, row = 1, class_total = classes
+    cdef const double *class_ptr = NULL
+    if class_weight is not None:
+        class_ptr = &class_weight[0]
+        class_total = 0
+        for k in range(classes):
+            class_total += class_weight[k]
+    cdef uint64_t word = flush_begin()
+    with nogil:
+        for n in range(logits.shape[0]):
+            if weight is not None:
+                row = weight[n]
+            if row == 0:
+                for k in range(classes):
+                    dlogits[n, k] = 0
+            else:
+                total += row * _cross_entropy_row(&dlogits[n, 0], &logits[n, 0], target[n], classes, class_ptr,
+                                                  class_total, smoothing, scale * row)
+    flush_end(word)
+    return total
+
+
+def binary_cross_entropy(floating[::1] dlogits, const floating[::1] logits, const floating[::1] target,
+                         const double[::1] weight, double positive, double scale):
+    """Sum of weight (positive t softplus(-x) + (1 - t) softplus(x)); dlogits = scale times its gradient.
+
+    dlogits, logits (x), target (t, in 0 .. 1): [N]; weight: [N] or None; positive: factor of the positive part.
+    An element of weight 0 is not read and has gradient 0.
+    """
+    cdef Py_ssize_t n
+    cdef double total = 0, row = 1, x, on, off, e, tail
+    cdef uint64_t word = flush_begin()
+    with nogil:
+        for n in range(logits.shape[0]):
+            if weight is not None:
+                row = weight[n]
+            if row == 0:
+                dlogits[n] = 0
+                continue
+            x = logits[n]
+            on = positive * target[n]
+            off = 1 - target[n]
+            e = exp(-x if x > 0 else x)  # exp(-|x|), so softplus(x) = max(x, 0) + log1p(e)
+            tail = log1p(e)
+            total += row * (on * ((0 if x > 0 else -x) + tail) + off * ((x if x > 0 else 0) + tail))
+            dlogits[n] = <floating>(scale * row * (off * (1 if x > 0 else e) - on * (e if x > 0 else 1)) / (1 + e))
+    flush_end(word)
+    return total

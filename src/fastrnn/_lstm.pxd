@@ -1,0 +1,4 @@
+from fastrnn._cell cimport CellOps
+
+cdef CellOps lstm_ops
+cdef CellOps lstm_projected_ops

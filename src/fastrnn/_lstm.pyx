@@ -1,0 +1,76 @@
+"""Long short-term memory with a forget gate (Hochreiter and Schmidhuber 1997; Gers, Schmidhuber and Cummins 2000).
+
+    i, f, o = sigmoid(W_i* x_t + b_i* + W_h* h_{t-1} + b_h*)     g = tanh(W_ig x_t + b_ig + W_hg h_{t-1} + b_hg)
+    c_t = f * c_{t-1} + i * g
+    m_t = o * tanh(c_t)          h_t = m_t, or W_hr m_t with a projection (Sak, Senior and Beaufays 2014)
+
+    dm_t = dh_t, or dh_t W_hr
+    dc_t += dm_t * o * (1 - tanh(c_t)^2)
+    dz_i = dc_t * g * i (1 - i)    dz_f = dc_t * c_{t-1} * f (1 - f)    dz_g = dc_t * i * (1 - g^2)
+    dz_o = dm_t * tanh(c_t) * o (1 - o)
+    dc_{t-1} = dc_t * f            dh_{t-1} = dz_t W_hh
+
+Gate order in memory: i, f, g, o. `extra` keeps m_t: [R,H] when there is a projection.
+"""
+
+from fastrnn._cell cimport Arena, CellOps, Layer, Product, Step, pack_columns, pack_rows, start_values
+from fastrnn._kernels cimport fr_int
+
+
+cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
+    layer.start = start_values(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
+    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
+    layer.p_hh = pack_rows(arena, layer.k, layer.w_hh, layer.gates, layer.out)
+    if layer.w_hr != NULL:
+        layer.p_hr = pack_rows(arena, layer.k, layer.w_hr, layer.out, layer.hidden)
+
+
+cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
+    layer.q_ih = pack_columns(arena, layer.k, layer.w_ih, layer.input_size, layer.gates)
+    layer.q_hh = pack_columns(arena, layer.k, layer.w_hh, layer.out, layer.gates)
+    if layer.w_hr != NULL:
+        layer.q_hr = pack_columns(arena, layer.k, layer.w_hr, layer.hidden, layer.out)
+
+
+cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, bint keep) noexcept nogil:
+    cdef fr_int H = layer.hidden, P = layer.out
+    # z: [R,4H] += h_prev: [R,P] W_hh^T
+    layer.k.gemm(s.z, 4 * H, s.h_prev, P, layer.p_hh, s.z, 4 * H, s.rows, 4 * H, P)
+    layer.k.lstm_forward(m, H, s.c, H, s.z, 4 * H, s.c_prev, H, keep, s.rows, H)
+
+
+cdef inline void gates_backward(const Layer *layer, const Step *s, const char *dm) noexcept nogil:
+    cdef fr_int H = layer.hidden, P = layer.out
+    layer.k.lstm_backward(s.z, 4 * H, s.dc, H, dm, H, s.c, H, s.c_prev, H, s.rows, H)
+    # dh_prev: [R,P] = dz: [R,4H] W_hh
+    layer.k.gemm(s.dh, P, s.z, 4 * H, layer.q_hh, NULL, 0, s.rows, P, 4 * H)
+
+
+cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
+    gates_forward(layer, s, s.h, keep)
+
+
+cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
+    gates_backward(layer, s, s.dh)
+
+
+cdef void projected_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
+    gates_forward(layer, s, s.extra, keep)
+    # h: [R,P] = m: [R,H] W_hr^T
+    layer.k.gemm(s.h, layer.out, s.extra, layer.hidden, layer.p_hr, NULL, 0, s.rows, layer.out, layer.hidden)
+
+
+cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
+    # dm: [R,H] = dh: [R,P] W_hr
+    layer.k.gemm(s.scratch, layer.hidden, s.dh, layer.out, layer.q_hr, NULL, 0, s.rows, layer.hidden, layer.out)
+    gates_backward(layer, s, s.scratch)
+
+
+cdef int products(const Layer *layer, Product *p) noexcept nogil:
+    p[0] = Product(False, 0, 0, layer.gates, False)
+    return 1
+
+
+lstm_ops = CellOps(4, 0, True, &pack_forward, &pack_backward, &step_forward, &step_backward, &products)
+lstm_projected_ops = CellOps(4, 1, True, &pack_forward, &pack_backward, &projected_forward, &projected_backward,
+                             &products)

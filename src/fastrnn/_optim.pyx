@@ -1,0 +1,188 @@
+"""Fused in-place parameter updates: one pass over each array, p: [n] updated, g: [n] read.
+
+The formulas are those of `fastrnn.optim`; the arrays of one call have the same length and do not overlap.
+"""
+
+from cython cimport floating
+from libc.math cimport sqrt, sqrtf
+from libc.stdint cimport uint64_t
+
+from fastrnn._kernels cimport flush_begin, flush_end
+
+
+cdef inline floating _sqrt(floating x) noexcept nogil:
+    if floating is float:
+        return sqrtf(x)
+    else:
+        return sqrt(x)
+
+
+cdef void _sgd(floating *p, const floating *g, Py_ssize_t n, floating lr, floating decay) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        p[i] -= lr * (g[i] + decay * p[i])
+
+
+cdef void _sgd_momentum(floating *p, floating *velocity, const floating *g, Py_ssize_t n, floating lr,
+                        floating momentum, floating decay, bint nesterov) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef floating d
+    if nesterov:
+        for i in range(n):
+            d = g[i] + decay * p[i]
+            velocity[i] = momentum * velocity[i] + d
+            p[i] -= lr * (d + momentum * velocity[i])
+    else:
+        for i in range(n):
+            velocity[i] = momentum * velocity[i] + (g[i] + decay * p[i])
+            p[i] -= lr * velocity[i]
+
+
+cdef void _adam(floating *p, floating *mean, floating *square, const floating *g, Py_ssize_t n, floating step,
+                floating beta1, floating beta2, floating one_minus1, floating one_minus2, floating root,
+                floating eps, floating decay, floating shrink) noexcept nogil:
+    # step = lr / (1 - beta1^t), root = 1 / sqrt(1 - beta2^t)
+    cdef Py_ssize_t i
+    cdef floating d
+    for i in range(n):
+        d = g[i] + decay * p[i]
+        mean[i] = beta1 * mean[i] + one_minus1 * d
+        square[i] = beta2 * square[i] + one_minus2 * d * d
+        p[i] = shrink * p[i] - step * mean[i] / (_sqrt(square[i]) * root + eps)
+
+
+cdef void _rmsprop(floating *p, floating *square, floating *mean, floating *velocity, const floating *g,
+                   Py_ssize_t n, floating lr, floating alpha, floating one_minus, floating eps, floating momentum,
+                   floating decay) noexcept nogil:
+    # mean: NULL unless centred; velocity: NULL unless momentum is used
+    cdef Py_ssize_t i
+    cdef floating d, variance
+    for i in range(n):
+        d = g[i] + decay * p[i]
+        square[i] = alpha * square[i] + one_minus * d * d
+        variance = square[i]
+        if mean != NULL:
+            mean[i] = alpha * mean[i] + one_minus * d
+            variance = variance - mean[i] * mean[i]
+            variance = variance if variance > 0 else 0
+        d = d / (_sqrt(variance) + eps)
+        if velocity != NULL:
+            velocity[i] = momentum * velocity[i] + d
+            d = velocity[i]
+        p[i] -= lr * d
+
+
+cdef void _adagrad(floating *p, floating *total, const floating *g, Py_ssize_t n, floating lr, floating eps,
+                   floating decay) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef floating d
+    for i in range(n):
+        d = g[i] + decay * p[i]
+        total[i] += d * d
+        p[i] -= lr * d / (_sqrt(total[i]) + eps)
+
+
+cdef double _sum_squares(const floating *x, Py_ssize_t n) noexcept nogil:
+    # eight chains: one alone would wait for each addition
+    cdef double part[8]
+    cdef double total = 0, value
+    cdef Py_ssize_t i, j
+    for j in range(8):
+        part[j] = 0
+    for i in range(0, n - 7, 8):
+        for j in range(8):
+            value = x[i + j]
+            part[j] += value * value
+    for i in range(n - n % 8, n):
+        value = x[i]
+        part[0] += value * value
+    for j in range(8):
+        total += part[j]
+    return total
+
+
+cdef bint _all_finite(const floating *x, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef int bad = 0
+    for i in range(n):
+        bad |= x[i] - x[i] != 0  # inf - inf and nan - nan are nan
+    return not bad
+
+
+def sgd(floating[::1] p, floating[::1] velocity, const floating[::1] g, double lr, double momentum, double decay,
+        bint nesterov):
+    """velocity = momentum velocity + d, p -= lr velocity, with d = g + decay p; velocity is None without momentum."""
+    cdef Py_ssize_t n = p.shape[0]
+    if n == 0:
+        return
+    cdef uint64_t word = flush_begin()
+    if velocity is None:
+        with nogil:
+            _sgd(&p[0], &g[0], n, <floating>lr, <floating>decay)
+    else:
+        with nogil:
+            _sgd_momentum(&p[0], &velocity[0], &g[0], n, <floating>lr, <floating>momentum, <floating>decay, nesterov)
+    flush_end(word)
+
+
+def adam(floating[::1] p, floating[::1] mean, floating[::1] square, const floating[::1] g, long long t, double lr,
+         double beta1, double beta2, double eps, double decay, double decoupled_decay):
+    """Adam's update number t = 1, 2, ...; decay adds to the gradient, decoupled_decay (AdamW) shrinks p itself."""
+    cdef Py_ssize_t n = p.shape[0]
+    cdef double step = lr / (1 - beta1 ** t), root = 1 / sqrt(1 - beta2 ** t)
+    if n == 0:
+        return
+    cdef uint64_t word = flush_begin()
+    with nogil:
+        _adam(&p[0], &mean[0], &square[0], &g[0], n, <floating>step, <floating>beta1, <floating>beta2,
+              <floating>(1 - beta1), <floating>(1 - beta2), <floating>root, <floating>eps, <floating>decay,
+              <floating>(1 - lr * decoupled_decay))
+    flush_end(word)
+
+
+def rmsprop(floating[::1] p, floating[::1] square, floating[::1] mean, floating[::1] velocity,
+            const floating[::1] g, double lr, double alpha, double eps, double momentum, double decay):
+    """RMSprop's update; mean is None unless centred, velocity is None without momentum."""
+    cdef Py_ssize_t n = p.shape[0]
+    if n == 0:
+        return
+    cdef uint64_t word = flush_begin()
+    cdef floating *mean_ptr = NULL
+    cdef floating *velocity_ptr = NULL
+    if mean is not None:
+        mean_ptr = &mean[0]
+    if velocity is not None:
+        velocity_ptr = &velocity[0]
+    with nogil:
+        _rmsprop(&p[0], &square[0], mean_ptr, velocity_ptr, &g[0], n, <floating>lr, <floating>alpha,
+                 <floating>(1 - alpha), <floating>eps, <floating>momentum, <floating>decay)
+    flush_end(word)
+
+
+def adagrad(floating[::1] p, floating[::1] total, const floating[::1] g, double lr, double eps, double decay):
+    """total += d^2, p -= lr d / (sqrt(total) + eps), with d = g + decay p."""
+    cdef Py_ssize_t n = p.shape[0]
+    if n == 0:
+        return
+    cdef uint64_t word = flush_begin()
+    with nogil:
+        _adagrad(&p[0], &total[0], &g[0], n, <floating>lr, <floating>eps, <floating>decay)
+    flush_end(word)
+
+
+def sum_squares(const floating[::1] x):
+    """Sum of the squares of x, accumulated in double."""
+    cdef double total = 0
+    if x.shape[0]:
+        with nogil:
+            total = _sum_squares(&x[0], x.shape[0])
+    return total
+
+
+def all_finite(const floating[::1] x):
+    """True when x holds neither NaN nor an infinity."""
+    cdef bint finite = True
+    if x.shape[0]:
+        with nogil:
+            finite = _all_finite(&x[0], x.shape[0])
+    return finite

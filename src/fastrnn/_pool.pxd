@@ -1,0 +1,8 @@
+"""Worker threads that sleep between calls: see ``_pool.pyx``."""
+
+ctypedef void (*task_fn)(void *arg, int worker) noexcept nogil
+
+# Runs task(arg, 0 .. workers-1), worker 0 in the calling thread; returns when all are done.
+cdef void run(task_fn task, void *arg, int workers) noexcept nogil
+# How many workers a call may use now.
+cdef int num_threads() noexcept nogil

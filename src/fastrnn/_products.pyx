@@ -1,0 +1,111 @@
+"""Products of the Linear layer, on the engine's kernels and threads.
+
+w: [O, I], x: [N, I], y: [N, O], all C-contiguous and of one dtype; the callers have checked them.
+"""
+
+cimport numpy as cnp
+
+from fastrnn._cell cimport pack_columns, pack_rows
+from fastrnn._kernels cimport fr_int, fr_kernels, kernels
+from fastrnn._pool cimport num_threads, run
+from fastrnn._workspace cimport Arena, Workspace
+
+cnp.import_array()
+
+cdef enum:
+    WORTH_A_WORKER = 500000     # multiply-adds, as in _engine
+
+cdef struct Task:
+    const fr_kernels *k
+    int parts
+    char *out
+    const char *left
+    const char *right           # packed, or as it is for the weight gradient
+    const char *start
+    fr_int rows, inner, columns
+    char *work
+    fr_int work_stride
+
+
+cdef inline int _parts(fr_int n, fr_int madds) noexcept nogil:
+    return <int>max(1, min(num_threads(), min(n, madds // WORTH_A_WORKER)))
+
+
+cdef void rows_task(void *arg, int part) noexcept nogil:
+    """out: [rows, columns] = left: [rows, inner] right + start, one worker's rows."""
+    cdef Task *t = <Task *>arg
+    cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize
+    cdef fr_int n = t.rows * (part + 1) // t.parts - first
+    t.k.gemm(t.out + first * t.columns * size, t.columns, t.left + first * t.inner * size, t.inner, t.right, t.start, 0,
+             n, t.columns, t.inner)
+
+
+cdef void weight_task(void *arg, int part) noexcept nogil:
+    """out: [rows, columns] += left: [inner, rows]^T right: [inner, columns], one worker's rows."""
+    cdef Task *t = <Task *>arg
+    cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize
+    cdef fr_int n = t.rows * (part + 1) // t.parts - first
+    t.k.gemm_tn(t.out + first * t.columns * size, t.columns, t.left + first * size, t.rows, t.right, t.columns, n,
+                t.columns, t.inner, t.work + part * t.work_stride)
+
+
+cdef int _multiply(cnp.ndarray out, cnp.ndarray left, cnp.ndarray w, b, bint transposed) except -1:
+    cdef Task task
+    cdef Workspace memory = Workspace()
+    cdef Arena arena
+    cdef int turn
+    cdef const char *weights = <const char *>cnp.PyArray_DATA(w)
+    task.k = kernels(out.itemsize)
+    task.rows = left.shape[0]
+    task.inner = left.shape[1]
+    task.columns = out.shape[1]
+    task.out = <char *>cnp.PyArray_DATA(out)
+    task.left = <const char *>cnp.PyArray_DATA(left)
+    task.start = <const char *>cnp.PyArray_DATA(b) if b is not None else NULL
+    task.parts = _parts(task.rows, task.rows * task.inner * task.columns)
+    for turn in range(2):
+        arena.base = memory.data if turn else NULL
+        arena.used = 0
+        if transposed:
+            task.right = pack_rows(&arena, task.k, weights, task.columns, task.inner)
+        else:
+            task.right = pack_columns(&arena, task.k, weights, task.columns, task.inner)
+        memory.reserve(arena.used)
+    with nogil:
+        run(&rows_task, &task, task.parts)
+    return 0
+
+
+def linear_forward(y, x, w, b):
+    """y: [N,O] = x: [N,I] w^T + b; b may be None."""
+    _multiply(y, x, w, b, True)
+
+
+def linear_backward_input(dx, dy, w):
+    """dx: [N,I] = dy: [N,O] w."""
+    _multiply(dx, dy, w, None, False)
+
+
+def linear_backward_weight(cnp.ndarray dw, cnp.ndarray dy, cnp.ndarray x):
+    """dw: [O,I] += dy: [N,O]^T x: [N,I]."""
+    cdef Task task
+    cdef Workspace memory = Workspace()
+    task.k = kernels(dw.itemsize)
+    task.rows = dw.shape[0]
+    task.columns = dw.shape[1]
+    task.inner = dy.shape[0]
+    task.out = <char *>cnp.PyArray_DATA(dw)
+    task.left = <const char *>cnp.PyArray_DATA(dy)
+    task.right = <const char *>cnp.PyArray_DATA(x)
+    task.parts = _parts(task.rows, task.rows * task.inner * task.columns)
+    task.work_stride = (task.k.gemm_tn_work + 63) & ~<fr_int>63
+    memory.reserve(task.parts * task.work_stride)
+    task.work = memory.data
+    with nogil:
+        run(&weight_task, &task, task.parts)
+
+
+def sum_rows(cnp.ndarray db, cnp.ndarray dy):
+    """db: [O] += the sum over rows of dy: [N,O]."""
+    cdef const fr_kernels *k = kernels(db.itemsize)
+    k.sum_rows(cnp.PyArray_DATA(db), cnp.PyArray_DATA(dy), dy.shape[1], dy.shape[0], dy.shape[1])

@@ -1,0 +1,30 @@
+"""The packed row order: time-major, longest sequence first, valid steps only; see ``_rows.pyx``."""
+
+from fastrnn._kernels cimport fr_int, fr_kernels
+from fastrnn._workspace cimport Arena
+
+cdef struct Rows:
+    fr_int batch            # sequences of this worker
+    fr_int steps            # the longest one
+    fr_int count            # N, the valid steps of all
+    fr_int *seq             # [batch] place in the caller's batch
+    fr_int *length          # [batch] descending
+    fr_int *active          # [steps] sequences longer than t: the first ones
+    fr_int *offset          # [steps + 1] packed row of the first sequence at t
+
+cdef struct View:
+    # The caller's array, last axis contiguous, strides in bytes: (T, B, width), or with `starts` (N, width), where
+    # sequence b lies in the rows from starts[b] on.
+    char *data
+    fr_int stride_t, stride_b
+    const fr_int *starts
+
+cdef void carve_rows(Rows *rows, Arena *arena, fr_int batch, fr_int steps) noexcept nogil
+cdef void index_rows(Rows *rows) noexcept nogil
+cdef void gather(char *dst, const View *src, const Rows *rows, fr_int nbytes) noexcept nogil
+cdef void scatter(View *dst, const char *src, fr_int stride, const Rows *rows, bint reverse,
+                  fr_int nbytes) noexcept nogil
+cdef void to_reverse(char *dst, const char *src, fr_int stride, const Rows *rows, fr_int nbytes) noexcept nogil
+cdef void from_reverse(char *dst, fr_int stride, const char *src, const Rows *rows, fr_int nbytes) noexcept nogil
+cdef void add_from_reverse(char *dst, const char *src, const Rows *rows, const fr_kernels *k,
+                           fr_int width) noexcept nogil

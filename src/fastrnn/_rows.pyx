@@ -1,0 +1,91 @@
+"""The packed row order of one worker's sequences, and copies into and out of it.
+
+Sequences stand longest first, so those active at step t are the first `active[t]`; their rows follow one another, step
+after step: row (t, j) = offset[t] + j. Cost follows the valid steps. The reverse direction has its own packed order over
+its own steps s, with the same `active` and `offset`: its row (s, j) is sequence j at t = length[j] - 1 - s.
+"""
+
+from libc.string cimport memcpy
+
+from fastrnn._workspace cimport take
+
+
+cdef void carve_rows(Rows *rows, Arena *arena, fr_int batch, fr_int steps) noexcept nogil:
+    rows.batch = batch
+    rows.steps = steps
+    rows.seq = <fr_int *>take(arena, batch * sizeof(fr_int))
+    rows.length = <fr_int *>take(arena, batch * sizeof(fr_int))
+    rows.active = <fr_int *>take(arena, steps * sizeof(fr_int))
+    rows.offset = <fr_int *>take(arena, (steps + 1) * sizeof(fr_int))
+
+
+cdef void index_rows(Rows *rows) noexcept nogil:
+    """Fill `active` and `offset` from `length`."""
+    cdef fr_int t, left = rows.batch, at = 0
+    for t in range(rows.steps):
+        while left > 0 and rows.length[left - 1] <= t:
+            left -= 1
+        rows.active[t] = left
+        rows.offset[t] = at
+        at += left
+    rows.offset[rows.steps] = at
+    rows.count = at
+
+
+cdef inline fr_int reversed_row(const Rows *rows, fr_int s, fr_int j) noexcept nogil:
+    return rows.offset[rows.length[j] - 1 - s] + j
+
+
+cdef inline char *at(const View *view, fr_int t, fr_int b) noexcept nogil:
+    """Step t of the caller's sequence b."""
+    if view.starts != NULL:
+        return view.data + (view.starts[b] + t) * view.stride_t
+    return view.data + t * view.stride_t + b * view.stride_b
+
+
+cdef void gather(char *dst, const View *src, const Rows *rows, fr_int nbytes) noexcept nogil:
+    """dst: [N, width] in forward order."""
+    cdef fr_int t, j
+    for t in range(rows.steps):
+        for j in range(rows.active[t]):
+            memcpy(dst, at(src, t, rows.seq[j]), nbytes)
+            dst += nbytes
+
+
+cdef void scatter(View *dst, const char *src, fr_int stride, const Rows *rows, bint reverse,
+                  fr_int nbytes) noexcept nogil:
+    """The caller's array from src: [N, width], rows `stride` bytes apart, in forward or reverse order."""
+    cdef fr_int t, j, step
+    for t in range(rows.steps):
+        for j in range(rows.active[t]):
+            step = rows.length[j] - 1 - t if reverse else t
+            memcpy(at(dst, step, rows.seq[j]), src, nbytes)
+            src += stride
+
+
+cdef void to_reverse(char *dst, const char *src, fr_int stride, const Rows *rows, fr_int nbytes) noexcept nogil:
+    """dst: [N, width] in reverse order from src in forward order, rows `stride` bytes apart."""
+    cdef fr_int s, j
+    for s in range(rows.steps):
+        for j in range(rows.active[s]):
+            memcpy(dst, src + reversed_row(rows, s, j) * stride, nbytes)
+            dst += nbytes
+
+
+cdef void from_reverse(char *dst, fr_int stride, const char *src, const Rows *rows, fr_int nbytes) noexcept nogil:
+    """dst in forward order, rows `stride` bytes apart, from src: [N, width] in reverse order."""
+    cdef fr_int s, j
+    for s in range(rows.steps):
+        for j in range(rows.active[s]):
+            memcpy(dst + reversed_row(rows, s, j) * stride, src, nbytes)
+            src += nbytes
+
+
+cdef void add_from_reverse(char *dst, const char *src, const Rows *rows, const fr_kernels *k,
+                           fr_int width) noexcept nogil:
+    """dst: [N, width] in forward order += src: [N, width] in reverse order."""
+    cdef fr_int s, j, nbytes = width * k.itemsize
+    for s in range(rows.steps):
+        for j in range(rows.active[s]):
+            k.add(dst + reversed_row(rows, s, j) * nbytes, width, src, width, 1, width)
+            src += nbytes

@@ -1,0 +1,27 @@
+"""One direction of one layer over a sequence: forward and BPTT; see ``_sequence.pyx``."""
+
+from fastrnn._cell cimport Layer
+from fastrnn._kernels cimport fr_int
+from fastrnn._rows cimport Rows
+from fastrnn._workspace cimport Arena
+
+cdef struct Run:
+    # The arrays of one direction of one layer for one worker's rows, in that direction's packed order.
+    char *x         # [N, I]
+    char *z         # [N, GH] when kept, else [block, GH]
+    char *extra     # [N, EH] when kept, else [batch, EH]
+    char *h         # [batch + N, P]; the first `batch` rows are the initial state
+    char *c         # [batch + N, H] when kept, else [batch, H]
+    char *dh        # [batch, P]
+    char *dc        # [batch, H]
+    char *dp        # [N, P] gradient of h_t, kept for the projection's weights
+    char *scratch   # [batch, H]
+
+cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *arena, bint keep) noexcept nogil
+cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *arena) noexcept nogil
+cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep) noexcept nogil
+cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const char *dy,
+                   fr_int stride) noexcept nogil
+cdef void input_gradient(char *dx, const Layer *layer, const Rows *rows, const Run *run) noexcept nogil
+cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, int part, int parts,
+                          char *work) noexcept nogil

@@ -1,0 +1,165 @@
+"""The time loops: one direction of one layer, forward and backpropagation through time (BPTT).
+
+Forward: the input product of a block of steps at once, then step by step the recurrent product and the gates.
+BPTT: step by step dz_t and dh_{t-1}, then single large products over all steps for dx, dW_ih, dW_hh.
+`h` starts with the initial state, so the first step is no special case.
+"""
+
+from libc.string cimport memcpy
+
+from fastrnn._cell cimport Product, Step
+from fastrnn._workspace cimport take
+
+cdef enum:
+    # Bytes of z per input product: written, then read by the steps while still in L2 (1 to 2 MB on current cores).
+    BLOCK_BYTES = 262144
+
+
+cdef inline fr_int block_end(const Layer *layer, const Rows *rows, fr_int t) noexcept nogil:
+    """The end of the block of steps that starts at t."""
+    cdef fr_int limit = BLOCK_BYTES // (layer.gates * layer.k.itemsize)
+    cdef fr_int end = t + 1
+    while end < rows.steps and rows.offset[end + 1] - rows.offset[t] <= limit:
+        end += 1
+    return end
+
+
+cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *arena, bint keep) noexcept nogil:
+    cdef fr_int size = layer.k.itemsize
+    cdef fr_int block = max(rows.batch, min(rows.count, BLOCK_BYTES // (layer.gates * size)))
+    run.z = <char *>take(arena, (rows.count if keep else block) * layer.gates * size)
+    run.extra = <char *>take(arena, (rows.count if keep else rows.batch) * layer.extra * size)
+    run.h = <char *>take(arena, (rows.batch + rows.count) * layer.out * size)
+    run.c = NULL
+    if layer.ops.has_c:
+        run.c = <char *>take(arena, (rows.batch + (rows.count if keep else 0)) * layer.hidden * size)
+
+
+cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *arena) noexcept nogil:
+    cdef fr_int size = layer.k.itemsize
+    run.dh = <char *>take(arena, rows.batch * layer.out * size)
+    run.dc = <char *>take(arena, rows.batch * layer.hidden * size) if layer.ops.has_c else NULL
+    run.scratch = <char *>take(arena, rows.batch * layer.hidden * size)
+    run.dp = <char *>take(arena, rows.count * layer.out * size) if layer.w_hr != NULL else NULL
+
+
+cdef inline fr_int row_before(const Rows *rows, fr_int t) noexcept nogil:
+    """Row of h_{t-1} and c_{t-1} for the first sequence."""
+    return rows.batch + rows.offset[t - 1] if t > 0 else 0
+
+
+cdef inline void place(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t,
+                       bint keep) noexcept nogil:
+    """Point at the states of step t."""
+    cdef fr_int size = layer.k.itemsize, before = row_before(rows, t), now = rows.batch + rows.offset[t]
+    step.rows = rows.active[t]
+    step.h_prev = run.h + before * layer.out * size
+    step.h = run.h + now * layer.out * size
+    if run.c != NULL:
+        step.c_prev = run.c + (before * layer.hidden * size if keep else 0)
+        step.c = run.c + (now * layer.hidden * size if keep else 0)
+    step.extra = run.extra + (rows.offset[t] * layer.extra * size if keep else 0)
+
+
+cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep) noexcept nogil:
+    """h_1 .. h_T from x and the initial state; with keep also what BPTT needs."""
+    cdef Step step
+    cdef fr_int G = layer.gates, I = layer.input_size, size = layer.k.itemsize
+    cdef fr_int t = 0, end, first
+    cdef char *block
+    step.c_prev = step.c = NULL
+    step.dh = step.dc = step.scratch = NULL
+    while t < rows.steps:
+        end = block_end(layer, rows, t)
+        first = rows.offset[t]
+        block = run.z + (first * G * size if keep else 0)
+        # z: [block, GH] = x: [block, I] W_ih^T + start
+        layer.k.gemm(block, G, run.x + first * I * size, I, layer.p_ih, layer.start, 0, rows.offset[end] - first, G, I)
+        while t < end:
+            place(&step, layer, rows, run, t, keep)
+            step.z = block + (rows.offset[t] - first) * G * size
+            layer.ops.step_forward(layer, &step, keep)
+            t += 1
+
+
+cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const char *dy,
+                   fr_int stride) noexcept nogil:
+    """BPTT: run.z becomes dz, run.dh and run.dc go from the final state's gradients to the initial state's.
+
+    dy: [N, P], rows `stride` elements apart. A sequence joins at its last valid step, where run.dh still holds the
+    gradient of its final state.
+    """
+    cdef Step step
+    cdef fr_int P = layer.out, size = layer.k.itemsize, t
+    step.c_prev = step.c = NULL
+    step.dh = run.dh
+    step.dc = run.dc
+    step.scratch = run.scratch
+    for t in range(rows.steps - 1, -1, -1):
+        place(&step, layer, rows, run, t, True)
+        step.z = run.z + rows.offset[t] * layer.gates * size
+        layer.k.add(run.dh, P, dy + rows.offset[t] * stride * size, stride, step.rows, P)
+        if run.dp != NULL:
+            memcpy(run.dp + rows.offset[t] * P * size, run.dh, step.rows * P * size)
+        layer.ops.step_backward(layer, &step)
+
+
+cdef void input_gradient(char *dx, const Layer *layer, const Rows *rows, const Run *run) noexcept nogil:
+    """dx: [N,I] = dz: [N,GH] W_ih."""
+    layer.k.gemm(dx, layer.input_size, run.z, layer.gates, layer.q_ih, NULL, 0, rows.count, layer.input_size,
+                 layer.gates)
+
+
+cdef inline void add_product(char *dw, char *db, const Layer *layer, const char *left, fr_int ld_left,
+                             const char *right, fr_int width, fr_int m, fr_int n, char *work) noexcept nogil:
+    """dw: [m, width] += left: [n, m]^T right: [n, width];  db: [m] += column sums of left."""
+    if n > 0:
+        layer.k.gemm_tn(dw, width, left, ld_left, right, width, m, width, n, work)
+        if db != NULL:
+            layer.k.sum_rows(db, left, ld_left, n, m)
+
+
+cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Run *run, const Product *p, fr_int skip,
+                             fr_int m, char *work) noexcept nogil:
+    """Rows p.row + skip .. + m of dW_hh and db_hh."""
+    cdef fr_int size = layer.k.itemsize, P = layer.out
+    cdef fr_int ld = layer.extra if p.left_extra else layer.gates
+    cdef const char *left = (run.extra if p.left_extra else run.z) + (p.column + skip) * size
+    cdef char *dw = layer.dw_hh + (p.row + skip) * P * size
+    cdef char *db = layer.db_hh + (p.row + skip) * size if layer.db_hh != NULL else NULL
+    cdef fr_int t = 0, first, start
+    if p.right_extra:
+        add_product(dw, db, layer, left, ld, run.extra, P, m, rows.count, work)
+        return
+    # h_{t-1} follows h_{t-2} without a gap as long as no sequence ends: one product for each such stretch.
+    while t < rows.steps:
+        first = rows.offset[t]
+        start = row_before(rows, t)
+        t += 1
+        while t < rows.steps and row_before(rows, t) - start == rows.offset[t] - first:
+            t += 1
+        add_product(dw, db, layer, left + first * ld * size, ld, run.h + start * P * size, P, m,
+                    rows.offset[t] - first, work)
+
+
+cdef inline fr_int share(fr_int n, int part, int parts) noexcept nogil:
+    """Start of a worker's part of n rows."""
+    return n * part // parts
+
+
+cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, int part, int parts,
+                          char *work) noexcept nogil:
+    """One worker's rows of every weight gradient of the layer, summed over the steps of `rows`."""
+    cdef fr_int size = layer.k.itemsize, G = layer.gates, H = layer.hidden
+    cdef Product p[2]
+    cdef fr_int m = share(G, part, parts), end = share(G, part + 1, parts)
+    cdef int i
+    add_product(layer.dw_ih + m * layer.input_size * size, layer.db_ih + m * size if layer.db_ih != NULL else NULL,
+                layer, run.z + m * size, G, run.x, layer.input_size, end - m, rows.count, work)
+    for i in range(layer.ops.products(layer, p)):
+        m = share(p[i].width, part, parts)
+        recurrent_gradient(layer, rows, run, &p[i], m, share(p[i].width, part + 1, parts) - m, work)
+    if layer.w_hr != NULL:
+        m = share(layer.out, part, parts)
+        add_product(layer.dw_hr + m * H * size, NULL, layer, run.dp + m * size, layer.out, run.extra, H,
+                    share(layer.out, part + 1, parts) - m, rows.count, work)

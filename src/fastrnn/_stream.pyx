@@ -1,0 +1,121 @@
+"""A session over a runner: one preallocated step at a time.
+
+The state lives here, every buffer is allocated once, and a step with `out` given allocates nothing. A step runs the same
+kernels in the same order as a sequence does, so that its bits are the same.
+"""
+
+from libc.string cimport memcpy
+
+cimport numpy as cnp
+
+from fastrnn._cell cimport Layer, Step
+from fastrnn._kernels cimport flush_begin, flush_end, fr_int
+from fastrnn._weights cimport Packed, Weights
+from fastrnn._workspace cimport Arena, Workspace, take
+
+cnp.import_array()
+
+cdef enum:
+    # Multiply-adds from which the GIL is let go: giving it up and taking it back costs about 0.1 us.
+    WORTH_THE_GIL = 100000
+
+
+cdef class StreamCore:
+    """State and buffers of `batch` sequences that go on together; `h` and `c` are their live state arrays.
+
+    `coerce(x, out)` turns arguments that are not ready to use into ones that are, or raises.
+    """
+    cdef Weights weights
+    cdef Workspace memory
+    cdef char *z
+    cdef char *extra
+    cdef char *h_data
+    cdef char *c_data
+    cdef fr_int batch, features, width, madds
+    cdef int typenum
+    cdef readonly cnp.ndarray h
+    cdef readonly object c
+    cdef object coerce
+
+    def __init__(self, Weights weights, h, c, coerce):
+        cdef Arena arena
+        cdef int turn
+        cdef const Layer *cell = weights.layers
+        self.weights = weights
+        self.h = h
+        self.c = c
+        self.h_data = <char *>cnp.PyArray_DATA(h)
+        self.c_data = <char *>cnp.PyArray_DATA(c) if c is not None else NULL
+        self.coerce = coerce
+        self.batch = h.shape[1]
+        self.features = cell.input_size
+        self.width = cell.out
+        self.typenum = cnp.PyArray_TYPE(self.h)
+        self.madds = 0
+        for turn in range(weights.count):
+            self.madds += self.batch * weights.layers[turn].gates * (weights.layers[turn].input_size + cell.out)
+        self.memory = Workspace()
+        for turn in range(2):
+            arena.base = self.memory.data if turn else NULL
+            arena.used = 0
+            self.z = <char *>take(&arena, self.batch * cell.gates * weights.itemsize)
+            self.extra = <char *>take(&arena, self.batch * cell.extra * weights.itemsize)
+            self.memory.reserve(arena.used)
+
+    cdef bint _ready(self, object array, fr_int width) noexcept:
+        """Whether the kernels can use the array as it is: (width,) for one sequence, or (batch, width)."""
+        if not isinstance(array, cnp.ndarray):
+            return False
+        cdef cnp.ndarray a = array
+        cdef int ndim = cnp.PyArray_NDIM(a)
+        if cnp.PyArray_TYPE(a) != self.typenum or not cnp.PyArray_ISCARRAY_RO(a):
+            return False
+        if ndim == 1:
+            return self.batch == 1 and cnp.PyArray_DIM(a, 0) == width
+        return ndim == 2 and cnp.PyArray_DIM(a, 0) == self.batch and cnp.PyArray_DIM(a, 1) == width
+
+    def step(self, x, out=None):
+        """One time step: x (I,) or (B, I) gives y (H,) or (B, H), written into `out` if given."""
+        cdef cnp.npy_intp dims[2]
+        if out is None:
+            if not self._ready(x, self.features):
+                x, out = self.coerce(x, out)
+            dims[0] = self.batch
+            dims[1] = self.width
+            if cnp.PyArray_NDIM(x) == 1:
+                dims[0] = self.width
+            out = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(x), dims, self.typenum)
+        elif not (self._ready(x, self.features) and self._ready(out, self.width)
+                  and cnp.PyArray_ISWRITEABLE(out) and cnp.PyArray_NDIM(x) == cnp.PyArray_NDIM(out)):
+            x, out = self.coerce(x, out)
+        cdef Packed packed = self.weights.forward_pack()
+        cdef const char *source = <const char *>cnp.PyArray_DATA(x)
+        cdef char *target = <char *>cnp.PyArray_DATA(out)
+        if self.madds < WORTH_THE_GIL:
+            self._advance(packed.layers, source, target)
+        else:
+            with nogil:
+                self._advance(packed.layers, source, target)
+        return out
+
+    cdef void _advance(self, const Layer *layers, const char *x, char *y) noexcept nogil:
+        cdef Step step
+        cdef const Layer *cell
+        cdef fr_int size = layers.k.itemsize, B = self.batch, i
+        cdef unsigned long long word = flush_begin()
+        cdef char *h = self.h_data
+        cdef char *c = self.c_data
+        step.rows = B
+        step.z = self.z
+        step.extra = self.extra
+        step.dh = step.dc = step.scratch = NULL
+        for i in range(self.weights.count):
+            cell = layers + i
+            cell.k.gemm(self.z, cell.gates, x, cell.input_size, cell.p_ih, cell.start, 0, B, cell.gates,
+                        cell.input_size)
+            step.h_prev = step.h = h + i * B * cell.out * size
+            step.c_prev = step.c = c + i * B * cell.hidden * size if c != NULL else NULL
+            cell.ops.step_forward(cell, &step, False)
+            x = step.h
+        memcpy(y, x, B * self.width * size)
+        flush_end(word)

@@ -1,0 +1,105 @@
+/* The table of instruction sets, the processor's answer to it, and the helpers that need no vectors. */
+#include "isa.h"
+#include <string.h>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define FR_X86 1
+#include <xmmintrin.h>
+#endif
+
+static int always(void) { return 1; }
+
+static int has_avx2(void)
+{
+#ifdef FR_X86
+    __builtin_cpu_init(); /* also asks the operating system whether it saves the registers */
+    return fr_avx2_f32 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return 0;
+#endif
+}
+
+static int has_avx512(void)
+{
+#ifdef FR_X86
+    __builtin_cpu_init();
+    return fr_avx512_f32 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
+#else
+    return 0;
+#endif
+}
+
+static fr_isa isa_table[] = {
+    {"avx512", 0, 0, has_avx512},
+    {"avx2", 0, 0, has_avx2},
+#if defined(__aarch64__)
+    {"neon", 0, 0, always},
+#else
+    {"baseline", 0, 0, always},
+#endif
+    {0, 0, 0, 0},
+};
+
+const fr_isa *fr_isas(void)
+{
+    isa_table[0].f32 = fr_avx512_f32;
+    isa_table[0].f64 = fr_avx512_f64;
+    isa_table[1].f32 = fr_avx2_f32;
+    isa_table[1].f64 = fr_avx2_f64;
+    isa_table[2].f32 = fr_baseline_f32;
+    isa_table[2].f64 = fr_baseline_f64;
+    return isa_table;
+}
+
+uint64_t fr_flush_begin(void)
+{
+#if defined(FR_X86)
+    const unsigned word = _mm_getcsr();
+    _mm_setcsr(word | 0x8040); /* flush to zero, denormals are zero */
+    return word;
+#elif defined(__aarch64__) && defined(__GNUC__)
+    uint64_t word;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(word));
+    __asm__ volatile("msr fpcr, %0" : : "r"(word | (1ull << 24)));
+    return word;
+#else
+    return 0;
+#endif
+}
+
+void fr_flush_end(uint64_t word)
+{
+#if defined(FR_X86)
+    /* Exception flags raised inside stay raised, as after any other arithmetic. */
+    _mm_setcsr((unsigned)word | (_mm_getcsr() & 0x3f));
+#elif defined(__aarch64__) && defined(__GNUC__)
+    __asm__ volatile("msr fpcr, %0" : : "r"(word));
+#else
+    (void)word;
+#endif
+}
+
+uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed)
+{
+    /* Eight independent multiply chains keep the multiplier busy: about 16 bytes a cycle. */
+    const unsigned char *p = data;
+    uint64_t lane[8];
+    for (int i = 0; i < 8; i++)
+        lane[i] = seed + 0x9e3779b97f4a7c15u * (uint64_t)(i + 1);
+    for (; n >= 64; n -= 64, p += 64) {
+        uint64_t w[8];
+        memcpy(w, p, 64);
+        for (int i = 0; i < 8; i++)
+            lane[i] = (lane[i] ^ w[i]) * 0xd6e8feb86659fd93u + (lane[i] >> 29);
+    }
+    unsigned char tail[64] = {0};
+    memcpy(tail, p, (size_t)n);
+    uint64_t w[8], sum = seed ^ (uint64_t)n;
+    memcpy(w, tail, 64);
+    for (int i = 0; i < 8; i++) {
+        lane[i] = (lane[i] ^ w[i]) * 0xd6e8feb86659fd93u;
+        sum = (sum ^ (lane[i] ^ (lane[i] >> 32))) * 0x9e3779b97f4a7c15u;
+    }
+    return sum ^ (sum >> 32);
+}

@@ -1,0 +1,174 @@
+/* Gate arithmetic, forward and backward: one pass over a block of rows, every value read and written once. */
+
+#define FR_EACH                                                                                                       \
+    for (fr_int m = 0; m < r; m++)                                                                                    \
+        for (fr_int j = 0, left = hidden; left > 0; j += VL, left -= VL)
+#define LD(p, ld) FN(vload_n)((p) + m * (ld) + j, left)
+#define ST(p, ld, x) FN(vstore_n)((p) + m * (ld) + j, x, left)
+#define ONE ((REAL)1)
+
+static void FN(rnn_forward)(void *h_, fr_int ldh, const void *z_, fr_int ldz, int relu, fr_int r, fr_int hidden)
+{
+    REAL *h = h_;
+    const REAL *z = z_;
+    if (relu) {
+        FR_EACH {
+            const V x = LD(z, ldz);
+            ST(h, ldh, FN(vselect)((VI)(x < (REAL)0), (V){0}, x)); /* NaN stays NaN */
+        }
+    } else {
+        FR_EACH ST(h, ldh, FN(vtanh)(LD(z, ldz)));
+    }
+}
+
+static void FN(rnn_backward)(void *dz_, fr_int ldz, const void *dh_, fr_int lddh, const void *h_, fr_int ldh, int relu,
+                             fr_int r, fr_int hidden)
+{
+    REAL *dz = dz_;
+    const REAL *dh = dh_, *h = h_;
+    FR_EACH {
+        const V y = LD(h, ldh), g = LD(dh, lddh);
+        const V slope = ONE - y * y;
+        ST(dz, ldz, relu ? FN(vselect)((VI)(y > (REAL)0), g, (V){0}) : (V)(g * slope));
+    }
+}
+
+static void FN(lstm_forward)(void *h_, fr_int ldh, void *c_, fr_int ldc, void *z_, fr_int ldz, const void *c_prev_,
+                             fr_int ldcp, int keep, fr_int r, fr_int hidden)
+{
+    REAL *h = h_, *c = c_, *z = z_;
+    const REAL *c_prev = c_prev_;
+    FR_EACH {
+        const V i = FN(vsigmoid)(LD(z, ldz));
+        const V f = FN(vsigmoid)(LD(z + hidden, ldz));
+        const V g = FN(vtanh)(LD(z + 2 * hidden, ldz));
+        const V o = FN(vsigmoid)(LD(z + 3 * hidden, ldz));
+        const V s = FN(vfma)(f, LD(c_prev, ldcp), i * g);
+        ST(c, ldc, s);
+        ST(h, ldh, o * FN(vtanh)(s));
+        if (keep) {
+            ST(z, ldz, i);
+            ST(z + hidden, ldz, f);
+            ST(z + 2 * hidden, ldz, g);
+            ST(z + 3 * hidden, ldz, o);
+        }
+    }
+}
+
+static void FN(lstm_backward)(void *gates_, fr_int ldz, void *dc_, fr_int lddc, const void *dh_, fr_int lddh,
+                              const void *c_, fr_int ldc, const void *c_prev_, fr_int ldcp, fr_int r, fr_int hidden)
+{
+    REAL *gates = gates_, *dc = dc_;
+    const REAL *dh = dh_, *c = c_, *c_prev = c_prev_;
+    FR_EACH {
+        const V i = LD(gates, ldz), f = LD(gates + hidden, ldz), g = LD(gates + 2 * hidden, ldz),
+                o = LD(gates + 3 * hidden, ldz);
+        const V tc = FN(vtanh)(LD(c, ldc)), dy = LD(dh, lddh);
+        const V ds = FN(vfma)(dy * o, ONE - tc * tc, LD(dc, lddc));
+        ST(gates, ldz, ds * g * i * (ONE - i));
+        ST(gates + hidden, ldz, ds * LD(c_prev, ldcp) * f * (ONE - f));
+        ST(gates + 2 * hidden, ldz, ds * i * (ONE - g * g));
+        ST(gates + 3 * hidden, ldz, dy * tc * o * (ONE - o));
+        ST(dc, lddc, ds * f);
+    }
+}
+
+static void FN(lstm_output)(void *h_, fr_int ldh, const void *gates_, fr_int ldz, const void *c_, fr_int ldc, fr_int r,
+                            fr_int hidden)
+{
+    REAL *h = h_;
+    const REAL *gates = gates_, *c = c_;
+    FR_EACH ST(h, ldh, LD(gates + 3 * hidden, ldz) * FN(vtanh)(LD(c, ldc)));
+}
+
+/* h = (1 - z) n + z h_prev, written n + z (h_prev - n). */
+FR_INLINE V FN(gru_blend)(V z, V n, V h_prev) { return FN(vfma)(z, h_prev - n, n); }
+
+static void FN(gru_forward)(void *h_, fr_int ldh, void *z_, fr_int ldz, const void *hn_, fr_int ldhn,
+                            const void *h_prev_, fr_int ldhp, int keep, fr_int r, fr_int hidden)
+{
+    REAL *h = h_, *gates = z_;
+    const REAL *hn = hn_, *h_prev = h_prev_;
+    FR_EACH {
+        const V reset = FN(vsigmoid)(LD(gates, ldz));
+        const V update = FN(vsigmoid)(LD(gates + hidden, ldz));
+        const V n = FN(vtanh)(FN(vfma)(reset, LD(hn, ldhn), LD(gates + 2 * hidden, ldz)));
+        ST(h, ldh, FN(gru_blend)(update, n, LD(h_prev, ldhp)));
+        if (keep) {
+            ST(gates, ldz, reset);
+            ST(gates + hidden, ldz, update);
+            ST(gates + 2 * hidden, ldz, n);
+        }
+    }
+}
+
+static void FN(gru_backward)(void *gates_, fr_int ldz, void *hn_, fr_int ldhn, void *dh_, fr_int lddh,
+                             const void *h_prev_, fr_int ldhp, fr_int r, fr_int hidden)
+{
+    REAL *gates = gates_, *hn = hn_, *dh = dh_;
+    const REAL *h_prev = h_prev_;
+    FR_EACH {
+        const V reset = LD(gates, ldz), update = LD(gates + hidden, ldz), n = LD(gates + 2 * hidden, ldz);
+        const V g = LD(dh, lddh);
+        const V dn = g * (ONE - update) * (ONE - n * n);
+        ST(gates, ldz, dn * LD(hn, ldhn) * reset * (ONE - reset));
+        ST(gates + hidden, ldz, g * (LD(h_prev, ldhp) - n) * update * (ONE - update));
+        ST(gates + 2 * hidden, ldz, dn);
+        ST(hn, ldhn, dn * reset);
+        ST(dh, lddh, g * update);
+    }
+}
+
+static void FN(gru_reset)(void *rh_, fr_int ldrh, void *z_, fr_int ldz, const void *h_prev_, fr_int ldhp, fr_int r,
+                          fr_int hidden)
+{
+    REAL *rh = rh_, *gates = z_;
+    const REAL *h_prev = h_prev_;
+    FR_EACH {
+        const V reset = FN(vsigmoid)(LD(gates, ldz));
+        ST(gates, ldz, reset);
+        ST(gates + hidden, ldz, FN(vsigmoid)(LD(gates + hidden, ldz)));
+        ST(rh, ldrh, reset * LD(h_prev, ldhp));
+    }
+}
+
+static void FN(gru_update)(void *h_, fr_int ldh, void *z_, fr_int ldz, const void *h_prev_, fr_int ldhp, fr_int r,
+                           fr_int hidden)
+{
+    REAL *h = h_, *gates = z_;
+    const REAL *h_prev = h_prev_;
+    FR_EACH {
+        const V n = FN(vtanh)(LD(gates + 2 * hidden, ldz));
+        ST(gates + 2 * hidden, ldz, n);
+        ST(h, ldh, FN(gru_blend)(LD(gates + hidden, ldz), n, LD(h_prev, ldhp)));
+    }
+}
+
+static void FN(gru_update_backward)(void *gates_, fr_int ldz, void *dh_, fr_int lddh, const void *h_prev_, fr_int ldhp,
+                                    fr_int r, fr_int hidden)
+{
+    REAL *gates = gates_, *dh = dh_;
+    const REAL *h_prev = h_prev_;
+    FR_EACH {
+        const V update = LD(gates + hidden, ldz), n = LD(gates + 2 * hidden, ldz), g = LD(dh, lddh);
+        ST(gates + hidden, ldz, g * (LD(h_prev, ldhp) - n) * update * (ONE - update));
+        ST(gates + 2 * hidden, ldz, g * (ONE - update) * (ONE - n * n));
+        ST(dh, lddh, g * update);
+    }
+}
+
+static void FN(gru_reset_backward)(void *gates_, fr_int ldz, void *dh_, fr_int lddh, const void *drh_, fr_int lddrh,
+                                   const void *h_prev_, fr_int ldhp, fr_int r, fr_int hidden)
+{
+    REAL *gates = gates_, *dh = dh_;
+    const REAL *drh = drh_, *h_prev = h_prev_;
+    FR_EACH {
+        const V reset = LD(gates, ldz), g = LD(drh, lddrh);
+        ST(gates, ldz, g * LD(h_prev, ldhp) * reset * (ONE - reset));
+        ST(dh, lddh, FN(vfma)(reset, g, LD(dh, lddh)));
+    }
+}
+#undef FR_EACH
+#undef LD
+#undef ST
+#undef ONE

@@ -1,0 +1,240 @@
+/* Packed products. The micro kernel holds MR rows x 2 vectors of sums in registers and streams one panel of weights;
+ * the sum over k stays in order, so blocking over k (sums parked in c) and over rows never changes a bit.
+ */
+#define NR (2 * VL)
+#if FR_BYTES == 64
+#define MR 12 /* 24 sums + 2 weights + 1 broadcast of 32 registers */
+#elif defined(__aarch64__)
+#define MR 12
+#else
+#define MR 6 /* 12 sums + 2 weights + 1 broadcast of 16 registers */
+#endif
+#define KC 256 /* a panel block of KC x NR stays in L1: 16 KB (AVX2 f32) to 32 KB (AVX-512) */
+#define MC 96  /* rows of a kept in L2 while every panel passes by: MC x KC x 4 = 96 KB */
+
+static void FN(pack)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k)
+{
+    REAL *dst = dst_;
+    const REAL *src = src_;
+    for (fr_int j = 0; j < n; j += NR) {
+        const fr_int cols = n - j < NR ? n - j : NR;
+        if (stride_k == 1) {
+            /* Rows of a weight matrix: blocks of 16 k keep both sides in cache. */
+            for (fr_int kb = 0; kb < k; kb += 16) {
+                const fr_int ke = kb + 16 < k ? kb + 16 : k;
+                for (fr_int c = 0; c < cols; c++)
+                    for (fr_int kk = kb; kk < ke; kk++)
+                        dst[kk * NR + c] = src[(j + c) * stride_n + kk];
+            }
+        } else if (stride_n == 1 && cols == NR) {
+            for (fr_int kk = 0; kk < k; kk++) {
+                FN(vstore)(dst + kk * NR, FN(vload)(src + j + kk * stride_k));
+                FN(vstore)(dst + kk * NR + VL, FN(vload)(src + j + kk * stride_k + VL));
+            }
+        } else {
+            for (fr_int kk = 0; kk < k; kk++)
+                for (fr_int c = 0; c < cols; c++)
+                    dst[kk * NR + c] = src[(j + c) * stride_n + kk * stride_k];
+        }
+        if (cols < NR)
+            for (fr_int kk = 0; kk < k; kk++)
+                for (fr_int c = cols; c < NR; c++)
+                    dst[kk * NR + c] = 0;
+        dst += k * NR;
+    }
+}
+
+/* c[m, :] = init[m, :] + sum_k a[m*lda + k*ka] b[k, :] for mr rows and np adjacent panels (pstep elements apart).
+ * cols: valid columns, np * NR in the fast case. */
+FR_INLINE void FN(micro)(const int mr, const int np, REAL *c, fr_int ldc, const REAL *a, fr_int lda, fr_int ka,
+                         const REAL *b, fr_int pstep, const REAL *init, fr_int ldi, fr_int k, fr_int cols)
+{
+    V sum[MR][8];
+    const int nv = 2 * np;
+    const int full = cols >= np * NR;
+    FR_UNROLL
+    for (int m = 0; m < mr; m++)
+        FR_UNROLL
+        for (int v = 0; v < nv; v++) {
+            if (!init)
+                sum[m][v] = (V){0};
+            else if (full)
+                sum[m][v] = FN(vload)(init + m * ldi + v * VL);
+            else
+                sum[m][v] = cols > v * VL ? FN(vload_n)(init + m * ldi + v * VL, cols - v * VL) : (V){0};
+        }
+    for (fr_int kk = 0; kk < k; kk++) {
+        V w[8];
+        FR_UNROLL
+        for (int v = 0; v < nv; v++)
+            w[v] = FN(vload)(b + (v / 2) * pstep + kk * NR + (v % 2) * VL);
+        FR_UNROLL
+        for (int m = 0; m < mr; m++) {
+            const V x = FN(vset)(a[m * lda + kk * ka]);
+            FR_UNROLL
+            for (int v = 0; v < nv; v++)
+                sum[m][v] = FN(vfma)(x, w[v], sum[m][v]);
+        }
+    }
+    FR_UNROLL
+    for (int m = 0; m < mr; m++)
+        FR_UNROLL
+        for (int v = 0; v < nv; v++) {
+            if (full)
+                FN(vstore)(c + m * ldc + v * VL, sum[m][v]);
+            else if (cols > v * VL)
+                FN(vstore_n)(c + m * ldc + v * VL, sum[m][v], cols - v * VL);
+        }
+}
+
+/* One function per row count, so that every loop over rows unrolls into registers. */
+typedef void (*FN(micro_fn))(REAL *, fr_int, const REAL *, fr_int, fr_int, const REAL *, const REAL *, fr_int, fr_int,
+                             fr_int);
+#define FR_MICRO(mr)                                                                                                  \
+    static void FN(micro##mr)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, fr_int ka, const REAL *b,               \
+                              const REAL *init, fr_int ldi, fr_int k, fr_int cols)                                    \
+    {                                                                                                                 \
+        FN(micro)(mr, 1, c, ldc, a, lda, ka, b, 0, init, ldi, k, cols);                                               \
+    }
+FR_MICRO(1)
+FR_MICRO(2)
+FR_MICRO(3)
+FR_MICRO(4)
+FR_MICRO(5)
+FR_MICRO(6)
+#if MR == 12
+FR_MICRO(7)
+FR_MICRO(8)
+FR_MICRO(9)
+FR_MICRO(10)
+FR_MICRO(11)
+FR_MICRO(12)
+#endif
+static const FN(micro_fn) FN(micro_table)[MR + 1] = {
+    0, FN(micro1), FN(micro2), FN(micro3), FN(micro4), FN(micro5), FN(micro6),
+#if MR == 12
+    FN(micro7), FN(micro8), FN(micro9), FN(micro10), FN(micro11), FN(micro12),
+#endif
+};
+#undef FR_MICRO
+
+/* Few rows: the independent chains come from more columns, several panels at a time. */
+static void FN(gemm_wide1)(REAL *c, const REAL *a, const REAL *packed, const REAL *init, fr_int n, fr_int k)
+{
+    fr_int j = 0;
+    for (; j + 4 * NR <= n; j += 4 * NR)
+        FN(micro)(1, 4, c + j, 0, a, 0, 1, packed + j * k, k * NR, init ? init + j : 0, 0, k, 4 * NR);
+    for (; j < n; j += NR)
+        FN(micro)(1, 1, c + j, 0, a, 0, 1, packed + j * k, 0, init ? init + j : 0, 0, k, n - j);
+}
+
+static void FN(gemm_wide2)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, const REAL *packed, const REAL *init,
+                           fr_int ldi, fr_int n, fr_int k)
+{
+    fr_int j = 0;
+    for (; j + 2 * NR <= n; j += 2 * NR)
+        FN(micro)(2, 2, c + j, ldc, a, lda, 1, packed + j * k, k * NR, init ? init + j : 0, ldi, k, 2 * NR);
+    for (; j < n; j += NR)
+        FN(micro)(2, 1, c + j, ldc, a, lda, 1, packed + j * k, 0, init ? init + j : 0, ldi, k, n - j);
+}
+
+/* Rows r in the fewest blocks of at most MR, as even as can be: 16 rows run as 8 + 8, not 12 + 4. */
+FR_INLINE void FN(row_blocks)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, fr_int ka, const REAL *b,
+                              const REAL *init, fr_int ldi, fr_int r, fr_int k, fr_int cols)
+{
+    fr_int blocks = (r + MR - 1) / MR;
+    for (fr_int m = 0; blocks > 0; blocks--) {
+        const fr_int rows = (r - m + blocks - 1) / blocks;
+        FN(micro_table)[rows](c + m * ldc, ldc, a + m * lda, lda, ka, b, init ? init + m * ldi : 0, ldi, k, cols);
+        m += rows;
+    }
+}
+
+static void FN(gemm)(void *c_, fr_int ldc, const void *a_, fr_int lda, const void *packed_, const void *init_,
+                     fr_int ldi, fr_int r, fr_int n, fr_int k)
+{
+    REAL *c = c_;
+    const REAL *a = a_, *packed = packed_, *init = init_;
+    if (r == 1) {
+        FN(gemm_wide1)(c, a, packed, init, n, k);
+        return;
+    }
+    if (r == 2) {
+        FN(gemm_wide2)(c, ldc, a, lda, packed, init, ldi, n, k);
+        return;
+    }
+    /* A panel that is read by one row block only gains nothing from blocking k. */
+    const fr_int kc = r <= MR ? k : KC;
+    for (fr_int m = 0; m < r; m += MC) {
+        const fr_int rows = r - m < MC ? r - m : MC;
+        fr_int kb = 0;
+        do {
+            const fr_int kn = k - kb < kc ? k - kb : kc;
+            for (fr_int j = 0; j < n; j += NR) {
+                const REAL *start = kb ? c + m * ldc + j : init ? init + m * ldi + j : 0;
+                FN(row_blocks)(c + m * ldc + j, ldc, a + m * lda + kb, lda, 1, packed + j * k + kb * NR, start,
+                               kb ? ldc : ldi, rows, kn, n - j);
+            }
+            kb += kc;
+        } while (kb < k);
+    }
+}
+
+#define TN_KC 256
+#define TN_NC 512
+#define FR_TN_WORK ((fr_int)((TN_KC * (TN_NC + NR) + TN_KC * MR) * sizeof(REAL)))
+
+static void FN(gemm_tn)(void *c_, fr_int ldc, const void *a_, fr_int lda, const void *b_, fr_int ldb, fr_int m,
+                        fr_int n, fr_int k, void *work)
+{
+    REAL *c = c_;
+    const REAL *a = a_, *b = b_;
+    REAL *bp = work, *ap = bp + TN_KC * (TN_NC + NR);
+    for (fr_int kb = 0; kb < k; kb += TN_KC) {
+        const fr_int kn = k - kb < TN_KC ? k - kb : TN_KC;
+        for (fr_int j = 0; j < n; j += TN_NC) {
+            const fr_int nn = n - j < TN_NC ? n - j : TN_NC;
+            FN(pack)(bp, b + kb * ldb + j, nn, kn, 1, ldb);
+            fr_int blocks = (m + MR - 1) / MR;
+            for (fr_int i = 0; blocks > 0; blocks--) {
+                const fr_int mn = (m - i + blocks - 1) / blocks;
+                for (fr_int kk = 0; kk < kn; kk++)
+                    for (fr_int ii = 0; ii < mn; ii++)
+                        ap[kk * mn + ii] = a[(kb + kk) * lda + i + ii];
+                for (fr_int jj = 0; jj < nn; jj += NR) {
+                    REAL *out = c + i * ldc + j + jj;
+                    FN(micro_table)[mn](out, ldc, ap, 1, mn, bp + jj * kn, out, ldc, kn, nn - jj);
+                }
+                i += mn;
+            }
+        }
+    }
+}
+
+static void FN(sum_rows)(void *sum_, const void *a_, fr_int lda, fr_int r, fr_int n)
+{
+    REAL *sum = sum_;
+    const REAL *a = a_;
+    for (fr_int j = 0; j < n; j += 4 * VL) {
+        const fr_int left = n - j;
+        V acc[4];
+        for (int v = 0; v < 4; v++)
+            acc[v] = left > v * VL ? FN(vload_n)(sum + j + v * VL, left - v * VL) : (V){0};
+        for (fr_int m = 0; m < r; m++)
+            for (int v = 0; v < 4; v++)
+                if (left > v * VL)
+                    acc[v] += FN(vload_n)(a + m * lda + j + v * VL, left - v * VL);
+        for (int v = 0; v < 4; v++)
+            if (left > v * VL)
+                FN(vstore_n)(sum + j + v * VL, acc[v], left - v * VL);
+    }
+}
+
+static void FN(add)(void *dst_, fr_int ldd, const void *src_, fr_int lds, fr_int r, fr_int n)
+{
+    REAL *dst = dst_;
+    const REAL *src = src_;
+    for (fr_int m = 0; m < r; m++, dst += ldd, src += lds)
+        for (fr_int j = 0; j < n; j += VL)
+            FN(vstore_n)(dst + j, FN(vload_n)(dst + j, n - j) + FN(vload_n)(src + j, n - j), n - j);
+}

@@ -1,0 +1,6 @@
+/* What every machine of the architecture has: SSE2 on x86-64, NEON on AArch64. */
+#define FR_BYTES 16
+#include "body.inc.h"
+#include "isa.h"
+
+const fr_kernels *const fr_baseline_f32 = &table_f32, *const fr_baseline_f64 = &table_f64;

@@ -1,0 +1,102 @@
+/* The C contract of the fused kernels.
+ *
+ * Row-major throughout. R: rows (batch entries of one step, or packed time steps), H: hidden units, K: the summed
+ * dimension, N: columns. `ld*` is the distance between rows in elements. Elements are float in the f32 table and double
+ * in the f64 table, hence `void *`. Unless said otherwise no argument may overlap another.
+ *
+ * Every output element of `gemm` is one chain of multiply-adds in the order k = 0 .. K-1, started from `init`, whatever
+ * R and N are. So splitting K over two calls, or R over threads, gives the same bits.
+ */
+#ifndef FASTRNN_KERNELS_H
+#define FASTRNN_KERNELS_H
+
+#include <stdint.h>
+
+typedef int64_t fr_int;
+
+typedef struct fr_kernels {
+    int itemsize; /* bytes an element */
+    int lanes;    /* elements a vector */
+    int panel;    /* columns a packed panel */
+
+    /* dst: [ceil(N/panel)][K][panel] <- src[n*stride_n + k*stride_k], zero beyond N; dst aligned to 64 bytes. */
+    void (*pack)(void *dst, const void *src, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k);
+
+    /* c: [R,N] = init: [R,N] + a: [R,K] packed: [K,N].
+     * init may be c itself (accumulate), a bias row (ldi = 0), or NULL (zero). */
+    void (*gemm)(void *c, fr_int ldc, const void *a, fr_int lda, const void *packed, const void *init, fr_int ldi,
+                 fr_int r, fr_int n, fr_int k);
+
+    /* c: [M,N] += a: [K,M]^T b: [K,N].  work: gemm_tn_work bytes, aligned to 64. */
+    void (*gemm_tn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m, fr_int n,
+                    fr_int k, void *work);
+    fr_int gemm_tn_work;
+
+    /* sum: [N] += column sums of a: [R,N]. */
+    void (*sum_rows)(void *sum, const void *a, fr_int lda, fr_int r, fr_int n);
+
+    /* dst: [R,N] += src: [R,N]. */
+    void (*add)(void *dst, fr_int ldd, const void *src, fr_int lds, fr_int r, fr_int n);
+
+    /* dst may be src. At most 4 ULP in float; NaN gives NaN, infinities saturate. */
+    void (*exp_)(void *dst, const void *src, fr_int n);
+    void (*sigmoid)(void *dst, const void *src, fr_int n);
+    void (*tanh_)(void *dst, const void *src, fr_int n);
+
+    /* h: [R,H] = tanh(z) or relu(z), z: [R,H]; h may be z. */
+    void (*rnn_forward)(void *h, fr_int ldh, const void *z, fr_int ldz, int relu, fr_int r, fr_int hidden);
+    /* dz: [R,H] = dh * (1 - h^2) or dh * (h > 0). */
+    void (*rnn_backward)(void *dz, fr_int ldz, const void *dh, fr_int lddh, const void *h, fr_int ldh, int relu,
+                         fr_int r, fr_int hidden);
+
+    /* i, f, g, o = sigmoid, sigmoid, tanh, sigmoid of z: [R,4H]
+     * c: [R,H] = f * c_prev + i * g,  h: [R,H] = o * tanh(c).  c may be c_prev; keep: gate values replace z. */
+    void (*lstm_forward)(void *h, fr_int ldh, void *c, fr_int ldc, void *z, fr_int ldz, const void *c_prev,
+                         fr_int ldcp, int keep, fr_int r, fr_int hidden);
+    /* gates: [R,4H] i f g o in, dz out.  dc: [R,H] gradient of c in, of c_prev out.  dh: [R,H]. */
+    void (*lstm_backward)(void *gates, fr_int ldz, void *dc, fr_int lddc, const void *dh, fr_int lddh, const void *c,
+                          fr_int ldc, const void *c_prev, fr_int ldcp, fr_int r, fr_int hidden);
+    /* h: [R,H] = o * tanh(c), gates as kept by lstm_forward. */
+    void (*lstm_output)(void *h, fr_int ldh, const void *gates, fr_int ldz, const void *c, fr_int ldc, fr_int r,
+                        fr_int hidden);
+
+    /* Reset-after GRU. z: [R,3H] = (r, z, input part of n) before activation, hn: [R,H] = W_hn h + b_hn.
+     * r, z = sigmoid; n = tanh(z_n + r * hn); h = (1 - z) * n + z * h_prev.  keep: r, z, n replace z. h may be h_prev. */
+    void (*gru_forward)(void *h, fr_int ldh, void *z, fr_int ldz, const void *hn, fr_int ldhn, const void *h_prev,
+                        fr_int ldhp, int keep, fr_int r, fr_int hidden);
+    /* gates: [R,3H] r z n in, dz out; hn: [R,H] in, its gradient out; dh: [R,H] in, direct part of dh_prev out. */
+    void (*gru_backward)(void *gates, fr_int ldz, void *hn, fr_int ldhn, void *dh, fr_int lddh, const void *h_prev,
+                         fr_int ldhp, fr_int r, fr_int hidden);
+
+    /* Reset-before GRU, first half: r, z = sigmoid(z[:, :2H]) in place, rh: [R,H] = r * h_prev. */
+    void (*gru_reset)(void *rh, fr_int ldrh, void *z, fr_int ldz, const void *h_prev, fr_int ldhp, fr_int r,
+                      fr_int hidden);
+    /* Second half: n = tanh(z_n) in place; h = (1 - z) * n + z * h_prev. */
+    void (*gru_update)(void *h, fr_int ldh, void *z, fr_int ldz, const void *h_prev, fr_int ldhp, fr_int r,
+                       fr_int hidden);
+    /* Backward of gru_update: gates: [R,3H] (r, z, n) in, (r, dz_z, dz_n) out; dh in, z * dh out. */
+    void (*gru_update_backward)(void *gates, fr_int ldz, void *dh, fr_int lddh, const void *h_prev, fr_int ldhp,
+                                fr_int r, fr_int hidden);
+    /* Backward of gru_reset: gates (r, ., .) in, (dz_r, ., .) out; drh: [R,H]; dh: [R,H] += r * drh. */
+    void (*gru_reset_backward)(void *gates, fr_int ldz, void *dh, fr_int lddh, const void *drh, fr_int lddrh,
+                               const void *h_prev, fr_int ldhp, fr_int r, fr_int hidden);
+} fr_kernels;
+
+typedef struct fr_isa {
+    const char *name;
+    const fr_kernels *f32;
+    const fr_kernels *f64;
+    int (*supported)(void); /* by this processor and operating system */
+} fr_isa;
+
+/* Best first; ends with name == NULL. The last real entry is the baseline. */
+const fr_isa *fr_isas(void);
+
+/* Denormals are flushed inside our calls: returns the control word to hand back to fr_flush_end. */
+uint64_t fr_flush_begin(void);
+void fr_flush_end(uint64_t word);
+
+/* A 64-bit fingerprint of n bytes, chained from seed; any changed byte changes it (but for a chance of 2^-64). */
+uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed);
+
+#endif

@@ -1,0 +1,31 @@
+/* One element type's kernels and their table, for the instruction set of the including file. */
+#include "vec.h"
+#include "math.inc.h"
+#include "gemm.inc.h"
+#include "gates.inc.h"
+
+static const fr_kernels FN(table) = {
+    .itemsize = sizeof(REAL),
+    .lanes = VL,
+    .panel = NR,
+    .pack = FN(pack),
+    .gemm = FN(gemm),
+    .gemm_tn = FN(gemm_tn),
+    .gemm_tn_work = FR_TN_WORK,
+    .sum_rows = FN(sum_rows),
+    .add = FN(add),
+    .exp_ = FN(map_exp),
+    .sigmoid = FN(map_sigmoid),
+    .tanh_ = FN(map_tanh),
+    .rnn_forward = FN(rnn_forward),
+    .rnn_backward = FN(rnn_backward),
+    .lstm_forward = FN(lstm_forward),
+    .lstm_backward = FN(lstm_backward),
+    .lstm_output = FN(lstm_output),
+    .gru_forward = FN(gru_forward),
+    .gru_backward = FN(gru_backward),
+    .gru_reset = FN(gru_reset),
+    .gru_update = FN(gru_update),
+    .gru_update_backward = FN(gru_update_backward),
+    .gru_reset_backward = FN(gru_reset_backward),
+};

@@ -1,0 +1,114 @@
+/* The vector type and the few operations the kernels need: the only width-dependent code.
+ * Included once per element type, with FR_F64 defined or not; names get the suffix _f32 or _f64.
+ */
+#undef FN
+#undef REAL
+#undef V
+#undef VI
+#undef INT
+#undef VL
+#ifdef FR_F64
+#define FN(name) name##_f64
+#define REAL double
+#define INT int64_t
+#else
+#define FN(name) name##_f32
+#define REAL float
+#define INT int32_t
+#endif
+#define V FN(vec)
+#define VI FN(ivec)
+#define VL ((int)(sizeof(V) / sizeof(REAL)))
+
+#if defined(__GNUC__)
+#define FR_INLINE static inline __attribute__((always_inline))
+#define FR_UNROLL _Pragma("GCC unroll 16")
+/* Alignment of one element: every load and store may be unaligned. */
+typedef REAL V __attribute__((vector_size(FR_BYTES), aligned(sizeof(REAL)), may_alias));
+typedef INT VI __attribute__((vector_size(FR_BYTES), aligned(sizeof(REAL)), may_alias));
+FR_INLINE V FN(vset)(REAL x) { return x - (V){0}; }
+FR_INLINE VI FN(vround)(V x) { return __builtin_convertvector(x, VI); }
+/* Bits of a where the mask is all ones, of b where it is zero. */
+FR_INLINE V FN(vselect)(VI mask, V a, V b) { return (V)((mask & (VI)a) | (~mask & (VI)b)); }
+FR_INLINE V FN(vbits)(VI x) { return (V)x; }
+FR_INLINE VI FN(vword)(V x) { return (VI)x; }
+#else
+/* Compilers without vector types: one lane, plain C. */
+#define FR_INLINE static __forceinline
+#define FR_UNROLL
+typedef REAL V;
+typedef INT VI;
+FR_INLINE V FN(vset)(REAL x) { return x; }
+FR_INLINE VI FN(vround)(V x) { return (VI)x; }
+FR_INLINE V FN(vselect)(VI mask, V a, V b) { return mask ? a : b; }
+FR_INLINE V FN(vbits)(VI x) { union { VI i; V v; } u; u.i = x; return u.v; }
+FR_INLINE VI FN(vword)(V x) { union { VI i; V v; } u; u.v = x; return u.i; }
+#endif
+
+FR_INLINE V FN(vload)(const REAL *p) { return *(const V *)p; }
+FR_INLINE void FN(vstore)(REAL *p, V x) { *(V *)p = x; }
+
+/* a * b + c, fused where the instruction set has it: the source decides, not the compiler. */
+FR_INLINE V FN(vfma)(V a, V b, V c)
+{
+#if defined(__AVX512F__) && FR_BYTES == 64
+#ifdef FR_F64
+    return (V)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#else
+    return (V)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#endif
+#elif defined(__FMA__) && FR_BYTES == 32
+#ifdef FR_F64
+    return (V)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#else
+    return (V)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#endif
+#elif defined(__aarch64__) && FR_BYTES == 16
+#ifdef FR_F64
+    return (V)vfmaq_f64((float64x2_t)c, (float64x2_t)a, (float64x2_t)b);
+#else
+    return (V)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b);
+#endif
+#else
+    return a * b + c;
+#endif
+}
+
+/* The first n of a vector's elements; n == VL is the common, fast case. */
+FR_INLINE V FN(vload_n)(const REAL *p, fr_int n)
+{
+    if (n >= VL)
+        return FN(vload)(p);
+#if defined(__AVX512F__) && FR_BYTES == 64
+#ifdef FR_F64
+    return (V)_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
+#else
+    return (V)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#endif
+#else
+    REAL part[VL] = {0};
+    for (fr_int j = 0; j < n; j++)
+        part[j] = p[j];
+    return FN(vload)(part);
+#endif
+}
+
+FR_INLINE void FN(vstore_n)(REAL *p, V x, fr_int n)
+{
+    if (n >= VL) {
+        FN(vstore)(p, x);
+        return;
+    }
+#if defined(__AVX512F__) && FR_BYTES == 64
+#ifdef FR_F64
+    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), (__m512d)x);
+#else
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)x);
+#endif
+#else
+    REAL part[VL];
+    FN(vstore)(part, x);
+    for (fr_int j = 0; j < n; j++)
+        p[j] = part[j];
+#endif
+}

@@ -1,71 +1,87 @@
-"""Build of the compiled engine: two tables, extensions and kernel files with their instruction-set flags."""
+"""Build of the compiled engine: two tables, extension -> sources and kernel file -> instruction-set flags."""
 
 import platform
+import shutil
 import sys
 from pathlib import Path
 
-import numpy
-from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
+CYTHON = Path("src/fastrnn")
+KERNELS = Path("src/kernels")
 HERE = Path(__file__).parent
-CYTHON_DIR = Path("src/fastrnn")
-KERNEL_DIR = Path("src/kernels")
+WINDOWS = sys.platform == "win32"
+X86 = platform.machine().lower() in ("x86_64", "amd64") and not WINDOWS
 
-# Table 1: one extension per Cython source; only _kernels also takes the C objects.
-EXTENSIONS = sorted(path.stem for path in (HERE / CYTHON_DIR).glob("*.pyx"))
+# Table 1: one extension for each Cython source. Only _kernels also takes the C objects of table 2.
+SOURCES = {path.stem: path.relative_to(HERE) for path in sorted((HERE / CYTHON).glob("*.pyx"))}
 
-# Table 2: kernel file -> flags of its instruction set. Each body is compiled once per row and chosen at run time.
-X86 = platform.machine().lower() in ("x86_64", "amd64")
-KERNEL_FLAGS = {
+# Table 2: each body is compiled once per instruction set and chosen at run time. Nothing here is assumed of the
+# machine that runs it; other processors and compilers get the empty or the baseline version of a file.
+INSTRUCTION_SETS = {
     "isa_baseline.c": [],
     "isa_avx2.c": ["-mavx2", "-mfma"] if X86 else [],
-    "isa_avx512.c": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma",
-                     "-mprefer-vector-width=512"] if X86 else [],
+    "isa_avx512.c": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma", "-mprefer-vector-width=512"]
+                    if X86 else [],
     "dispatch.c": [],
 }
 
-# No -ffast-math: NaN and bits matter. No contraction: a product and a sum fuse only where the source says so,
-# so one body gives the same bits in its vector part and in its tail.
-if sys.platform == "win32":
-    COMMON = ["/O2"]
-    KERNEL_FLAGS = {name: [] for name in KERNEL_FLAGS}
-else:
-    COMMON = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden"]
-    KERNEL_COMMON = ["-std=c11", "-Wall", "-Wextra", "-Wno-psabi"]
+# No -ffast-math: NaN and bits matter. No contraction: a product and a sum fuse only where the source says so, so that
+# one body gives the same bits in its vector part and in its tail. -g0: debug data is nine tenths of the package.
+FLAGS = ["/O2"] if WINDOWS else ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
+KERNEL_FLAGS = FLAGS + ([] if WINDOWS else ["-std=c11", "-Wall", "-Wextra", "-Wno-psabi"])
+DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
+              "initializedcheck": False, "embedsignature": True}
 
 
-class BuildKernels(build_ext):
-    """build_ext that compiles each kernel file with its own flags and links the objects into ``_kernels``."""
+def files(folder, *patterns):
+    return sorted(str(path.relative_to(HERE)) for pattern in patterns for path in (HERE / folder).glob(pattern))
+
+
+class BuildEngine(build_ext):
+    """Cython to C under the build folder, kernel files with their own flags, everything into the package."""
+
+    def run(self):
+        from Cython.Build import cythonize
+        import numpy
+        for ext in self.extensions:
+            ext.include_dirs = [numpy.get_include(), str(KERNELS)]
+        made = cythonize([Extension(ext.name, list(ext.sources)) for ext in self.extensions], include_path=["src"],
+                         build_dir=str(Path("build") / "cython"), compiler_directives=DIRECTIVES, quiet=True)
+        for ext, generated in zip(self.extensions, made):
+            ext.sources = generated.sources
+        super().run()
 
     def build_extension(self, ext):
         if ext.name == "fastrnn._kernels":
-            extra = COMMON + ([] if sys.platform == "win32" else KERNEL_COMMON)
-            objects = []
-            for name, flags in KERNEL_FLAGS.items():
-                objects += self.compiler.compile(
-                    [str(KERNEL_DIR / name)], output_dir=self.build_temp, include_dirs=[str(KERNEL_DIR)],
-                    extra_postargs=extra + flags, depends=[str(p) for p in KERNEL_DIR.iterdir()])
-            ext.extra_objects = objects
+            ext.extra_objects = [
+                built for name, flags in INSTRUCTION_SETS.items()
+                for built in self.compiler.compile([str(KERNELS / name)], output_dir=self.build_temp,
+                                                   include_dirs=[str(KERNELS)], extra_postargs=KERNEL_FLAGS + flags)]
         super().build_extension(ext)
 
 
-def extension(name):
-    return Extension(
-        f"fastrnn.{name}", [str(CYTHON_DIR / f"{name}.pyx")],
-        include_dirs=[numpy.get_include(), str(KERNEL_DIR)],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-        extra_compile_args=COMMON,
-        depends=[str(p) for p in KERNEL_DIR.glob("*.h")] if name == "_kernels" else [])
+class BuildPackage(build_py):
+    """Adds the .pxd files and the kernels' header, so that other Cython code can call the engine."""
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        package = Path(self.build_lib) / "fastrnn"
+        (package / "include").mkdir(parents=True, exist_ok=True)
+        for name in files(CYTHON, "*.pxd"):
+            shutil.copy(name, package)
+        shutil.copy(KERNELS / "kernels.h", package / "include")
 
 
 setup(
-    ext_modules=cythonize(
-        [extension(name) for name in EXTENSIONS],
-        include_path=["src"],
-        build_dir="build/cython",
-        compiler_directives={"language_level": "3", "boundscheck": False, "wraparound": False,
-                             "cdivision": True, "initializedcheck": False, "embedsignature": True}),
-    cmdclass={"build_ext": BuildKernels},
+    ext_modules=[
+        Extension(f"fastrnn.{name}", [str(source)], extra_compile_args=FLAGS,
+                  define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
+                  depends=files(CYTHON, "*.pxd") + (files(KERNELS, "*.h", "*.c") if name == "_kernels" else []))
+        for name, source in SOURCES.items()],
+    cmdclass={"build_ext": BuildEngine, "build_py": BuildPackage},
 )

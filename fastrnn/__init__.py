@@ -7,13 +7,21 @@ From the top: `cli` (the command line) -> `io`, `text` -> `trainer` -> `losses`,
 
 import importlib
 
-from . import threads  # noqa: F401  (reads FASTRNN_NUM_THREADS)
 from ._version import __version__
+
+try:
+    from . import threads  # noqa: F401  (reads FASTRNN_NUM_THREADS)
+except ModuleNotFoundError as error:
+    if error.name is None or not error.name.startswith(f"{__name__}._"):
+        raise
+    raise ModuleNotFoundError(f"{error.name} is not compiled here: this is a source checkout. Run "
+                              "`pip install -e .` in it, or leave it to use an installed fastrnn.") from None
 
 _HOMES = {
     "cells": ("RNNCell", "LSTMCell", "GRUCell"),
     "runners": ("RNN", "LSTM", "GRU"),
-    "layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "LastStep", "MeanOverTime", "Sequential"),
+    "layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "LastStep", "MeanOverTime"),
+    "sequential": ("Sequential",),
     "optim": ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "clip_grad_norm", "clip_grad_value"),
     "trainer": ("Trainer",),
     "io": ("save", "load"),

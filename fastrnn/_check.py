@@ -1,4 +1,4 @@
-"""Validation of what callers hand in: the one place. Errors name the argument, what was expected, what was found."""
+"""All validation of what callers hand in. Errors name the argument, what was expected and what was found."""
 
 import math
 import numbers
@@ -36,7 +36,8 @@ def check_number(value, name, *, low=None, high=None, above=None, below=None):
               (high, "at most", value.__le__), (below, "below", value.__lt__)]
     wanted = [f"{word} {bound}" for bound, word, _ in bounds if bound is not None]
     if not math.isfinite(value) or not all(holds(bound) for bound, _, holds in bounds if bound is not None):
-        raise ValueError(f"{name}: expected a finite number{' ' * bool(wanted)}{' and '.join(wanted)}, found {value}")
+        bounds = " ".join(["a finite number", " and ".join(wanted)]).strip()
+        raise ValueError(f"{name}: expected {bounds}, found {value}")
     return value
 
 
@@ -74,9 +75,10 @@ def check_vector(values, name, size=None, **bounds):
 
 
 def check_state_dict(mapping, params):
-    """Copies of the arrays of `mapping`, in the dtypes of `params`, whose names and shapes they must have exactly."""
+    """Copies of the arrays of `mapping`, with exactly the names and shapes of `params`, in its dtypes."""
     _check_mapping(mapping, "state_dict")
-    missing, unexpected = sorted(params.keys() - mapping.keys()), sorted(map(str, mapping.keys() - params.keys()))
+    missing = sorted(params.keys() - mapping.keys())
+    unexpected = sorted(map(str, mapping.keys() - params.keys()))
     if missing or unexpected:
         parts = [f"{what} {', '.join(names)}"
                  for what, names in (("missing", missing), ("unexpected", unexpected)) if names]
@@ -137,31 +139,46 @@ def check_no_state(state, name, module):
                          f"found {type(state).__name__}")
 
 
-def check_states(state, modules):
+def check_states(state, name, modules):
     """The states of a network's modules, None for those that have none or start from zero."""
     if state is None:
         return (None,) * len(modules)
-    if not isinstance(state, (tuple, list)):
-        raise TypeError(f"state: expected a tuple with one entry per module, found {type(state).__name__}")
-    if len(state) != len(modules):
-        raise ValueError(f"state: expected {len(modules)} entries, one per module; found {len(state)}")
+    check_entries(state, name, len(modules))
     for k, (entry, module) in enumerate(zip(state, modules)):
         if not module.recurrent:
-            check_no_state(entry, f"state[{k}]", module)
+            check_no_state(entry, f"{name}[{k}]", module)
     return tuple(state)
 
 
 def check_dstates(dstate, states, modules):
-    """Gradients of the states that a network's forward() returned, each None or shaped as they are."""
-    dstates = check_states(dstate, modules)
+    """Gradients of the states that a network's forward() returned; None anywhere stands for zeros."""
+    dstates = check_states(dstate, "dstate", modules)
     for k, (found, state) in enumerate(zip(dstates, states)):
-        if found is not None and _shapes(found) != _shapes(state):
-            raise ValueError(f"dstate[{k}]: expected shapes {_shapes(state)}, found {_shapes(found)}")
+        _check_like(found, f"dstate[{k}]", state)
     return dstates
 
 
-def _shapes(state):
-    return [_shapes(entry) for entry in state] if isinstance(state, (tuple, list)) else np.shape(state)
+def check_entries(state, name, count):
+    """A tuple or list with one entry per module."""
+    if not isinstance(state, (tuple, list)):
+        raise TypeError(f"{name}: expected a tuple with one entry per module, found {type(state).__name__}")
+    if len(state) != count:
+        raise ValueError(f"{name}: expected {count} entries, one per module; found {len(state)}")
+    return state
+
+
+def _check_like(found, name, state):
+    """Arrays in the same nesting of tuples and of the same shapes, or None."""
+    if found is None:
+        return
+    if isinstance(state, tuple):
+        if not isinstance(found, (tuple, list)) or len(found) != len(state):
+            raise ValueError(f"{name}: expected a tuple of {len(state)} as the state, "
+                             f"found {type(found).__name__}")
+        for k, (part, of) in enumerate(zip(found, state)):
+            _check_like(part, f"{name}[{k}]", of)
+    elif np.shape(found) != np.shape(state):
+        raise ValueError(f"{name}: expected shape {np.shape(state)}, found {np.shape(found)}")
 
 
 def pad_sequences(arrays, lengths, batch_first):
@@ -174,11 +191,12 @@ def pad_sequences(arrays, lengths, batch_first):
     first = arrays[0]
     for k, array in enumerate(arrays):
         if array.ndim == 0 or array.shape[1:] != first.shape[1:]:
-            raise ValueError(f"x[{k}]: expected shape (T{''.join(f', {n}' for n in first.shape[1:])}) as x[0], "
-                             f"found {array.shape}")
+            raise ValueError(f"x[{k}]: expected (T, ...) with shape {first.shape[1:]} of a step as in x[0], "
+                             f"found shape {array.shape}")
     lengths = [len(array) for array in arrays]
     kinds = [array.dtype for array in arrays if array.size]
-    padded = np.zeros((len(arrays), max(lengths), *first.shape[1:]), np.result_type(*kinds) if kinds else first.dtype)
+    dtype = np.result_type(*kinds) if kinds else first.dtype
+    padded = np.zeros((len(arrays), max(lengths), *first.shape[1:]), dtype)
     for row, array in zip(padded, arrays):
         row[:len(array)] = array
     return padded if batch_first else padded.swapaxes(0, 1), lengths
@@ -193,11 +211,19 @@ def check_lengths(lengths, batch, steps):
     return lengths.copy()
 
 
+def check_sum_and_count(state):
+    """The state of a running mean: the sum, a float array or number, and the count."""
+    if not isinstance(state, (tuple, list)) or len(state) != 2:
+        raise TypeError(f"state: expected a pair (sum, count), found {type(state).__name__}")
+    return check_floats(state[0], "state[0]").copy(), check_positive_int(state[1], "state[1]", low=0)
+
+
 def check_update(params, grads, slots):
-    """Parameters that an optimiser can update: with gradients, and accumulators of earlier steps, that fit them."""
+    """Parameters that an optimiser can update: gradients, and accumulators of earlier steps, fit them."""
     for mapping, name in (params, "params"), (grads, "grads"):
         _check_mapping(mapping, name)
-    for names, what in ((grads.keys(), "grads"), *((arrays.keys(), "the earlier steps") for arrays in slots.values())):
+    earlier = [(arrays.keys(), "the earlier steps") for arrays in slots.values()]
+    for names, what in [(grads.keys(), "grads"), *earlier]:
         if names != params.keys():
             raise ValueError(f"params: expected the names in {what}, {', '.join(names) or '(none)'}; "
                              f"found {', '.join(params) or '(none)'}")
@@ -207,14 +233,15 @@ def check_update(params, grads, slots):
                 raise TypeError(f"{kind}[{name!r}]: expected a float32 or float64 array, "
                                 f"found {getattr(array, 'dtype', type(array).__name__)}")
             if not array.flags.c_contiguous:
-                raise ValueError(f"{kind}[{name!r}]: expected a C-contiguous array, found strides {array.strides}")
+                raise ValueError(f"{kind}[{name!r}]: expected a C-contiguous array, "
+                                 f"found strides {array.strides}")
         if not p.flags.writeable:
             raise ValueError(f"params[{name!r}]: expected a writeable array, found a read-only one")
         others = [(grads[name], "gradient"), *((arrays[name], "earlier steps") for arrays in slots.values())]
         for array, kind in others:
             if array.shape != p.shape or array.dtype != p.dtype:
-                raise ValueError(f"params[{name!r}]: expected {array.dtype} of shape {array.shape} as in the {kind}, "
-                                 f"found {p.dtype} of shape {p.shape}")
+                raise ValueError(f"params[{name!r}]: expected {array.dtype} of shape {array.shape} "
+                                 f"as in the {kind}, found {p.dtype} of shape {p.shape}")
 
 
 def check_optimizer_state(state, type_name, hyper):
@@ -241,12 +268,13 @@ def check_saved_state(state, keys):
 
 
 def check_prediction(prediction, last=None, even=False):
-    """A C-contiguous float array with at least one axis; `last` is (size of the last axis, why), `even` asks for that."""
+    """A C-contiguous float array; `last`: the size its last axis must have, and why; `even`: an even one."""
     prediction = _real_array(prediction, "prediction")
     if prediction.dtype not in (np.float32, np.float64):
         raise TypeError(f"prediction: expected float32 or float64, found {prediction.dtype}")
     if prediction.ndim == 0 or prediction.shape[-1] == 0:
-        raise ValueError(f"prediction: expected at least one axis, the last not empty; found shape {prediction.shape}")
+        raise ValueError("prediction: expected at least one axis, the last not empty; "
+                         f"found shape {prediction.shape}")
     if last is not None and prediction.shape[-1] != last[0]:
         raise ValueError(f"prediction: expected shape (..., {last[0]}), {last[1]}; found {prediction.shape}")
     if even and prediction.shape[-1] % 2:
@@ -277,11 +305,11 @@ def check_unit_interval(array, name):
     wrong = ~((array >= 0) & (array <= 1))
     if wrong.any():
         at = _first(wrong)
-        raise ValueError(f"{name}: expected values in 0 .. 1, found {array[at]} at {_place(at)}")
+        raise ValueError(f"{name}: expected values in 0 .. 1, found {array[at]}{_place(at)}")
 
 
 def check_element_weights(shape, lengths, mask, sample_weight, batch_first):
-    """Weight of each element as a C-contiguous float64 array of `shape`, or None where all are valid and equal."""
+    """Weight of each element, a C-contiguous float64 array of `shape`; None where all are valid and equal."""
     if lengths is None and mask is None and sample_weight is None:
         return None
     weight = np.ones(shape)
@@ -309,7 +337,7 @@ def check_element_weights(shape, lengths, mask, sample_weight, batch_first):
         if wrong.any():
             at = _first(wrong)
             raise ValueError(f"sample_weight: expected finite numbers of at least 0, "
-                             f"found {sample[at]} at {_place(at)}")
+                             f"found {sample[at]}{_place(at)}")
         weight *= _trailing(sample, len(shape))
     return weight
 
@@ -332,7 +360,8 @@ def _real_array(values, name):
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name}: expected an array of real numbers, found {type(values).__name__} ({error})") from None
+        raise TypeError(f"{name}: expected an array of real numbers, "
+                        f"found {type(values).__name__} ({error})") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected an array of real numbers, found dtype {array.dtype}")
     return array
@@ -342,7 +371,8 @@ def _int_array(values, name):
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name}: expected an array of ints, found {type(values).__name__} ({error})") from None
+        raise TypeError(f"{name}: expected an array of ints, "
+                        f"found {type(values).__name__} ({error})") from None
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name}: expected an array of ints, found dtype {array.dtype}")
     return np.asarray(array, np.int64, order="C")
@@ -355,7 +385,7 @@ def _check_range(ids, name, size, weight):
         wrong &= weight != 0
     if wrong.any():
         at = _first(wrong)
-        raise ValueError(f"{name}: expected ints in 0 .. {size - 1}, found {ids[at]} at {_place(at)}")
+        raise ValueError(f"{name}: expected ints in 0 .. {size - 1}, found {ids[at]}{_place(at)}")
 
 
 def _first(wrong):
@@ -363,7 +393,7 @@ def _first(wrong):
 
 
 def _place(at):
-    return f"[{', '.join(map(str, at))}]"
+    return f" at [{', '.join(map(str, at))}]" if at else ""
 
 
 def check_bool(value, name):

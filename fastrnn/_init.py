@@ -59,7 +59,7 @@ def initialise(params, rng, scheme="default", *, recurrent=None, input=None, bia
             blocks[FORGET_BLOCK] = forget_bias if name.startswith("bias_ih") else 0
 
 
-def fill(array, how, rng, limit):
+def fill(array, how, rng, limit=1.0):
     """Fill one array, in place, as `how` says (see `initialise`); `limit` is that of a bare "uniform"."""
     if callable(how):
         array[...] = how(array.shape, rng)
@@ -67,6 +67,8 @@ def fill(array, how, rng, limit):
     if isinstance(how, (int, float)):
         how = ("constant", how)
     name, number = how if isinstance(how, tuple) else (how, None)
+    if name in ("orthogonal", "identity") and array.ndim != 2:
+        raise ValueError(f"initialiser: expected a matrix for {name!r}, found shape {array.shape}")
     if name == "orthogonal":
         array[...] = _orthogonal(array.shape, rng)
     elif name == "identity":
@@ -82,8 +84,8 @@ def fill(array, how, rng, limit):
     elif name in ("zeros", "constant"):
         array[...] = 0 if number is None else number
     else:
-        raise ValueError("initialiser: expected orthogonal, identity, glorot_uniform, glorot_normal, uniform, normal, "
-                         f"zeros, constant, a number or a callable; found {how!r}")
+        raise ValueError("initialiser: expected orthogonal, identity, glorot_uniform, glorot_normal, "
+                         f"uniform, normal, zeros, constant, a number or a callable; found {how!r}")
 
 
 def _gate_blocks(params, name):
@@ -93,8 +95,8 @@ def _gate_blocks(params, name):
     projection = params.get("weight_hr" + suffix)
     recurrent = params.get("weight_hh" + suffix)
     if kind not in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh") or recurrent is None:
-        raise ValueError("params: expected names weight_ih*, weight_hh*, weight_hr*, bias_ih*, bias_hh* with a "
-                         f"weight_hh* for every layer; found {name!r}")
+        raise ValueError("params: expected names weight_ih*, weight_hh*, weight_hr*, bias_ih*, bias_hh*, "
+                         f"with a weight_hh* for every layer; found {name!r}")
     hidden = recurrent.shape[1] if projection is None else projection.shape[1]
     return hidden, 1 if kind == "weight_hr" else recurrent.shape[0] // hidden
 
@@ -105,8 +107,6 @@ def _fans(shape):
 
 def _orthogonal(shape, rng):
     """A matrix with orthonormal rows or columns, whichever are fewer, uniform over all such matrices."""
-    if len(shape) != 2:
-        raise ValueError(f"initialiser: expected a matrix for 'orthogonal', found shape {shape}")
     q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
     q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
     return q if shape[0] >= shape[1] else q.T

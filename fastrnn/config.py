@@ -22,12 +22,12 @@ def show_config():
         "isas": _kernels.available_isas(),
         "threads": get_num_threads(),
         "cpus": available_cpus(),
-        "blas": "own packed kernels",
+        "blas": "SciPy's BLAS for weight gradients" if _kernels.blas_wanted() else "own packed kernels",
         "python": sys.version.split()[0],
         "numpy": numpy.__version__,
     }
     print(f"fastrnn {found['version']} (Python {found['python']}, NumPy {found['numpy']})")
     print(f"instruction set: {found['isa']} (of {', '.join(found['isas'])}; FASTRNN_ISA overrides)")
     print(f"threads: {found['threads']} of {found['cpus']} CPUs (FASTRNN_NUM_THREADS overrides)")
-    print(f"BLAS: {found['blas']}")
+    print(f"large products: {found['blas']} (FASTRNN_BLAS=1 or 0 overrides)")
     return found

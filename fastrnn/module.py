@@ -1,4 +1,4 @@
-"""The base class of everything trainable: named parameters and gradients, state dictionaries, a registry of types."""
+"""The base class of everything trainable: named parameters and gradients, state dictionaries, a registry."""
 
 import inspect
 
@@ -85,22 +85,22 @@ class Module:
 
     @property
     def grads(self):
-        """dict of name -> array: the live gradients, same names and shapes as `params`; `backward` adds to them."""
+        """dict of name -> array: the live gradients, shaped as `params`; `backward` adds to them."""
         return self._grads
 
     @property
     def num_parameters(self):
         """Number of trainable scalars."""
-        return sum(p.size for p in self._params.values())
+        return sum(p.size for p in self.params.values())
 
     def zero_grad(self):
         """Set every gradient to zero."""
-        for grad in self._grads.values():
+        for grad in self.grads.values():
             grad.fill(0)
 
     def state_dict(self):
         """dict of name -> copy of the parameter."""
-        return {name: p.copy() for name, p in self._params.items()}
+        return {name: p.copy() for name, p in self.params.items()}
 
     def load_state_dict(self, mapping):
         """Copy parameters from `mapping` in place; everything is checked before anything changes.
@@ -116,8 +116,9 @@ class Module:
         ValueError, TypeError
             Naming the entries that are missing, unexpected, or of another shape or kind.
         """
-        for name, value in check_state_dict(mapping, self._params).items():
-            self._params[name][...] = value
+        params = self.params
+        for name, value in check_state_dict(mapping, params).items():
+            params[name][...] = value
 
     def config(self):
         """dict of the type's name and the JSON-able constructor arguments; see `module_from_config`."""
@@ -169,7 +170,7 @@ class Tape:
             raise ValueError(f"tape: expected one from this {type(module).__name__}'s forward(), "
                              f"found one from another {type(self._module).__name__}")
         if self._saved is None:
-            raise ValueError("tape: expected one from a new forward(), found one that backward() has used already")
+            raise ValueError("tape: expected one from a new forward(), found one that backward() has used")
         return self._saved
 
     def close(self):
@@ -197,7 +198,10 @@ def _rebuild(cls, config, state, source):
     config.pop("type")
     module = cls.from_config(config)
     module.load_state_dict(state)
-    module._seed, module._generator = (None, source) if isinstance(source, np.random.Generator) else (source, None)
+    if isinstance(source, np.random.Generator):
+        module._generator = source
+    else:
+        module._seed = source
     return module
 
 

@@ -1,4 +1,4 @@
-"""Rows of a table by number. V: rows of the table, E: their width, N: ids, each in 0 .. V-1 (the caller checks)."""
+"""Rows of a table by number. V: rows, E: their width, N: ids, which the callers have checked for 0 .. V-1."""
 
 from cython cimport floating
 from libc.string cimport memcpy

@@ -44,7 +44,6 @@ cdef class Activations:
     cdef Packed packed
     cdef object starts              # int64, first rows of packed sequences; or None
     cdef readonly bint served
-    cdef object owner
 
 cdef class Engine:
     cdef readonly Weights weights
@@ -54,5 +53,6 @@ cdef class Engine:
 
     cdef Activations _activations(self)
     cdef int _give_back(self, Activations act) except -1
+    cdef int _forward(self, Activations act, x, y, h0, c0, hn, cn) except -1
     cdef int _prepare(self, Activations act, object x, object lengths, bint keep, double dropout,
                       uint64_t seed) except -1

@@ -11,6 +11,7 @@ import numpy as np
 cimport numpy as cnp
 
 from fastrnn._dropout cimport drop
+from fastrnn._kernels cimport large_products
 from fastrnn._pool cimport num_threads, run
 from fastrnn._rows cimport (
     add_from_reverse, carve_rows, from_reverse, gather, index_rows, scatter, to_reverse)
@@ -268,7 +269,6 @@ cdef class Engine:
     cdef Activations _activations(self):
         cdef Activations act = self.spare.pop() if self.spare else Activations()
         act.served = False
-        act.owner = self
         return act
 
     cdef int _prepare(self, Activations act, object x, object lengths, bint keep, double dropout,
@@ -363,7 +363,7 @@ cdef class Engine:
         self._forward(act, x, y, h0, c0, hn, cn)
         return act
 
-    def _forward(self, Activations act, x, y, h0, c0, hn, cn):
+    cdef int _forward(self, Activations act, x, y, h0, c0, hn, cn) except -1:
         cdef Call *call = &act.call
         cdef const fr_int *starts = <const fr_int *>_data(act.starts)
         _view(&call.x, x, starts)
@@ -371,6 +371,7 @@ cdef class Engine:
         call.h0, call.c0, call.hn, call.cn = _data(h0), _data(c0), _data(hn), _data(cn)
         with nogil:
             run(&forward_task, call, call.parts)
+        return 0
 
     def backward(self, Activations act, dy, dhn, dcn, dx, dh0, dc0):
         """BPTT from `act`, which it uses up: fills dx, dh0, dc0 (None: not wanted) and adds to the gradients."""
@@ -394,17 +395,14 @@ cdef class Engine:
         act.served = True
         with nogil:
             run(&backward_task, call, call.parts)
-            run(&weights_task, call, call.parts)
+        with large_products():
+            with nogil:
+                run(&weights_task, call, call.parts)
         self.backward_memory = memory
         self._give_back(act)
 
     cdef int _give_back(self, Activations act) except -1:
         act.packed = None
-        act.owner = None
         if len(self.spare) < 2:
             self.spare.append(act)
         return 0
-
-    def made(self, Activations act):
-        """Whether `act` is a tape of this engine."""
-        return act.owner is self

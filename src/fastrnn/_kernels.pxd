@@ -53,8 +53,12 @@ cdef extern from "kernels.h" nogil:
     void fr_flush_end(uint64_t word) noexcept
     uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed) noexcept
 
+ctypedef void (*gemm_tn_fn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m, fr_int n,
+                            fr_int k, void *work) noexcept nogil
+
 # The table in use for elements of 4 or 8 bytes.
 cdef const fr_kernels *kernels(int itemsize) noexcept nogil
 cdef uint64_t flush_begin() noexcept nogil
 cdef void flush_end(uint64_t word) noexcept nogil
 cdef uint64_t fingerprint(const void *data, fr_int n, uint64_t seed) noexcept nogil
+cdef object large_products()

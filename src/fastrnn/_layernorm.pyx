@@ -58,7 +58,10 @@ def forward(floating[:, ::1] scaled, floating[::1] rstd, const floating[:, ::1] 
 
 def backward(floating[:, ::1] dx, floating[::1] dweight, floating[::1] dbias, const floating[:, ::1] dy,
              const floating[:, ::1] scaled, const floating[::1] rstd, const floating[::1] weight):
-    """dx = rstd (g - mean(g) - scaled mean(g scaled)), g = dy weight;  dweight += dy scaled,  dbias += dy over rows."""
+    """dx = rstd (g - mean(g) - scaled mean(g scaled)), g = dy weight;  dweight += dy scaled,  dbias += dy.
+
+    dx, dy, scaled: [N,H]; rstd: [N]; dweight, dbias, weight: [H].
+    """
     cdef Py_ssize_t n, j, width = dx.shape[1]
     cdef floating mean, slope
     if width == 0:

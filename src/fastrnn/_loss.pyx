@@ -1,4 +1,4 @@
-"""Losses fused with their gradients: one pass, the sum of the losses returned in double, the gradient written out."""
+"""Losses fused with their gradients: the sum of the losses is returned, in double, their gradient written."""
 
 from cython cimport floating
 from libc.math cimport exp, log, log1p
@@ -7,10 +7,11 @@ from libc.stdint cimport uint64_t
 from fastrnn._kernels cimport flush_begin, flush_end, kernels
 
 
-cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssize_t target, Py_ssize_t classes,
-                               const double *class_weight, double class_total, double smoothing,
-                               double scale) noexcept nogil:
-    # loss = (1 - smoothing) c[t] nll[t] + smoothing / K * sum_k c[k] nll[k],  nll[k] = log(sum_j exp(x[j])) - x[k]
+cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssize_t target,
+                               Py_ssize_t classes, const double *class_weight, double class_total,
+                               double smoothing, double scale) noexcept nogil:
+    # loss = (1 - smoothing) c[t] nll[t] + smoothing / K * sum_k c[k] nll[k]
+    # nll[k] = log(sum_j exp(x[j])) - x[k]
     cdef Py_ssize_t k
     cdef floating top = logits[0]
     cdef double total = 0, log_total, loss, hit = 1 - smoothing, spread = smoothing / classes
@@ -67,8 +68,8 @@ def cross_entropy(floating[:, ::1] dlogits, const floating[:, ::1] logits, const
                 for k in range(classes):
                     dlogits[n, k] = 0
             else:
-                total += row * _cross_entropy_row(&dlogits[n, 0], &logits[n, 0], target[n], classes, class_ptr,
-                                                  class_total, smoothing, scale * row)
+                total += row * _cross_entropy_row(&dlogits[n, 0], &logits[n, 0], target[n], classes,
+                                                  class_ptr, class_total, smoothing, scale * row)
     flush_end(word)
     return total
 
@@ -77,11 +78,11 @@ def binary_cross_entropy(floating[::1] dlogits, const floating[::1] logits, cons
                          const double[::1] weight, double positive, double scale):
     """Sum of weight (positive t softplus(-x) + (1 - t) softplus(x)); dlogits = scale times its gradient.
 
-    dlogits, logits (x), target (t, in 0 .. 1): [N]; weight: [N] or None; positive: factor of the positive part.
+    dlogits, logits (x), target (t, in 0 .. 1): [N]; weight: [N] or None; positive: what t counts.
     An element of weight 0 is not read and has gradient 0.
     """
     cdef Py_ssize_t n
-    cdef double total = 0, row = 1, x, on, off, e, tail
+    cdef double total = 0, row = 1, x, on, off, e, tail, slope
     cdef uint64_t word = flush_begin()
     with nogil:
         for n in range(logits.shape[0]):
@@ -96,6 +97,7 @@ def binary_cross_entropy(floating[::1] dlogits, const floating[::1] logits, cons
             e = exp(-x if x > 0 else x)  # exp(-|x|), so softplus(x) = max(x, 0) + log1p(e)
             tail = log1p(e)
             total += row * (on * ((0 if x > 0 else -x) + tail) + off * ((x if x > 0 else 0) + tail))
-            dlogits[n] = <floating>(scale * row * (off * (1 if x > 0 else e) - on * (e if x > 0 else 1)) / (1 + e))
+            slope = (off * (1 if x > 0 else e) - on * (e if x > 0 else 1)) / (1 + e)
+            dlogits[n] = <floating>(scale * row * slope)
     flush_end(word)
     return total

@@ -52,8 +52,8 @@ cdef void _adam(floating *p, floating *mean, floating *square, const floating *g
 
 
 cdef void _rmsprop(floating *p, floating *square, floating *mean, floating *velocity, const floating *g,
-                   Py_ssize_t n, floating lr, floating alpha, floating one_minus, floating eps, floating momentum,
-                   floating decay) noexcept nogil:
+                   Py_ssize_t n, floating lr, floating alpha, floating one_minus, floating eps,
+                   floating momentum, floating decay) noexcept nogil:
     # mean: NULL unless centred; velocity: NULL unless momentum is used
     cdef Py_ssize_t i
     cdef floating d, variance
@@ -109,9 +109,9 @@ cdef bint _all_finite(const floating *x, Py_ssize_t n) noexcept nogil:
     return not bad
 
 
-def sgd(floating[::1] p, floating[::1] velocity, const floating[::1] g, double lr, double momentum, double decay,
-        bint nesterov):
-    """velocity = momentum velocity + d, p -= lr velocity, with d = g + decay p; velocity is None without momentum."""
+def sgd(floating[::1] p, floating[::1] velocity, const floating[::1] g, double lr, double momentum,
+        double decay, bint nesterov):
+    """velocity = momentum velocity + d, p -= lr velocity, d = g + decay p.  No velocity: None."""
     cdef Py_ssize_t n = p.shape[0]
     if n == 0:
         return
@@ -121,13 +121,14 @@ def sgd(floating[::1] p, floating[::1] velocity, const floating[::1] g, double l
             _sgd(&p[0], &g[0], n, <floating>lr, <floating>decay)
     else:
         with nogil:
-            _sgd_momentum(&p[0], &velocity[0], &g[0], n, <floating>lr, <floating>momentum, <floating>decay, nesterov)
+            _sgd_momentum(&p[0], &velocity[0], &g[0], n, <floating>lr, <floating>momentum, <floating>decay,
+                          nesterov)
     flush_end(word)
 
 
-def adam(floating[::1] p, floating[::1] mean, floating[::1] square, const floating[::1] g, long long t, double lr,
-         double beta1, double beta2, double eps, double decay, double decoupled_decay):
-    """Adam's update number t = 1, 2, ...; decay adds to the gradient, decoupled_decay (AdamW) shrinks p itself."""
+def adam(floating[::1] p, floating[::1] mean, floating[::1] square, const floating[::1] g, long long t,
+         double lr, double beta1, double beta2, double eps, double decay, double decoupled_decay):
+    """Adam's update number t = 1, 2, ...; decay adds to the gradient, decoupled_decay (AdamW) shrinks p."""
     cdef Py_ssize_t n = p.shape[0]
     cdef double step = lr / (1 - beta1 ** t), root = 1 / sqrt(1 - beta2 ** t)
     if n == 0:

@@ -6,7 +6,7 @@ w: [O, I], x: [N, I], y: [N, O], all C-contiguous and of one dtype; the callers 
 cimport numpy as cnp
 
 from fastrnn._cell cimport pack_columns, pack_rows
-from fastrnn._kernels cimport fr_int, fr_kernels, kernels
+from fastrnn._kernels cimport fr_int, fr_kernels, kernels, large_products
 from fastrnn._pool cimport num_threads, run
 from fastrnn._workspace cimport Arena, Workspace
 
@@ -101,8 +101,9 @@ def linear_backward_weight(cnp.ndarray dw, cnp.ndarray dy, cnp.ndarray x):
     task.work_stride = (task.k.gemm_tn_work + 63) & ~<fr_int>63
     memory.reserve(task.parts * task.work_stride)
     task.work = memory.data
-    with nogil:
-        run(&weight_task, &task, task.parts)
+    with large_products():
+        with nogil:
+            run(&weight_task, &task, task.parts)
 
 
 def sum_rows(cnp.ndarray db, cnp.ndarray dy):

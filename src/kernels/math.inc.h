@@ -61,8 +61,20 @@ FR_INLINE V FN(vexp)(V x)
     return (m + (REAL)1) * FN(vpow2)(half) * FN(vpow2)(whole - half);
 }
 
-/* 1 / (1 + e^-x) for every x: 3 ULP; saturates to 0 and 1, NaN gives NaN. */
-FR_INLINE V FN(vsigmoid)(V x) { return (REAL)1 / ((REAL)1 + FN(vexp)(-x)); }
+/* 1 / (1 + e^-x) for every x: 3 ULP where the result is normal, else 0; saturates to 0 and 1, NaN gives NaN. */
+FR_INLINE V FN(vsigmoid)(V x)
+{
+    /* Beyond these 1 + e^-x is 1, or the result below the normal numbers. */
+    const REAL low = sizeof(REAL) == 4 ? -87 : -708;
+    const VI tiny = (VI)(x < low);
+    V y = FN(vselect)(tiny, FN(vset)(low), x);
+    y = FN(vselect)((VI)(y > -low), FN(vset)(-low), y);
+    V n;
+    const V m = FN(vreduce)(-y, &n);
+    const V scale = FN(vpow2)(FN(vround)(n));
+    const V s = FN(vdiv)(FN(vset)(1), FN(vfma)(m, scale, scale) + (REAL)1);
+    return FN(vselect)(tiny, (V){0}, s);
+}
 
 /* tanh x for every x: 3 ULP, odd to the bit; saturates to -1 and 1, NaN gives NaN.
  * With m = e^(2|x|) - 1, tanh|x| = m / (m + 2), free of cancellation for small x. */
@@ -77,7 +89,7 @@ FR_INLINE V FN(vtanh)(V x)
     V m = FN(vreduce)(y, &n);
     V scale = FN(vpow2)(FN(vround)(n));
     m = FN(vfma)(m, scale, scale - (REAL)1);
-    return FN(vbits)((VI)(FN(vword)(m / (m + (REAL)2)) | sign));
+    return FN(vbits)((VI)(FN(vword)(FN(vdiv)(m, m + (REAL)2)) | sign));
 }
 
 #define FR_MAP(name, op)                                                                                              \

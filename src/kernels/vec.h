@@ -74,6 +74,20 @@ FR_INLINE V FN(vfma)(V a, V b, V c)
 #endif
 }
 
+/* a / b for finite b of normal size, at most 1 ULP off. A 512-bit division blocks its port for 16 cycles where an
+ * estimate with one Newton step and one correction of the quotient takes 4; narrower divisions are quick enough. */
+FR_INLINE V FN(vdiv)(V a, V b)
+{
+#if defined(__AVX512F__) && FR_BYTES == 64 && !defined(FR_F64)
+    const V guess = (V)_mm512_rcp14_ps((__m512)b);
+    const V inverse = FN(vfma)(guess, FN(vfma)(-b, guess, FN(vset)(1)), guess);
+    const V quotient = a * inverse;
+    return FN(vfma)(FN(vfma)(-b, quotient, a), inverse, quotient);
+#else
+    return a / b;
+#endif
+}
+
 /* The first n of a vector's elements; n == VL is the common, fast case. */
 FR_INLINE V FN(vload_n)(const REAL *p, fr_int n)
 {

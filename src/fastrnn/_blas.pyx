@@ -1,0 +1,51 @@
+"""SciPy's BLAS in row-major form, for the large products of training where our own kernels are slower.
+
+    c: [M,N] += a: [K,M]^T b: [K,N]
+
+BLAS is column-major, where the same memory reads c^T: [N,M] += b^T: [N,K] (a^T)^T: [K,M].
+The workers call it side by side, so it is held to one thread meanwhile: see `one_thread`.
+"""
+
+from libc.stdint cimport int64_t, uintptr_t
+from scipy.linalg.cython_blas cimport dgemm, sgemm
+import threadpoolctl
+
+ctypedef fused real:
+    float
+    double
+
+_controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+
+cdef inline void add_product(real *c, int64_t ldc, real *a, int64_t lda, real *b, int64_t ldb, int64_t m, int64_t n,
+                             int64_t k) noexcept nogil:
+    cdef int rows = <int>n, columns = <int>m, inner = <int>k
+    cdef int left = <int>ldb, right = <int>lda, out = <int>ldc
+    cdef real one = 1
+    cdef char no = b'N', yes = b'T'
+    if real is float:
+        sgemm(&no, &yes, &rows, &columns, &inner, &one, b, &left, a, &right, &one, c, &out)
+    else:
+        dgemm(&no, &yes, &rows, &columns, &inner, &one, b, &left, a, &right, &one, c, &out)
+
+
+cdef void gemm_tn_f32(void *c, int64_t ldc, const void *a, int64_t lda, const void *b, int64_t ldb, int64_t m,
+                      int64_t n, int64_t k, void *work) noexcept nogil:
+    if m > 0:
+        add_product(<float *>c, ldc, <float *>a, lda, <float *>b, ldb, m, n, k)
+
+
+cdef void gemm_tn_f64(void *c, int64_t ldc, const void *a, int64_t lda, const void *b, int64_t ldb, int64_t m,
+                      int64_t n, int64_t k, void *work) noexcept nogil:
+    if m > 0:
+        add_product(<double *>c, ldc, <double *>a, lda, <double *>b, ldb, m, n, k)
+
+
+def functions():
+    """Addresses of the products, for the kernel tables of float32 and float64."""
+    return <uintptr_t>&gemm_tn_f32, <uintptr_t>&gemm_tn_f64
+
+
+def one_thread():
+    """A context in which BLAS runs on the calling thread alone; its setting is put back at the end."""
+    return _controller.limit(limits=1)

@@ -7,22 +7,51 @@ from libc.stdint cimport uint64_t
 from fastrnn._kernels cimport flush_begin, flush_end, kernels
 
 
+cdef inline floating _largest(const floating *x, Py_ssize_t n) noexcept nogil:
+    # eight chains, here and in _total: one alone would wait for each step
+    cdef floating part[8]
+    cdef Py_ssize_t i, j
+    for j in range(8):
+        part[j] = x[0]
+    for i in range(0, n - 7, 8):
+        for j in range(8):
+            part[j] = x[i + j] if x[i + j] > part[j] else part[j]
+    for i in range(n - n % 8, n):
+        part[0] = x[i] if x[i] > part[0] else part[0]
+    for j in range(1, 8):
+        part[0] = part[j] if part[j] > part[0] else part[0]
+    return part[0]
+
+
+cdef inline double _total(const floating *x, Py_ssize_t n) noexcept nogil:
+    cdef double part[8]
+    cdef double total = 0
+    cdef Py_ssize_t i, j
+    for j in range(8):
+        part[j] = 0
+    for i in range(0, n - 7, 8):
+        for j in range(8):
+            part[j] += x[i + j]
+    for i in range(n - n % 8, n):
+        part[0] += x[i]
+    for j in range(8):
+        total += part[j]
+    return total
+
+
 cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssize_t target,
                                Py_ssize_t classes, const double *class_weight, double class_total,
                                double smoothing, double scale) noexcept nogil:
     # loss = (1 - smoothing) c[t] nll[t] + smoothing / K * sum_k c[k] nll[k]
     # nll[k] = log(sum_j exp(x[j])) - x[k]
     cdef Py_ssize_t k
-    cdef floating top = logits[0]
-    cdef double total = 0, log_total, loss, hit = 1 - smoothing, spread = smoothing / classes
+    cdef floating top = _largest(logits, classes)
+    cdef double total, log_total, loss, hit = 1 - smoothing, spread = smoothing / classes
     cdef floating factor, even
-    for k in range(1, classes):
-        top = logits[k] if logits[k] > top else top
     for k in range(classes):
         dlogits[k] = logits[k] - top
     kernels(sizeof(floating)).exp_(dlogits, dlogits, classes)
-    for k in range(classes):
-        total += dlogits[k]
+    total = _total(dlogits, classes)
     log_total = log(total)
     if class_weight != NULL:
         hit *= class_weight[target]

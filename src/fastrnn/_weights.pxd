@@ -9,12 +9,11 @@ cdef class Weights:
     cdef tuple arrays               # every parameter array, for the fingerprint
     cdef bint exposed               # somebody may hold, and write to, a parameter array
     cdef unsigned long long print_
-    cdef Py_ssize_t references
     cdef Packed packed
 
     cdef Packed forward_pack(self)
     cdef Packed backward_pack(self)
-    cdef Py_ssize_t _references(self)
+    cdef bint _held(self)
     cdef unsigned long long _fingerprint(self)
     cdef Packed _pack(self, bint for_forward)
 

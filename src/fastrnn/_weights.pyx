@@ -85,17 +85,18 @@ cdef class Weights:
             w_ih, w_hh, b_ih, b_hh, w_hr = (grads.get(name) for name in names[i])
             layer.dw_ih, layer.dw_hh, layer.db_ih = _data(w_ih), _data(w_hh), _data(b_ih)
             layer.db_hh, layer.dw_hr = _data(b_hh), _data(w_hr)
-        w_ih = w_hh = b_ih = b_hh = w_hr = None
-        self.references = self._references()
 
     def __dealloc__(self):
         free(self.layers)
 
-    cdef Py_ssize_t _references(self):
-        cdef Py_ssize_t total = Py_REFCNT(self.params)
+    cdef bint _held(self):
+        """Whether anybody but the module and this object holds the dict of parameters or one of its arrays."""
+        if not _counted or Py_REFCNT(self.params) > 2:
+            return True
         for array in self.arrays:
-            total += Py_REFCNT(array)
-        return total
+            if Py_REFCNT(array) > 3:        # the dict, self.arrays and the loop's own name
+                return True
+        return False
 
     def expose(self):
         """The live parameters; from here on they may change without notice."""
@@ -114,8 +115,7 @@ cdef class Weights:
         if self.packed is not None and not self.exposed:
             return self.packed
         now = self._fingerprint()
-        if _counted and self._references() <= self.references:
-            self.exposed = False
+        self.exposed = self._held()
         if self.packed is None or now != self.print_:
             self.print_ = now
             self.packed = self._pack(True)

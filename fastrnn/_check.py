@@ -404,7 +404,7 @@ def check_bool(value, name):
 
 
 def check_steps(x, name, features, dtype):
-    """An array of steps with a contiguous last axis of `features`, in `dtype`; the caller checks the other axes."""
+    """An array of steps, `features` contiguous in the last axis, in `dtype`; other axes are not checked."""
     x = _real_array(x, name)
     if x.ndim == 0 or x.shape[-1] != features:
         raise ValueError(f"{name}: expected {features} features in the last axis, found shape {x.shape}")
@@ -421,14 +421,15 @@ def check_axes(x, name, kinds):
 
 def check_ragged(sequences, name, features, dtype):
     """A list of (T_i, features) arrays as their rows one after another, and the lengths (int64)."""
-    arrays = [check_axes(check_steps(x, f"{name}[{i}]", features, dtype), f"{name}[{i}]", {2: f"(T, {features})"})
+    kinds = {2: f"(T, {features})"}
+    arrays = [check_axes(check_steps(x, f"{name}[{i}]", features, dtype), f"{name}[{i}]", kinds)
               for i, x in enumerate(sequences)]
     lengths = np.array([len(x) for x in arrays], np.int64)
     return np.concatenate(arrays) if arrays else np.empty((0, features), dtype), lengths
 
 
 def check_state(state, name, shapes, dtype):
-    """The arrays of a recurrent state, C-contiguous and in `dtype`: one, or as many as `shapes` has in a tuple."""
+    """The arrays of a recurrent state, C-contiguous, in `dtype`: one, or as many as `shapes` in a tuple."""
     if state is None:
         return (None,) * len(shapes)
     if len(shapes) == 1:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ._check import check_dtype, check_generator, check_state_dict
 
-_registry = {}
+_registry: dict[str, type] = {}
 
 
 class ArrayDict(dict):

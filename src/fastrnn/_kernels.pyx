@@ -14,13 +14,23 @@ cnp.import_array()
 # 91 : 93 on a core that stops at AVX2), baseline 21 : 92.
 BLAS_IS_FASTER = ("baseline",)
 
+cdef enum:
+    MOST_ISAS = 8
+
 cdef const fr_isa *_chosen = NULL
-cdef fr_kernels _f32, _f64      # the chosen tables, with the large product replaced where BLAS does it
+# Copies of each instruction set's tables, with the large product replaced where BLAS does it. They stay where they are:
+# runners point at them.
+cdef fr_kernels _f32[MOST_ISAS]
+cdef fr_kernels _f64[MOST_ISAS]
 cdef object _one_thread = None  # of _blas, once that is in use
 
 
+cdef inline int _place() noexcept nogil:
+    return <int>(_chosen - fr_isas())
+
+
 cdef const fr_kernels *kernels(int itemsize) noexcept nogil:
-    return &_f32 if itemsize == 4 else &_f64
+    return &_f32[_place()] if itemsize == 4 else &_f64[_place()]
 
 
 cdef uint64_t flush_begin() noexcept nogil:
@@ -52,17 +62,17 @@ def isa():
 
 
 def use_isa(name):
-    """Switch every later call to the instruction set `name`; runners made before keep packed weights of the old one.
+    """Use the instruction set `name` for what is made from now on; runners made before keep theirs.
 
     Meant for tests and benchmarks; programs set ``FASTRNN_ISA`` before the import.
     """
-    global _chosen, _f32, _f64, _one_thread
+    global _chosen, _one_thread
     cdef const fr_isa *entry = fr_isas()
     while entry.name != NULL:
         if entry.supported() and entry.name.decode() == name:
             _chosen = entry
-            _f32 = entry.f32[0]
-            _f64 = entry.f64[0]
+            _f32[_place()] = entry.f32[0]
+            _f64[_place()] = entry.f64[0]
             _one_thread = None
             return
         entry += 1
@@ -84,8 +94,8 @@ cdef object large_products():
         if blas_wanted():
             from fastrnn import _blas
             f32, f64 = _blas.functions()
-            _f32.gemm_tn = <gemm_tn_fn>f32
-            _f64.gemm_tn = <gemm_tn_fn>f64
+            _f32[_place()].gemm_tn = <gemm_tn_fn>f32
+            _f64[_place()].gemm_tn = <gemm_tn_fn>f64
             _one_thread = _blas.one_thread
     return _one_thread()
 

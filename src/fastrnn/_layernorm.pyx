@@ -42,18 +42,38 @@ cdef inline double _sum_product(const floating *x, const floating *y, Py_ssize_t
 def forward(floating[:, ::1] scaled, floating[::1] rstd, const floating[:, ::1] x, double eps):
     """scaled: [N,H], rstd: [N] = 1 / sqrt(variance + eps) of each row of x: [N,H]; scaled may be x."""
     cdef Py_ssize_t n, j, width = x.shape[1]
+    cdef floating *row
+    cdef const floating *source
     cdef floating mean, inverse
     if width == 0:
         return
     with nogil:
         for n in range(x.shape[0]):
-            mean = <floating>(_sum(&x[n, 0], width) / width)
+            row, source = &scaled[n, 0], &x[n, 0]
+            mean = <floating>(_sum(source, width) / width)
             for j in range(width):
-                scaled[n, j] = x[n, j] - mean
-            inverse = <floating>(1 / sqrt(_sum_product(&scaled[n, 0], &scaled[n, 0], width) / width + eps))
+                row[j] = source[j] - mean
+            inverse = <floating>(1 / sqrt(_sum_product(row, row, width) / width + eps))
             for j in range(width):
-                scaled[n, j] *= inverse
+                row[j] *= inverse
             rstd[n] = inverse
+
+
+cdef void _backward_row(floating *dx, floating *dweight, floating *dbias, const floating *dy,
+                        const floating *scaled, floating rstd, const floating *weight,
+                        Py_ssize_t width) noexcept nogil:
+    cdef Py_ssize_t j
+    cdef floating mean, slope
+    for j in range(width):
+        dbias[j] += dy[j]
+    for j in range(width):
+        dweight[j] += dy[j] * scaled[j]
+    for j in range(width):
+        dx[j] = dy[j] * weight[j]
+    mean = <floating>(_sum(dx, width) / width)
+    slope = <floating>(_sum_product(dx, scaled, width) / width)
+    for j in range(width):
+        dx[j] = rstd * (dx[j] - mean - scaled[j] * slope)
 
 
 def backward(floating[:, ::1] dx, floating[::1] dweight, floating[::1] dbias, const floating[:, ::1] dy,
@@ -62,17 +82,10 @@ def backward(floating[:, ::1] dx, floating[::1] dweight, floating[::1] dbias, co
 
     dx, dy, scaled: [N,H]; rstd: [N]; dweight, dbias, weight: [H].
     """
-    cdef Py_ssize_t n, j, width = dx.shape[1]
-    cdef floating mean, slope
+    cdef Py_ssize_t n, width = dx.shape[1]
     if width == 0:
         return
     with nogil:
         for n in range(dx.shape[0]):
-            for j in range(width):
-                dx[n, j] = dy[n, j] * weight[j]
-                dweight[j] += dy[n, j] * scaled[n, j]
-                dbias[j] += dy[n, j]
-            mean = <floating>(_sum(&dx[n, 0], width) / width)
-            slope = <floating>(_sum_product(&dx[n, 0], &scaled[n, 0], width) / width)
-            for j in range(width):
-                dx[n, j] = rstd[n] * (dx[n, j] - mean - scaled[n, j] * slope)
+            _backward_row(&dx[n, 0], &dweight[0], &dbias[0], &dy[n, 0], &scaled[n, 0], rstd[n], &weight[0],
+                          width)

@@ -18,7 +18,7 @@ static const double FN(exp_coef)[FR_EXP_DEGREE] = {
     1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
 #define FR_MANTISSA 52
 #define FR_BIAS 1023
-#define FR_EXP_MAX 720.0
+#define FR_EXP_MAX 750.0
 #define FR_ROUND 6755399441055744.0 /* 1.5 * 2^52: adding it rounds to an integer */
 #define FR_LN2_HI 6.93145751953125e-1
 #define FR_LN2_LO 1.42860682030941723212e-6

@@ -1,0 +1,425 @@
+"""Data in batches: sequences, padded or ragged, in shuffled batches, and streams in aligned lanes."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._check import check_positive_int
+
+
+class Batch(NamedTuple):
+    """What one update sees, batch first.
+
+    x : (B, T, I), or (B, T) of ids.
+    y : (B, ...), or (B, T, ...) where there is a target for every step; None in prediction.
+    lengths : (B,) or None where all steps are valid.
+    weight : (B,) or (B, T), or None where all count the same.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    lengths: np.ndarray | None
+    weight: np.ndarray | None
+
+    def mass(self, per_step):
+        """The divisor of a mean over this batch, up to a constant: valid elements, or their weights."""
+        if not per_step:
+            return float(len(self.x) if self.weight is None else self.weight.sum())
+        batch, steps = self.x.shape[:2]
+        if self.weight is None:
+            return float(batch * steps if self.lengths is None else self.lengths.sum())
+        weight = self.weight[:, None] if self.weight.ndim == 1 else self.weight
+        if self.lengths is None:
+            return float(np.broadcast_to(weight, (batch, steps)).sum())
+        return float((weight * (np.arange(steps) < self.lengths[:, None])).sum())
+
+    def window(self, start, stop):
+        """Steps `start` to `stop` of a batch that has targets for every step."""
+        lengths = None if self.lengths is None else np.clip(self.lengths - start, 0, stop - start)
+        weight = self.weight if self.weight is None or self.weight.ndim == 1 else self.weight[:, start:stop]
+        return Batch(self.x[:, start:stop], self.y[:, start:stop], lengths, weight)
+
+
+class Sequences:
+    """Independent sequences with their targets, handed out in batches padded to their longest sequence.
+
+    Parameters
+    ----------
+    X : array (N, T, I) or (N, T), or list of N arrays (T_i, I) or (T_i,)
+        (N, T) and (T_i,) are ids if they hold integers, else one feature per step.
+    y : array or list, optional
+        Per sequence (N, ...), or with `per_step` (N, T, ...); a list of (T_i, ...) arrays where X is a list.
+    lengths : sequence of N ints, optional
+        For a padded X.
+    sample_weight : array (N,), or with `per_step` like y's first two axes, optional
+    class_weight : dict of class -> weight, or array (K,), optional
+        For integer y; multiplies the weights. Classes that a dict leaves out weigh 1.
+    per_step : bool
+        Whether the model puts out something for every step.
+    dtype : numpy.dtype
+        Of what is no id or class.
+    batch_size : int
+    window : int, optional
+        Steps per update; batches with more are cut, for truncated BPTT. None leaves them whole.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument, what was expected and what was found.
+    """
+
+    carries = False  # between batches
+
+    def __init__(
+        self,
+        X,
+        y=None,
+        *,
+        lengths=None,
+        sample_weight=None,
+        class_weight=None,
+        per_step=True,
+        dtype=np.float32,
+        batch_size=32,
+        window=None,
+    ):
+        self.per_step = per_step
+        self.batch_size = check_positive_int(batch_size, "batch_size")
+        self.window = None if window is None else check_positive_int(window, "tbptt")
+        if window is not None and not per_step:
+            raise ValueError(
+                "tbptt: expected None for a model with one output per sequence (only the last window "
+                f"would have a target), found {window}"
+            )
+        self.ragged = isinstance(X, (list, tuple))
+        self.x = _features(X, dtype)
+        self.lengths = _lengths(self.x, lengths, self.ragged)
+        self.y = None if y is None else _targets(y, self.x, self.ragged and per_step, per_step, dtype)
+        self.weight = _weights(sample_weight, class_weight, self.x, self.y, self.ragged, per_step)
+
+    def __len__(self):
+        return len(self.x)
+
+    def fingerprint(self):
+        """What must be the same for an interrupted fit to go on."""
+        return {"sequences": len(self), "batch_size": self.batch_size, "window": self.window}
+
+    def order(self, rng=None):
+        """The batches of one epoch as arrays of indices, shuffled by `rng` if given."""
+        indices = np.arange(len(self)) if rng is None else rng.permutation(len(self))
+        return [indices[k : k + self.batch_size] for k in range(0, len(indices), self.batch_size)]
+
+    def updates(self, indices):
+        """Number of windows in the batch of these `indices`."""
+        return 1 if self.window is None else max(1, -(-self._steps(indices) // self.window))
+
+    def windows(self, indices, start=0):
+        """The windows of the batch of these `indices` from number `start` on, one `Batch` for each update."""
+        batch = self.batch(indices)
+        if self.window is None:
+            return [batch][start:]
+        steps = max(1, batch.x.shape[1])
+        return [
+            batch.window(k, min(k + self.window, steps))
+            for k in range(start * self.window, steps, self.window)
+        ]
+
+    def batch(self, indices):
+        """The `Batch` of the sequences with these `indices`."""
+        steps = self._steps(indices)
+        lengths = None if self.lengths is None else self.lengths[indices]
+        y = None if self.y is None else _take(self.y, indices, steps if self.per_step else None)
+        weight = self.weight
+        if weight is not None:
+            by_step = isinstance(weight, list) or weight.ndim == 2
+            weight = _take(weight, indices, steps if by_step else None)
+        return Batch(_take(self.x, indices, steps), y, lengths, weight)
+
+    def split(self, fraction):
+        """(all but the last `fraction` of the sequences, the last `fraction`)."""
+        held = round(len(self) * fraction)
+        if not 0 < held < len(self):
+            raise ValueError(
+                f"validation_split: expected a fraction that leaves both parts at least one of the "
+                f"{len(self)} sequences, found {fraction}"
+            )
+        cut = len(self) - held
+        return self._part(slice(None, cut)), self._part(slice(cut, None))
+
+    def _part(self, part):
+        copy = object.__new__(type(self))
+        copy.__dict__.update(self.__dict__)
+        for name in ("x", "y", "lengths", "weight"):
+            values = getattr(self, name)
+            setattr(copy, name, None if values is None else values[part])
+        return copy
+
+    def _steps(self, indices):
+        return self.x.shape[1] if self.lengths is None else int(self.lengths[indices].max(initial=0))
+
+
+class LaneStream:
+    """One long sequence in `batch_size` aligned lanes; each window goes on where the one before ended.
+
+    For truncated BPTT over text and other streams. The first lane holds the first part of the sequence, the
+    second the next, and so on; the state is carried through an epoch, and nothing is ever shuffled. Give it
+    to `Trainer.fit` as X, without y. What is left over at the end, fewer than `batch_size` steps, is not
+    seen.
+
+    Parameters
+    ----------
+    x : int array (T,) of ids, or array (T, I)
+    batch_size : int
+    seq_len : int
+        Steps per window, and so per update.
+    y : array (T, ...), optional
+        A target for every step. Without it the target is the next step's x, of which T - 1 there are.
+    dtype : "float32" or "float64"
+        Of what is no id or class.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; a sequence with fewer steps than lanes is an error.
+    """
+
+    carries = True
+    per_step = True
+
+    def __init__(self, x, batch_size, seq_len, y=None, dtype="float32"):
+        self.batch_size = check_positive_int(batch_size, "batch_size")
+        self.window = check_positive_int(seq_len, "seq_len")
+        x = _array(x, "x", np.dtype(dtype))
+        if x.ndim == 1 and not _holds_ids(x):
+            x = x[:, None]
+        if x.ndim not in (1, 2):
+            raise ValueError(f"x: expected shape (T,) or (T, I), found {x.shape}")
+        if y is None:
+            x, y = x[:-1], x[1:]
+        else:
+            y = _array(y, "y", np.dtype(dtype))
+            if len(y) != len(x):
+                raise ValueError(f"y: expected {len(x)} steps as in x, found {len(y)}")
+        self.steps = len(x) // self.batch_size
+        if self.steps == 0:
+            raise ValueError(
+                f"x: expected a target for at least one step in each of the {self.batch_size} lanes, "
+                f"found {len(x)} of them"
+            )
+        kept = self.steps * self.batch_size
+        self.x = x[:kept].reshape(self.batch_size, self.steps, *x.shape[1:])
+        self.y = y[:kept].reshape(self.batch_size, self.steps, *y.shape[1:])
+
+    def __len__(self):
+        return self.batch_size
+
+    def fingerprint(self):
+        """What must be the same for an interrupted fit to go on."""
+        return {
+            "sequences": self.batch_size,
+            "batch_size": self.batch_size,
+            "window": self.window,
+            "steps": self.steps,
+        }
+
+    def order(self, rng=None):
+        """One batch, of all lanes; there is nothing to shuffle."""
+        return [slice(None)]
+
+    def updates(self, _):
+        """Number of windows in an epoch."""
+        return -(-self.steps // self.window)
+
+    def windows(self, _, start=0):
+        """The windows from number `start` on, one `Batch` for each update."""
+        for k in range(start * self.window, self.steps, self.window):
+            yield Batch(self.x[:, k : k + self.window], self.y[:, k : k + self.window], None, None)
+
+
+def _holds_ids(array):
+    return array.dtype.kind in "iu"
+
+
+def _array(values, name, dtype):
+    """An array of ints as int64, anything else as `dtype`."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array, found values of uneven shape") from error
+    if array.dtype.kind in "iu":
+        return array.astype(np.int64, copy=False)
+    if array.dtype.kind not in "bf":
+        raise TypeError(f"{name}: expected numbers, found dtype {array.dtype}")
+    return array.astype(dtype, copy=False)
+
+
+def _features(X, dtype):
+    """X as one array (N, T, I) or (N, T) of ids, or as a list of (T_i, I) or (T_i,) arrays that agree."""
+    if not isinstance(X, (list, tuple)):
+        X = _array(X, "X", dtype)
+        if X.ndim not in (2, 3):
+            raise ValueError(
+                f"X: expected shape (N, T, I) or (N, T), or a list of arrays; found shape {X.shape}"
+            )
+        if X.ndim == 2 and not _holds_ids(X):
+            X = X[:, :, None]
+        elif X.ndim == 3:
+            X = X.astype(dtype, copy=False)
+        if len(X) == 0:
+            raise ValueError("X: expected at least one sequence, found none")
+        return X
+    if not X:
+        raise ValueError("X: expected at least one sequence, found an empty list")
+    arrays = [_array(x, f"X[{k}]", dtype) for k, x in enumerate(X)]
+    ids = all((_holds_ids(x) and x.ndim == 1) or (x.size == 0 and x.ndim == 1) for x in arrays)
+    for k, x in enumerate(arrays):
+        if x.ndim not in (1, 2):
+            raise ValueError(f"X[{k}]: expected shape (T, I) or (T,), found {x.shape}")
+        if ids:
+            arrays[k] = x.astype(np.int64, copy=False)
+        else:
+            arrays[k] = (x[:, None] if x.ndim == 1 else x).astype(dtype, copy=False)
+        if arrays[k].shape[1:] != arrays[0].shape[1:]:
+            raise ValueError(
+                f"X[{k}]: expected {arrays[0].shape[1]} features per step as in X[0], "
+                f"found {arrays[k].shape[1]}"
+            )
+    return arrays
+
+
+def _lengths(x, lengths, ragged):
+    if ragged:
+        if lengths is not None:
+            raise ValueError("lengths: expected None with a list of sequences, which tell their own")
+        return np.array([len(a) for a in x], np.int64)
+    if lengths is None:
+        return None
+    lengths = np.asarray(lengths)
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"lengths: expected ints, found dtype {lengths.dtype}")
+    if lengths.shape != (len(x),):
+        raise ValueError(
+            f"lengths: expected {len(x)} ints, one for each sequence of X; found shape {lengths.shape}"
+        )
+    wrong = (lengths < 0) | (lengths > x.shape[1])
+    if wrong.any():
+        raise ValueError(
+            f"lengths: expected ints from 0 to {x.shape[1]}, found {lengths[wrong][0]} "
+            f"at position {int(wrong.argmax())}"
+        )
+    return lengths.astype(np.int64)
+
+
+def _targets(y, x, ragged, per_step, dtype):
+    """y as one array (N, ...), or as a list of arrays (T_i, ...) for a ragged X with targets per step."""
+    if len(y) != len(x):
+        raise ValueError(f"y: expected {len(x)} entries, one for each sequence of X; found {len(y)}")
+    if not ragged:
+        y = _array(y, "y", dtype)
+        if per_step and (y.ndim < 2 or y.shape[1] != x.shape[1]):
+            raise ValueError(
+                f"y: expected shape ({x.shape[0]}, {x.shape[1]}, ...), a target for every step, because "
+                f"the model has an output for every step; found shape {y.shape}"
+            )
+        return y
+    arrays = [_array(values, f"y[{k}]", dtype) for k, values in enumerate(y)]
+    first = arrays[0]
+    kinds = {a.dtype.kind for a in arrays if a.size}
+    common = np.result_type(*(a.dtype for a in arrays if a.size)) if kinds else first.dtype
+    for k, (values, sequence) in enumerate(zip(arrays, x)):
+        if values.ndim == 0 or len(values) != len(sequence):
+            raise ValueError(
+                f"y[{k}]: expected a target for each of the {len(sequence)} steps of X[{k}], because the "
+                f"model has an output for every step; found shape {values.shape}"
+            )
+        if values.shape[1:] != first.shape[1:]:
+            raise ValueError(
+                f"y[{k}]: expected shape (T, {', '.join(map(str, first.shape[1:]))}) as y[0], "
+                f"found {values.shape}"
+            )
+        arrays[k] = values.astype(common, copy=False)
+    return arrays
+
+
+def _weights(sample_weight, class_weight, x, y, ragged, per_step):
+    """None, an array (N,) or (N, T), or for a ragged X a list of arrays (T_i,)."""
+    weight = None
+    if sample_weight is not None:
+        weight = _sample_weights(sample_weight, x, ragged, per_step)
+    if class_weight is None:
+        return weight
+    if y is None:
+        raise ValueError("class_weight: expected None without y")
+    lookup = _class_weights(class_weight, y)
+    if isinstance(y, list):
+        of_class = [lookup(values) for values in y]
+        if weight is None:
+            return of_class
+        return [of * w for of, w in zip(of_class, weight)]
+    of_class = lookup(y)
+    if weight is None:
+        return of_class
+    return of_class * (weight[:, None] if weight.ndim < of_class.ndim else weight)
+
+
+def _sample_weights(sample_weight, x, ragged, per_step):
+    if len(sample_weight) != len(x):
+        raise ValueError(
+            f"sample_weight: expected {len(x)} entries, one for each sequence of X; "
+            f"found {len(sample_weight)}"
+        )
+    if ragged and per_step and any(np.ndim(w) for w in sample_weight):
+        weight = [np.asarray(w, np.float64) for w in sample_weight]
+        for k, (w, sequence) in enumerate(zip(weight, x)):
+            if w.shape != (len(sequence),):
+                raise ValueError(
+                    f"sample_weight[{k}]: expected {len(sequence)} weights, one for each step of X[{k}]; "
+                    f"found shape {w.shape}"
+                )
+        flat = np.concatenate(weight)
+    else:
+        weight = flat = np.asarray(sample_weight, np.float64)
+        if weight.shape != (len(x),) and not (per_step and not ragged and weight.shape == x.shape[:2]):
+            raise ValueError(
+                f"sample_weight: expected shape ({len(x)},)"
+                f"{' or that of the first two axes of X' if per_step else ''}, found {weight.shape}"
+            )
+    if not (np.isfinite(flat).all() and (flat >= 0).all()):
+        raise ValueError("sample_weight: expected finite weights of at least 0, found others")
+    return weight
+
+
+def _class_weights(class_weight, y):
+    """A function from an array of classes to the array of their weights."""
+    flat = np.concatenate([values.ravel() for values in y]) if isinstance(y, list) else y.ravel()
+    if flat.dtype.kind not in "iu":
+        raise TypeError(f"class_weight: expected integer classes in y with it, found dtype {flat.dtype}")
+    top = int(flat.max(initial=0))
+    if isinstance(class_weight, dict):
+        table = np.ones(max([top, *class_weight]) + 1)
+        for label, weight in class_weight.items():
+            if not isinstance(label, (int, np.integer)) or label < 0:
+                raise ValueError(f"class_weight: expected classes from 0 on, found {label!r}")
+            table[label] = weight
+    else:
+        table = np.asarray(class_weight, np.float64)
+        if table.ndim != 1 or len(table) <= top:
+            raise ValueError(
+                f"class_weight: expected a weight for each of the {top + 1} classes, "
+                f"found shape {table.shape}"
+            )
+    if not (np.isfinite(table).all() and (table >= 0).all()):
+        raise ValueError("class_weight: expected finite weights of at least 0, found others")
+    return lambda classes: table[np.clip(classes, 0, len(table) - 1)]
+
+
+def _take(values, indices, steps):
+    """values[indices]; what has a time axis is cut or padded with zeros to `steps`."""
+    if isinstance(values, list):
+        chosen = [values[k] for k in indices]
+        out = np.zeros((len(chosen), steps, *values[0].shape[1:]), values[0].dtype)
+        for row, sequence in zip(out, chosen):
+            row[: len(sequence)] = sequence
+        return out
+    taken = values[indices]
+    return taken if steps is None else taken[:, :steps]

@@ -1,0 +1,51 @@
+"""Models in files: `save` and `load`."""
+
+from .checkpoint import build_model
+from .module import Module
+from .tensorfile import read_tensors, write_tensors
+
+
+def save(model, path):
+    """Write `model` to `path` as .safetensors, its configuration in the metadata, in one step.
+
+    Parameters
+    ----------
+    model : Module
+        Any module or network of this package, character models with their vocabulary included.
+    path : str or path-like
+
+    Raises
+    ------
+    TypeError
+        If `model` is no Module.
+    FileError
+        An OSError and a ValueError, if the file cannot be written; what was there is as it was.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"model: expected a fastrnn module, found {type(model).__name__}")
+    write_tensors(path, "model", model.params, model.config())
+
+
+def load(path):
+    """The model that `save` wrote to `path`.
+
+    Returns
+    -------
+    Module
+        Of the type that was saved, with the same parameters, bit for bit.
+
+    Raises
+    ------
+    ValueError
+        Naming the path, what was expected and what was found: a file of another kind or program, a
+        truncated or damaged one, a later format. It is a FileNotFoundError too where there is no file.
+    """
+    tensors, config = read_tensors(path, "model")
+    try:
+        model = build_model(config)
+        model.load_state_dict(tensors)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: expected a model of this version, found one that does not fit: {error}"
+        ) from error
+    return model

@@ -1,0 +1,385 @@
+"""Layers without a state: they see each step alone, or bring the steps of a sequence down to one."""
+
+import numpy as np
+
+from . import _embedding, _init, _layernorm, _products
+from ._check import (
+    check_bool,
+    check_features,
+    check_floats,
+    check_gradient,
+    check_ids,
+    check_lengths,
+    check_no_state,
+    check_number,
+    check_positive_int,
+    check_sequence,
+    check_sum_and_count,
+)
+from .module import Module, Tape, open_tape
+
+
+class Layer(Module):
+    """A module without a state.
+
+    A subclass defines ``_apply(x, lengths, training)``, which returns y and a tuple of what the gradient
+    needs, and ``_gradient(dy, *kept)``, which adds to `grads` and returns dx.
+    """
+
+    def __call__(self, x, lengths=None):
+        """The output for `x`, in inference."""
+        return self._apply(x, lengths, False)[0]
+
+    def forward(self, x, state=None, lengths=None):
+        """Returns (y, None, tape). The tape may refer to `x`: leave it as it is until `backward`."""
+        check_no_state(state, "state", self)
+        y, kept = self._apply(x, lengths, True)
+        return y, None, Tape(self, y.shape, y.dtype, kept)
+
+    def backward(self, tape, dy=None, dstate=None):
+        """Adds to `grads` and returns (dx, None)."""
+        shape, dtype, kept = open_tape(tape, self)
+        check_no_state(dstate, "dstate", self)
+        dy = check_gradient(dy, shape, dtype)
+        tape.close()
+        return self._gradient(dy, *kept), None
+
+    def stream(self, batch_size=1):
+        """A session that takes one step at a time; there is no state, so it is the call itself."""
+        check_positive_int(batch_size, "batch_size")
+        return LayerStream(self)
+
+
+class LayerStream:
+    """A session with a module that sees each step alone and so has no state."""
+
+    def __init__(self, layer):
+        self.run = layer
+
+    @property
+    def state(self):
+        """None."""
+
+    @state.setter
+    def state(self, state):
+        check_no_state(state, "state", self.run)
+
+    def step(self, x, out=None):
+        """The output for one step."""
+        return _written(self.run(x), out)
+
+    def reset(self):
+        """Nothing to do."""
+
+    def copy(self):
+        """The session itself: it holds nothing that changes."""
+        return self
+
+
+class Embedding(Layer):
+    """Rows of a table by number, y = weight[x].
+
+    Parameters
+    ----------
+    num_embeddings : int
+        Rows V of the table.
+    embedding_dim : int
+        Their width E.
+    dtype : "float32" or "float64"
+    seed : int, SeedSequence, Generator or None
+        Of the table, which is drawn from the standard normal distribution.
+
+    Notes
+    -----
+    ``params``: weight (V, E). x holds ints in 0 .. V-1 in any shape (...), y is (..., E). Ids have no
+    gradient: `backward` returns None for dx.
+    """
+
+    def __init__(self, num_embeddings, embedding_dim, *, dtype="float32", seed=None):
+        super().__init__(dtype, seed)
+        self.num_embeddings = check_positive_int(num_embeddings, "num_embeddings")
+        self.embedding_dim = check_positive_int(embedding_dim, "embedding_dim")
+        weight = np.empty((self.num_embeddings, self.embedding_dim), self.dtype)
+        _init.fill(weight, "normal", self.rng)
+        self._own({"weight": weight})
+
+    def _apply(self, x, lengths, training):
+        ids = check_ids(x, "x", self.num_embeddings, copy=training)
+        y = np.empty((*ids.shape, self.embedding_dim), self.dtype)
+        _embedding.gather(_rows(y), self.params["weight"], ids.reshape(-1))
+        return y, (ids,)
+
+    def _gradient(self, dy, ids):
+        _embedding.scatter_add(self.grads["weight"], _rows(dy), ids.reshape(-1))
+
+
+class Linear(Layer):
+    """An affine map of the last axis, y = x weight^T + bias.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+    dtype : "float32" or "float64"
+    seed : int, SeedSequence, Generator or None
+        Of the weight, which is drawn as Glorot and Bengio (2010) do, uniformly; the bias starts at zero.
+
+    Notes
+    -----
+    ``params``: weight (out_features, in_features), bias (out_features,). x is (..., in_features).
+    """
+
+    def __init__(self, in_features, out_features, *, bias=True, dtype="float32", seed=None):
+        super().__init__(dtype, seed)
+        self.in_features = check_positive_int(in_features, "in_features")
+        self.out_features = check_positive_int(out_features, "out_features")
+        self.bias = check_bool(bias, "bias")
+        params = {"weight": np.empty((self.out_features, self.in_features), self.dtype)}
+        _init.fill(params["weight"], "glorot_uniform", self.rng)
+        if self.bias:
+            params["bias"] = np.zeros(self.out_features, self.dtype)
+        self._own(params)
+
+    def _apply(self, x, lengths, training):
+        x = check_features(x, "x", self.in_features, self.dtype)
+        y = np.empty((*x.shape[:-1], self.out_features), self.dtype)
+        _products.linear_forward(_rows(y), _rows(x), self.params["weight"], self.params.get("bias"))
+        return y, (x,)
+
+    def _gradient(self, dy, x):
+        dx = np.empty_like(x)
+        _products.linear_backward_input(_rows(dx), _rows(dy), self.params["weight"])
+        _products.linear_backward_weight(self.grads["weight"], _rows(dy), _rows(x))
+        if self.bias:
+            _products.sum_rows(self.grads["bias"], _rows(dy))
+        return dx
+
+
+class LayerNorm(Layer):
+    """Layer normalisation (Ba et al. 2016) over the last axis, (x - mean) / sqrt(var + eps) * weight + bias.
+
+    Parameters
+    ----------
+    features : int
+        Size of the last axis.
+    eps : float, above 0
+    dtype : "float32" or "float64"
+
+    Notes
+    -----
+    ``params``: weight (features,), ones at first, and bias (features,), zeros. The variance is that of the
+    population, as in torch.nn.LayerNorm.
+    """
+
+    def __init__(self, features, eps=1e-5, *, dtype="float32"):
+        super().__init__(dtype)
+        self.features = check_positive_int(features, "features")
+        self.eps = check_number(eps, "eps", above=0)
+        self._own({"weight": np.ones(self.features, self.dtype), "bias": np.zeros(self.features, self.dtype)})
+
+    def _apply(self, x, lengths, training):
+        x = check_features(x, "x", self.features, self.dtype)
+        scaled = np.empty_like(x)
+        rstd = np.empty(x.size // self.features, self.dtype)
+        _layernorm.forward(_rows(scaled), rstd, _rows(x), self.eps)
+        y = np.multiply(scaled, self.params["weight"], out=None if training else scaled)
+        y += self.params["bias"]
+        return y, (scaled, rstd)
+
+    def _gradient(self, dy, scaled, rstd):
+        dx = np.empty_like(dy)
+        _layernorm.backward(_rows(dx), self.grads["weight"], self.grads["bias"], _rows(dy), _rows(scaled),
+                            rstd, self.params["weight"])
+        return dx
+
+
+class Dropout(Layer):
+    """In training each element is 0 with probability p, else scaled by 1 / (1 - p); in inference y is x.
+
+    Srivastava et al. 2014, in the inverted form. Masks are drawn from `rng`.
+
+    Parameters
+    ----------
+    p : float in [0, 1)
+    seed : int, SeedSequence, Generator or None
+    """
+
+    def __init__(self, p=0.5, *, seed=None):
+        super().__init__(seed=seed)
+        self.p = check_number(p, "p", low=0, below=1)
+
+    def _apply(self, x, lengths, training):
+        x = check_floats(x, "x")
+        if not training or self.p == 0:
+            return x, (None,)
+        kept = self.rng.random(x.shape, np.float32) >= self.p
+        mask = kept * x.dtype.type(1 / (1 - self.p))
+        return x * mask, (mask,)
+
+    def _gradient(self, dy, mask):
+        return dy if mask is None else dy * mask
+
+
+class Pooling(Layer):
+    """Base of the layers that bring (B, T, H), or (T, B, H), or unbatched (T, H), down to (B, H) or (H,).
+
+    A subclass defines ``_pool(y, x, lengths)`` and ``_unpool(dx, dy, lengths)``, with x, dx (T, B, H), y, dy
+    (B, H) and lengths (B,); y and dx come filled with zeros. A sequence of length 0 gives zeros.
+
+    Parameters
+    ----------
+    batch_first : bool
+        Set by the `Sequential` around it, if any.
+    """
+
+    pools_time = True
+
+    def __init__(self, *, batch_first=False):
+        super().__init__()
+        self.batch_first = check_bool(batch_first, "batch_first")
+
+    def _apply(self, x, lengths, training):
+        x = check_sequence(x, "x")
+        steps = self._time_major(x)
+        if lengths is None:
+            lengths = np.full(steps.shape[1], steps.shape[0])
+        else:
+            lengths = check_lengths(lengths, steps.shape[1], steps.shape[0])
+        y = np.zeros(steps.shape[1:], x.dtype)
+        self._pool(y, steps, lengths)
+        return y.reshape(y.shape[-x.ndim + 1:]), (x.shape, lengths)
+
+    def _gradient(self, dy, shape, lengths):
+        dx = np.zeros(shape, dy.dtype)
+        self._unpool(self._time_major(dx), dy.reshape(-1, dy.shape[-1]), lengths)
+        return dx
+
+    def _time_major(self, x):
+        if x.ndim == 2:
+            return x[:, None]
+        return x.swapaxes(0, 1) if self.batch_first else x
+
+
+class LastStep(Pooling):
+    """The output of each sequence's last valid step. In a stream the last step is always the newest.
+
+    Parameters
+    ----------
+    bidirectional : bool
+        Whether the second half of the features comes from a reverse direction, which ends at the first step.
+    batch_first : bool
+        Layout of x; set by the `Sequential` around it, if any.
+    """
+
+    def __init__(self, *, bidirectional=False, batch_first=False):
+        super().__init__(batch_first=batch_first)
+        self.bidirectional = check_bool(bidirectional, "bidirectional")
+
+    def stream(self, batch_size=1):
+        """A session that gives each step as it comes, and of a chunk the last step."""
+        if self.bidirectional:
+            raise ValueError("bidirectional: expected False in a stream, which has no reverse direction")
+        check_positive_int(batch_size, "batch_size")
+        return LastStepStream(self)
+
+    def _pool(self, y, x, lengths):
+        for part, valid, last in self._ends(y.shape[-1], lengths):
+            y[valid, part] = x[last, valid, part]
+
+    def _unpool(self, dx, dy, lengths):
+        for part, valid, last in self._ends(dy.shape[-1], lengths):
+            dx[last, valid, part] = dy[valid, part]
+
+    def _ends(self, features, lengths):
+        """(features, sequences, their last steps) for each direction."""
+        valid = np.flatnonzero(lengths)
+        half = features // 2 if self.bidirectional else features
+        yield slice(None, half), valid, lengths[valid] - 1
+        yield slice(half, None), valid, np.zeros_like(valid)
+
+
+class MeanOverTime(Pooling):
+    """The mean of each sequence's valid steps. In a stream it is the mean of all steps since the start.
+
+    Parameters
+    ----------
+    batch_first : bool
+        Layout of x; set by the `Sequential` around it, if any.
+    """
+
+    def stream(self, batch_size=1):
+        """A session that gives the mean of the steps so far; its state is (their sum, their number)."""
+        check_positive_int(batch_size, "batch_size")
+        return MeanStream(self)
+
+    def _pool(self, y, x, lengths):
+        np.sum(x, axis=0, where=_valid(x, lengths), out=y)
+        y /= np.maximum(lengths, 1)[:, None]
+
+    def _unpool(self, dx, dy, lengths):
+        np.copyto(dx, dy / np.maximum(lengths, 1)[:, None], where=_valid(dx, lengths), casting="same_kind")
+
+
+class LastStepStream(LayerStream):
+    """A session with a `LastStep`."""
+
+    def step(self, x, out=None):
+        return _written(check_floats(x, "x"), out)
+
+
+class MeanStream:
+    """A session with a `MeanOverTime`."""
+
+    def __init__(self, layer):
+        self._layer = layer
+        self.reset()
+
+    @property
+    def state(self):
+        """The sum of the steps so far, and their number. Assign to it to go on from another one."""
+        return self._total, self._count
+
+    @state.setter
+    def state(self, state):
+        self._total, self._count = (0.0, 0) if state is None else check_sum_and_count(state)
+
+    def step(self, x, out=None):
+        """The mean after one more step."""
+        return _written(self._add(check_floats(x, "x"), 1), out)
+
+    def run(self, chunk):
+        """The mean after the steps of a chunk."""
+        chunk = check_sequence(chunk, "chunk")
+        steps = chunk.shape[0 if chunk.ndim == 2 or not self._layer.batch_first else 1]
+        return self._add(self._layer(chunk) * chunk.dtype.type(steps), steps)
+
+    def reset(self):
+        """Back to no steps."""
+        self.state = None
+
+    def copy(self):
+        """A session that goes on from here, independently."""
+        other = MeanStream(self._layer)
+        other.state = self.state
+        return other
+
+    def _add(self, x, steps):
+        self._total, self._count = self._total + x, self._count + steps
+        return self._total / x.dtype.type(max(self._count, 1))
+
+
+def _written(y, out):
+    """y, or `out` with y written into it."""
+    if out is None:
+        return y
+    out[...] = y
+    return out
+
+
+def _valid(x, lengths):
+    return (np.arange(len(x))[:, None] < lengths)[..., None]
+
+
+def _rows(x):
+    """x: (..., N) as (rows, N), without a copy."""
+    return x.reshape(-1, x.shape[-1])

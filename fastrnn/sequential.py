@@ -1,0 +1,212 @@
+"""Modules one after another, with their states, lengths and streams."""
+
+import copyreg
+
+from ._check import check_bool, check_dstates, check_entries, check_states, pad_sequences
+from .module import ArrayDict, Module, Tape, module_from_config, open_tape
+
+
+class Sequential(Module):
+    """A network in which each module takes the output of the one before.
+
+    Parameters
+    ----------
+    *modules : Module
+        At least one, each only once; those with parameters have one dtype. No recurrent module may follow one
+        that pools the steps.
+    batch_first : bool
+        Layout of the whole network: x is (B, T, ...) if true, (T, B, ...) if not. The modules inside are set
+        to it.
+
+    Attributes
+    ----------
+    modules : tuple of Module
+    recurrent, pools_time : bool
+        Whether any of the modules has a state, or brings the steps down to one.
+
+    Notes
+    -----
+    ``params`` and ``grads`` name the modules' own arrays "<index>.<name>". A recurrent network's state is a
+    tuple with one entry per module, None for those without a state.
+    """
+
+    def __init__(self, *modules, batch_first=True):
+        if not modules:
+            raise ValueError("modules: expected at least one module, found none")
+        for k, module in enumerate(modules):
+            before = modules[:k]
+            if not isinstance(module, Module):
+                raise TypeError(f"modules[{k}]: expected a fastrnn module, found {type(module).__name__}")
+            if any(module is other for other in before):
+                raise ValueError(f"modules[{k}]: expected a module of its own, found an earlier one again")
+            if module.recurrent and any(other.pools_time for other in before):
+                raise ValueError(f"modules[{k}]: expected no recurrent module after one that pools the "
+                                 f"steps, found {type(module).__name__}")
+        dtypes = {module.dtype.name: module.dtype for module in modules if module.params}
+        if len(dtypes) > 1:
+            raise ValueError(f"modules: expected one dtype, found {' and '.join(dtypes)}")
+        super().__init__(next(iter(dtypes.values()), "float32"))
+        self.modules = modules
+        self.recurrent = any(module.recurrent for module in modules)
+        self.pools_time = any(module.pools_time for module in modules)
+        self.batch_first = batch_first
+
+    @property
+    def params(self):
+        """dict of "<index>.<name>" -> array: the live parameters. Write in place; the next call sees it."""
+        return self._gathered("params")
+
+    @property
+    def grads(self):
+        """dict of "<index>.<name>" -> array: the modules' live gradients; `backward` adds to them."""
+        return self._gathered("grads")
+
+    def _gathered(self, which):
+        # anew each time: as long as nobody holds a runner's arrays, it need not look for changes in them
+        return ArrayDict({f"{k}.{name}": array
+                          for k, module in enumerate(self.modules)
+                          for name, array in getattr(module, which).items()})
+
+    @property
+    def batch_first(self):
+        """Layout of the network and of the modules inside."""
+        return self._batch_first
+
+    @batch_first.setter
+    def batch_first(self, value):
+        self._batch_first = check_bool(value, "batch_first")
+        for module in self.modules:
+            if hasattr(module, "batch_first"):
+                module.batch_first = self._batch_first
+
+    def set_rng(self, rng):
+        """Draw all dropout masks from `rng`, a numpy.random.Generator, from now on."""
+        super().set_rng(rng)
+        for module in self.modules:
+            module.set_rng(rng)
+
+    def config(self):
+        """dict of the type's name, the modules' configurations and `batch_first`."""
+        return {"type": "Sequential", "modules": [module.config() for module in self.modules],
+                "batch_first": self.batch_first}
+
+    @classmethod
+    def from_config(cls, config):
+        """The network that `config` describes."""
+        return cls(*map(module_from_config, config["modules"]), batch_first=config["batch_first"])
+
+    def __call__(self, x, state=None, lengths=None):
+        """Inference.
+
+        Parameters
+        ----------
+        x : array, or list of arrays
+            What the first module takes, in the network's layout. A list holds one array (T_i, ...) per
+            sequence, and y is then such a list too, or with pooled steps an array with one row per sequence.
+        state : tuple, optional
+            One entry per module, None where it has no state or starts from zero.
+        lengths : sequence of B ints, optional
+
+        Returns
+        -------
+        y, or (y, state) where the network is recurrent.
+        """
+        if isinstance(x, (list, tuple)):
+            x, lengths = pad_sequences(x, lengths, self.batch_first)
+            y, states = self._run(x, state, lengths)
+            if not self.pools_time:
+                y = [y[k, :n] if self.batch_first else y[:n, k] for k, n in enumerate(lengths)]
+        else:
+            y, states = self._run(x, state, lengths)
+        return (y, states) if self.recurrent else y
+
+    def _run(self, x, state, lengths):
+        states = list(check_states(state, "state", self.modules))
+        for k, module in enumerate(self.modules):
+            if module.recurrent:
+                x, states[k] = module(x, state=states[k], lengths=lengths)
+            else:
+                x = module(x, lengths=lengths)
+            if module.pools_time:
+                lengths = None
+        return x, tuple(states)
+
+    def forward(self, x, state=None, lengths=None):
+        """Returns (y, state, tape), state None where no module has one. Arguments as for a call; no lists."""
+        states = list(check_states(state, "state", self.modules))
+        tapes = []
+        for k, module in enumerate(self.modules):
+            x, states[k], tape = module.forward(x, states[k], lengths)
+            tapes.append(tape)
+            if module.pools_time:
+                lengths = None
+        return x, tuple(states) if self.recurrent else None, Tape(self, tapes, states)
+
+    def backward(self, tape, dy=None, dstate=None):
+        """Adds to `grads` and returns (dx, dstate); dx is None where the input is of ids."""
+        tapes, states = open_tape(tape, self)
+        dstates = list(check_dstates(dstate, states, self.modules))
+        for k in reversed(range(len(self.modules))):
+            if dy is not None or dstates[k] is not None:
+                dy, dstates[k] = self.modules[k].backward(tapes[k], dy, dstates[k])
+            tape.close()  # once the gradients that came in have passed their checks
+        return dy, tuple(dstates) if self.recurrent else None
+
+    def stream(self, batch_size=1):
+        """A session that takes one step at a time, with a state of its own and the weights of the network."""
+        return SequentialStream([module.stream(batch_size) for module in self.modules])
+
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(map(repr, self.modules))}, batch_first={self.batch_first})"
+
+    def __reduce__(self):
+        return copyreg.__newobj__, (type(self),), self.__dict__  # the modules tell how they are copied
+
+
+class SequentialStream:
+    """A session with a `Sequential`: the sessions of its modules, one after another."""
+
+    def __init__(self, streams):
+        self._streams = streams
+
+    def step(self, x, out=None):
+        """The output for one step, which has no time axis: (I,) or an id for one sequence, (B, I) or (B,)."""
+        for stream in self._streams:
+            x = stream.step(x)
+        if out is None:
+            return x
+        out[...] = x
+        return out
+
+    def run(self, chunk):
+        """The output for several steps, in the layout of the network."""
+        for stream in self._streams:
+            chunk = stream.run(chunk)
+        return chunk
+
+    @property
+    def state(self):
+        """A tuple of the modules' states, None for those without one. Assign to it to go on from another."""
+        return tuple(stream.state for stream in self._streams)
+
+    @state.setter
+    def state(self, states):
+        if states is None:
+            return self.reset()
+        before = self.state
+        try:
+            for stream, state in zip(self._streams, check_entries(states, "state", len(before))):
+                stream.state = state
+        except BaseException:
+            for stream, state in zip(self._streams, before):
+                stream.state = state
+            raise
+
+    def reset(self):
+        """Back to the state of a new session."""
+        for stream in self._streams:
+            stream.reset()
+
+    def copy(self):
+        """A session that goes on from here, independently."""
+        return SequentialStream([stream.copy() for stream in self._streams])

@@ -1,0 +1,241 @@
+"""The main job: train a character model on text, with checkpoints on the way, and go on after a stop."""
+
+import hashlib
+import math
+import sys
+import time
+
+from .batches import LaneStream
+from .callbacks import Callback, ProgressBar
+from .checkpoint import CheckpointSeries, build_model
+from .io import save
+from .optim import Adam
+from .schedules import LinearDecay, WarmUp
+from .tensorfile import check_writable
+from .text import CharModel
+from .trainer import Trainer
+
+# The least time to 1.95 bits per character on the default text is one epoch of many small updates. Held-out bits after
+# it, by batch size x seq_len.
+DEFAULTS = {
+    "cell": "lstm",
+    "hidden": 256,
+    "layers": 1,
+    "epochs": None,
+    "seq_len": 16,
+    "batch_size": 32,
+    "lr": 0.01,
+    "clip": 1.0,
+    "seed": 0,
+}
+EPOCH_CHARACTERS = 400_000  # the default number of epochs sees at least this many
+MOST_EPOCHS = 20
+CHECKPOINT_SECONDS = 15.0
+HELD_OUT_WINDOW = 1024
+BITS = 1 / math.log(2)  # of one nat
+
+
+class CharProgress(ProgressBar):
+    """Progress in characters, with bits per character."""
+
+    unit = "char"
+
+    def __init__(self, stream):
+        super().__init__(delay=0.0)
+        self._seen = stream.x.size
+        self._updates = stream.updates(None)
+        self._bits = None
+
+    def amount(self, updates, trainer):
+        epochs, rest = divmod(updates, self._updates)
+        return epochs * self._seen + rest * self._seen // self._updates
+
+    def on_step_end(self, trainer, logs):
+        bits = logs["loss"] * BITS
+        self._bits = bits if self._bits is None else 0.98 * self._bits + 0.02 * bits
+        super().on_step_end(trainer, logs)
+
+    def note(self, logs):
+        return f"{self._bits:.3f} bits per character"
+
+
+class Keeper(Callback):
+    """Writes checkpoints after each epoch and every few seconds, and the model after each epoch."""
+
+    last = True
+
+    def __init__(self, series, out, fresh):
+        self.series, self.out, self.fresh = series, out, fresh
+        self._written = time.monotonic()
+
+    def on_step_end(self, trainer, logs):
+        if time.monotonic() - self._written >= CHECKPOINT_SECONDS:
+            self.write(trainer)
+
+    def on_epoch_end(self, trainer, logs):
+        self.write(trainer)
+        save(trainer.model, self.out)
+
+    def write(self, trainer):
+        """Write a checkpoint now; the first of a fresh run replaces what earlier runs left."""
+        if self.fresh:
+            self.series.clear()
+            self.fresh = False
+        self.series.write(trainer.step, trainer.state_dict())
+        self._written = time.monotonic()
+
+
+class Report(Callback):
+    """One line on standard output after each epoch."""
+
+    def __init__(self, display, epochs):
+        self.display, self.epochs = display, epochs
+
+    def on_epoch_end(self, trainer, logs):
+        self.display.display.write(
+            f"epoch {trainer.epoch}/{self.epochs}: {logs['val_loss'] * BITS:.3f} bits per character held "
+            f"out, {logs['loss'] * BITS:.3f} in training, {logs['seconds']:.1f} s",
+            file=sys.stdout,
+        )
+
+
+def train(text, out, options, resume=False):
+    """Train a `CharModel` on `text`, its last tenth held out, and write it to `out`.
+
+    Checkpoints are written beside `out`. After an interrupt, model and checkpoint hold what was reached.
+
+    Parameters
+    ----------
+    text : str
+    out : str or path-like
+    options : dict
+        Those of `DEFAULTS` that are given. With `resume` the checkpoint's stand for the others.
+    resume : bool
+        Go on from the newest checkpoint of `out`, or start afresh where there is none.
+
+    Returns
+    -------
+    CharModel
+
+    Raises
+    ------
+    ValueError
+        For a text that is too short, an `out` that cannot be written (an OSError too), or a checkpoint of
+        another text or of other options.
+    KeyboardInterrupt
+        After everything is saved.
+    """
+    check_writable(out)
+    series = CheckpointSeries(out)
+    found = series.newest() if resume else None
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    options = {**DEFAULTS, **options} if found is None else _agree(options, digest, *found)
+    training, held_out = _split(text, options["batch_size"] * options["seq_len"])
+    if options["epochs"] is None:
+        options["epochs"] = min(MOST_EPOCHS, -(-EPOCH_CHARACTERS // len(training)))
+    if found is None:
+        model = CharModel(
+            "".join(sorted(set(training))),
+            cell=options["cell"],
+            hidden_size=options["hidden"],
+            num_layers=options["layers"],
+            seed=options["seed"],
+        )
+    else:
+        model = build_model(found[1]["model"])
+    stream = LaneStream(model.encode(training), options["batch_size"], options["seq_len"])
+    updates = options["epochs"] * stream.updates(None)
+    rise = max(1, updates // 10)
+    schedule = WarmUp(LinearDecay(options["lr"], max(1, updates - rise), per="batch"), rise, start=0.1)
+    display = CharProgress(stream)
+    keeper = Keeper(series, out, fresh=found is None)
+    callbacks = [Report(display, options["epochs"]), keeper]
+    if found is None:
+        trainer = Trainer(
+            model,
+            "cross_entropy",
+            Adam(options["lr"]),
+            clip_norm=options["clip"],
+            schedule=schedule,
+            callbacks=callbacks,
+            seed=options["seed"],
+        )
+    else:
+        trainer = Trainer.from_state(found[1], model=model, schedule=schedule, callbacks=callbacks)
+    trainer.notes = {"options": options, "text": digest}
+    _introduce(text, held_out, model, options, found)
+    left = options["epochs"] - trainer.epoch
+    if left > 0:
+        try:
+            trainer.fit(
+                stream,
+                epochs=left + trainer.fit_epoch,
+                progress=display,
+                validation_data=LaneStream(model.encode(held_out), 1, HELD_OUT_WINDOW),
+            )
+        except KeyboardInterrupt:
+            keeper.write(trainer)
+            save(model, out)
+            print(
+                f"interrupted: {out} and its checkpoint hold what was reached; --resume goes on",
+                file=sys.stderr,
+            )
+            raise
+    save(model, out)
+    return model
+
+
+def _agree(options, digest, path, state):
+    """The checkpoint's options with those given, which may change the number of epochs alone."""
+    kept = state["notes"].get("options")
+    if kept is None:
+        raise ValueError(f"{path}: expected a checkpoint of fastrnn train, found one of another program")
+    if state["notes"]["text"] != digest:
+        raise ValueError(f"--resume: expected the text that {path} was trained on, found another")
+    for name, value in options.items():
+        if name != "epochs" and value != kept[name]:
+            raise ValueError(f"--{name.replace('_', '-')}: expected {kept[name]} as in {path}, found {value}")
+    return {**kept, **options}
+
+
+def _split(text, window):
+    """(the text without its last tenth, its last tenth)."""
+    cut = len(text) - len(text) // 10
+    least = max(20, window + 1)
+    if cut < least:
+        raise ValueError(
+            f"text: expected at least {-(-least * 10 // 9)} characters for this batch size and sequence "
+            f"length, found {len(text)}"
+        )
+    return text[:cut], text[cut:]
+
+
+def _introduce(text, held_out, model, options, found):
+    print(
+        f"text: {len(text):,} characters, the last {len(held_out):,} held out; "
+        f"{len(model.vocabulary)} different ones"
+    )
+    print(
+        f"model: {model.cell}, {model.num_layers} x {model.hidden_size}, "
+        f"{model.num_parameters:,} parameters, seed {options['seed']}"
+    )
+    if found is not None:
+        print(
+            f"goes on from {found[0]}: step {found[1]['step']:,}, after {found[1]['epoch']} of "
+            f"{options['epochs']} epochs"
+        )
+    sys.stdout.flush()
+
+
+def bits_per_character(model, text, progress=False):
+    """Mean bits that a `CharModel` needs for each character of `text` after the first.
+
+    Raises
+    ------
+    ValueError
+        For a text of fewer than two characters.
+    """
+    if len(text) < 2:
+        raise ValueError(f"text: expected at least 2 characters, found {len(text)}")
+    stream = LaneStream(model.encode(text), 1, HELD_OUT_WINDOW)
+    return Trainer(model).evaluate(stream, progress=progress)["loss"] * BITS

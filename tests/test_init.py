@@ -1,0 +1,203 @@
+"""The initialisers: what each fills a matrix with, block by block, and which parameter gets which."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fastrnn._init import fill, initialise
+from fastrnn.runners import GRU, LSTM, RNN
+
+H, I, P = 48, 32, 20
+
+
+def lstm(projection=0, layers=1, bias=True):
+    params = {}
+    for layer in range(layers):
+        inputs = I if layer == 0 else (projection or H)
+        params[f"weight_ih_l{layer}"] = np.full((4 * H, inputs), np.nan, np.float32)
+        params[f"weight_hh_l{layer}"] = np.full((4 * H, projection or H), np.nan, np.float32)
+        if bias:
+            params[f"bias_ih_l{layer}"] = np.full(4 * H, np.nan, np.float32)
+            params[f"bias_hh_l{layer}"] = np.full(4 * H, np.nan, np.float32)
+        if projection:
+            params[f"weight_hr_l{layer}"] = np.full((projection, H), np.nan, np.float32)
+    return params
+
+
+def blocks(array, gates):
+    return array.reshape(gates, -1, *array.shape[1:])
+
+
+def assert_orthonormal(matrix):
+    matrix = matrix.astype(np.float64)
+    rows, columns = matrix.shape
+    product = (
+        np.einsum("ij,ik->jk", matrix, matrix) if rows >= columns else np.einsum("ji,ki->jk", matrix, matrix)
+    )
+    np.testing.assert_allclose(product, np.eye(min(rows, columns)), atol=1e-6)
+
+
+def assert_uniform(array, limit):
+    """Fills (-limit, limit) evenly: its extremes and its first two moments."""
+    assert np.abs(array).max() <= limit
+    assert np.abs(array).max() > 0.97 * limit
+    assert abs(array.mean()) < 5 * limit / math.sqrt(3 * array.size)
+    assert array.std() == pytest.approx(limit / math.sqrt(3), rel=0.1)
+
+
+@pytest.mark.parametrize("projection", [0, P])
+def test_default(projection):
+    params = lstm(projection, layers=2)
+    initialise(params, np.random.default_rng(0))
+    for layer, inputs in (0, I), (1, projection or H):
+        recurrent = blocks(params[f"weight_hh_l{layer}"], 4)
+        for block in recurrent:
+            assert_orthonormal(block)
+        assert not np.allclose(recurrent[0], recurrent[1])
+        for block in blocks(params[f"weight_ih_l{layer}"], 4):
+            assert_uniform(block, math.sqrt(6 / (inputs + H)))
+        np.testing.assert_array_equal(
+            blocks(params[f"bias_ih_l{layer}"], 4), [[0] * H, [1] * H, [0] * H, [0] * H]
+        )
+        assert not params[f"bias_hh_l{layer}"].any()
+        if projection:
+            assert_uniform(params[f"weight_hr_l{layer}"], math.sqrt(6 / (P + H)))
+
+
+@pytest.mark.parametrize("runner, gates", [(RNN, 1), (GRU, 3), (LSTM, 4)])
+def test_runners_start_from_it(runner, gates):
+    model = runner(I, H, 2, bidirectional=True, seed=0)
+    for suffix in "_l0", "_l0_reverse", "_l1", "_l1_reverse":
+        for block in blocks(model.params["weight_hh" + suffix], gates):
+            assert_orthonormal(block)
+        assert model.params["bias_ih" + suffix].sum() == (H if gates == 4 else 0)
+        assert not model.params["bias_hh" + suffix].any()
+
+
+def test_orthogonal_matrices_prefer_no_direction():
+    signs = np.zeros((2, 2))
+    rng = np.random.default_rng(0)
+    for _ in range(400):
+        matrix = np.empty((2, 2))
+        fill(matrix, "orthogonal", rng)
+        signs += np.sign(matrix)
+    assert np.abs(signs).max() < 5 * math.sqrt(400)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (7, 3), (5, 5)])
+def test_orthogonal_of_any_shape(shape):
+    matrix = np.empty(shape)
+    fill(matrix, "orthogonal", np.random.default_rng(0))
+    assert_orthonormal(matrix)
+
+
+def test_pytorch():
+    params = lstm(P)
+    initialise(params, np.random.default_rng(0), "pytorch")
+    for array in params.values():
+        assert_uniform(array, 1 / math.sqrt(H))
+
+
+def test_irnn():
+    params = {"weight_ih_l0": np.empty((H, I)), "weight_hh_l0": np.empty((H, H)), "bias_ih_l0": np.empty(H)}
+    initialise(params, np.random.default_rng(0), "irnn")
+    np.testing.assert_array_equal(params["weight_hh_l0"], np.eye(H))
+    assert params["weight_ih_l0"].std() == pytest.approx(0.001, rel=0.1)
+    assert not params["bias_ih_l0"].any()
+
+
+@pytest.mark.parametrize(
+    "how, check",
+    [
+        ("glorot_uniform", lambda a: assert_uniform(a, math.sqrt(6 / 150))),
+        (
+            "glorot_normal",
+            lambda a: a.std() == pytest.approx(math.sqrt(2 / 150), rel=0.1) or pytest.fail("std"),
+        ),
+        ("uniform", lambda a: assert_uniform(a, 0.5)),
+        (("uniform", 0.2), lambda a: assert_uniform(a, 0.2)),
+        ("normal", lambda a: a.std() == pytest.approx(1, rel=0.1) or pytest.fail("std")),
+        (("normal", 0.3), lambda a: a.std() == pytest.approx(0.3, rel=0.1) or pytest.fail("std")),
+        ("zeros", lambda a: np.testing.assert_array_equal(a, 0)),
+        (("constant", 2.5), lambda a: np.testing.assert_array_equal(a, 2.5)),
+        (0.75, lambda a: np.testing.assert_array_equal(a, 0.75)),
+        (("identity", 0.5), lambda a: np.testing.assert_array_equal(a, 0.5 * np.eye(100, 50))),
+        (
+            lambda shape, rng: np.ones(shape) * rng.integers(3, 4),
+            lambda a: np.testing.assert_array_equal(a, 3),
+        ),
+    ],
+)
+def test_fill(how, check):
+    array = np.full((100, 50), np.nan)
+    fill(array, how, np.random.default_rng(0), limit=0.5)
+    check(array)
+
+
+def test_choices_by_kind_of_parameter():
+    params = lstm()
+    initialise(
+        params, np.random.default_rng(0), recurrent="identity", input=("constant", 2), bias=3, forget_bias=5
+    )
+    np.testing.assert_array_equal(blocks(params["weight_hh_l0"], 4), [np.eye(H)] * 4)
+    assert (params["weight_ih_l0"] == 2).all()
+    np.testing.assert_array_equal(blocks(params["bias_ih_l0"], 4)[:, 0], [3, 5, 3, 3])
+    np.testing.assert_array_equal(blocks(params["bias_hh_l0"], 4)[:, 0], [3, 0, 3, 3])
+    initialise(params, np.random.default_rng(0), forget_bias=0)
+    assert not params["bias_ih_l0"].any()
+
+
+def test_cells_without_layers_in_their_names():
+    params = {
+        "weight_ih": np.empty((3 * H, I)),
+        "weight_hh": np.empty((3 * H, H)),
+        "bias_ih": np.empty(3 * H),
+    }
+    initialise(params, np.random.default_rng(0))
+    for block in blocks(params["weight_hh"], 3):
+        assert_orthonormal(block)
+    assert not params["bias_ih"].any()
+
+
+def test_dtypes_draw_the_same():
+    single, double = lstm(), {name: p.astype(np.float64) for name, p in lstm().items()}
+    initialise(single, np.random.default_rng(0))
+    initialise(double, np.random.default_rng(0))
+    for name, p in double.items():
+        np.testing.assert_array_equal(single[name], p.astype(np.float32))
+
+
+BAD = {
+    "scheme": (
+        lambda: initialise(lstm(), np.random.default_rng(0), "he"),
+        r"^scheme: expected one of default, pytorch,",
+    ),
+    "initialiser": (
+        lambda: initialise(lstm(), np.random.default_rng(0), bias="ones"),
+        r"^initialiser: .* found 'ones'$",
+    ),
+    "name": (
+        lambda: initialise({"kernel": np.empty(3)}, np.random.default_rng(0)),
+        r"^params: .* found 'kernel'$",
+    ),
+    "no recurrent": (
+        lambda: initialise({"bias_ih_l0": np.empty(3)}, np.random.default_rng(0)),
+        r"^params: .* with a weight_hh\* for every layer; found 'bias_ih_l0'$",
+    ),
+    "orthogonal bias": (
+        lambda: fill(np.empty(3), "orthogonal", np.random.default_rng(0)),
+        r"^initialiser: expected a matrix for 'orthogonal', found shape \(3,\)$",
+    ),
+    "identity bias": (
+        lambda: fill(np.empty(3), "identity", np.random.default_rng(0)),
+        r"^initialiser: expected a matrix for 'identity', found shape \(3,\)$",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named(name):
+    call, message = BAD[name]
+    with pytest.raises(ValueError, match=message):
+        call()

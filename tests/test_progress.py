@@ -1,0 +1,97 @@
+"""Progress: nothing for what is quick, a bar on a terminal, plain lines elsewhere."""
+
+import io
+import os
+import sys
+
+import pytest
+
+from fastrnn import progress
+from fastrnn.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 100.0
+
+        def monotonic(self):
+            return self.now
+
+    fake = Clock()
+    monkeypatch.setattr(progress, "time", fake)
+    return fake
+
+
+def test_what_is_quick_shows_nothing(clock):
+    log = io.StringIO()
+    with Progress(10, stream=log) as bar:
+        for _ in range(10):
+            clock.now += 0.19
+            bar.advance()
+    assert log.getvalue() == ""
+    terminal = Terminal()
+    with Progress(10, stream=terminal) as bar:
+        bar.advance(10)
+    assert terminal.getvalue().strip() == ""
+
+
+def test_plain_lines_come_ever_more_rarely(clock):
+    log = io.StringIO()
+    with Progress(2000, "step", stream=log) as bar:
+        for _ in range(200):
+            clock.now += 1
+            bar.advance(5, "epoch 1", "loss 0.5")
+    lines = log.getvalue().splitlines()
+    assert lines[0] == "epoch 1, 10/2,000 steps (0%), loss 0.5, 5 steps/s, 2 s elapsed, 6:38 left"
+    assert len(lines) == 7, lines  # after 2, 6, 14, 30, 62, 122, 182 seconds
+    assert "\r" not in log.getvalue()
+
+
+def test_what_was_done_before_counts_for_no_speed(clock):
+    log = io.StringIO()
+    bar = Progress(100, "char", done=50, stream=log)
+    clock.now += 10
+    bar.advance(25)
+    assert log.getvalue() == "75/100 chars (75%), 2.5 chars/s, 10 s elapsed, 10 s left\n"
+
+
+def test_a_terminal_gets_a_bar_and_lines_above_it():
+    terminal = Terminal()
+    with Progress(10, "char", stream=terminal, delay=0.0) as bar:
+        bar.advance(4, "epoch 1", "2.0 bits")
+        bar.write("a line")
+        bar.advance(6, "epoch 1", "1.5 bits")
+    shown = terminal.getvalue()
+    assert "\r" in shown and "epoch 1: 100%" in shown and "10.0/10.0" in shown and "1.5 bits" in shown
+    assert "a line\n" in shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
+@pytest.mark.parametrize("columns", [0, 60, 200])
+def test_a_bar_fits_its_terminal(columns):
+    import fcntl
+    import pty
+    import struct
+    import termios
+
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    with os.fdopen(writer, "w") as stream, Progress(10, "char", stream=stream, delay=0.0) as bar:
+        bar.advance(10, "epoch 1", "2.0 bits")
+        shown = ""
+        while "100%" not in shown:
+            shown += os.read(reader, 100_000).decode()
+    os.close(reader)
+    last = [line for line in shown.replace("\n", "\r").split("\r") if line.strip()][-1]
+    assert "epoch 1: 100%" in last and len(last) <= (columns or 80)
+
+
+@pytest.mark.parametrize("seconds, text", [(0.4, "0 s"), (59, "59 s"), (61, "1:01"), (3725, "1:02:05")])
+def test_clock(seconds, text):
+    assert progress._clock(seconds) == text

@@ -1,0 +1,242 @@
+"""Schedules against their formulas and against torch, exact resumption, and bad input."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from fastrnn import schedules
+
+SCHEDULES = {
+    "constant": lambda: schedules.Constant(0.1),
+    "step": lambda: schedules.StepDecay(0.1, 3, gamma=0.5),
+    "exponential": lambda: schedules.ExponentialDecay(0.1, 0.9),
+    "cosine": lambda: schedules.CosineDecay(0.1, 12, min_lr=0.01),
+    "one-cycle": lambda: schedules.OneCycle(0.1, 20),
+    "warm-up": lambda: schedules.WarmUp(schedules.CosineDecay(0.1, 10), 5),
+    "plateau": lambda: schedules.ReduceOnPlateau(0.1, factor=0.5, patience=1),
+    "warm-up, plateau": lambda: schedules.WarmUp(schedules.ReduceOnPlateau(0.1, factor=0.5, patience=1), 3),
+}
+METRICS = [
+    3.0,
+    2.0,
+    2.5,
+    2.0,
+    1.9,
+    1.95,
+    math.nan,
+    1.93,
+    1.2,
+    1.2,
+    1.2,
+    1.2,
+    1.2,
+    1.1,
+    1.0,
+    1.0,
+    1.0,
+    1.0,
+    1.0,
+    1.0,
+]
+
+# name -> (schedule, the rate at a step)
+FORMULAS = {
+    "constant": (schedules.Constant(0.1), lambda k: 0.1),
+    "step": (schedules.StepDecay(0.1, 3, gamma=0.5), lambda k: 0.1 * 0.5 ** (k // 3)),
+    "exponential": (schedules.ExponentialDecay(0.1, 0.9), lambda k: 0.1 * 0.9**k),
+    "cosine": (
+        schedules.CosineDecay(0.1, 12, min_lr=0.01),
+        lambda k: 0.01 + 0.045 * (1 + math.cos(math.pi * k / 12)) if k < 12 else 0.01,
+    ),
+    "warm-up": (
+        schedules.WarmUp(schedules.StepDecay(0.2, 4), 5, start=0.5),
+        lambda k: 0.2 * (0.5 + 0.1 * k) if k < 5 else 0.2 * 0.1 ** ((k - 5) // 4),
+    ),
+    "warm-up to a constant": (schedules.WarmUp(0.2, 4, start=0.0), lambda k: 0.2 * min(k / 4, 1)),
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_formulas(name):
+    schedule, formula = FORMULAS[name]
+    assert schedule.lr == schedule.lr_at(0) == pytest.approx(formula(0), rel=1e-14)
+    for k in range(1, 25):
+        assert schedule.lr_at(k) == pytest.approx(formula(k), rel=1e-14)
+        assert schedule.step(1.0) == schedule.lr == schedule.lr_at(k)
+
+
+def test_one_cycle():
+    schedule = schedules.OneCycle(0.5, 100, rise=0.25, start_factor=10, end_factor=100)
+    rates = [schedule.lr_at(k) for k in range(100)]
+    assert rates[0] == pytest.approx(0.05)
+    assert rates[24] == max(rates) == pytest.approx(0.5)
+    assert rates[99] == min(rates) == pytest.approx(0.0005)
+    assert np.all(np.diff(rates[:25]) > 0) and np.all(np.diff(rates[24:]) < 0)
+    assert schedule.lr_at(1000) == rates[99]
+    assert schedules.OneCycle(0.5, 2).lr_at(1) == pytest.approx(0.5 / 25 / 1e4)
+    assert schedules.OneCycle(0.5, 10, rise=0.1).lr_at(0) == 0.5
+
+
+def test_plateau():
+    schedule = schedules.ReduceOnPlateau(1.0, factor=0.5, patience=2, threshold=0.1, cooldown=2, min_lr=0.2)
+    steps = [
+        (10.0, 1.0),
+        (9.5, 1.0),  # not by a tenth: the first bad step
+        (8.9, 1.0),  # better than 10 by more than a tenth
+        (8.9, 1.0),
+        (8.9, 1.0),
+        (8.9, 0.5),  # the third bad step
+        (8.9, 0.5),  # two of cooldown
+        (8.9, 0.5),
+        (math.nan, 0.5),
+        (8.9, 0.5),
+        (8.9, 0.25),
+        (8.0, 0.25),
+        (5.0, 0.25),
+        *[(5.0, 0.25)] * 2,
+        (5.0, 0.2),  # not below min_lr
+        *[(5.0, 0.2)] * 10,
+    ]
+    for k, (metric, rate) in enumerate(steps):
+        assert schedule.step(metric) == schedule.lr == rate, k
+
+
+def test_plateau_of_scores_and_of_negative_losses():
+    scores = schedules.ReduceOnPlateau(1.0, patience=0, threshold=0.01, mode="max")
+    assert [scores.step(m) for m in (0.5, 0.6, 0.603, 0.7)] == pytest.approx([1.0, 1.0, 0.1, 0.1])
+    losses = schedules.ReduceOnPlateau(1.0, patience=0, threshold=0.1)
+    assert [losses.step(m) for m in (-10.0, -12.0, -13.0, -14.0)] == pytest.approx([1.0, 1.0, 0.1, 0.1])
+
+
+def test_a_rate_below_min_lr_is_not_raised():
+    schedule = schedules.ReduceOnPlateau(0.001, patience=0, min_lr=0.01)
+    assert [schedule.step(1.0) for _ in range(3)] == [0.001] * 3
+
+
+def test_warm_up_before_a_plateau():
+    schedule = schedules.WarmUp(schedules.ReduceOnPlateau(1.0, factor=0.5, patience=0), 2, start=0.5)
+    rates = [schedule.lr, *[schedule.step(m) for m in (5.0, 9.0, 9.0, 9.0, 8.0)]]
+    assert rates == [0.5, 0.75, 1.0, 1.0, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("stop", [0, 2, 4, 11])
+def test_resuming_is_exact(name, stop):
+    whole, resumed = SCHEDULES[name](), SCHEDULES[name]()
+    for metric in METRICS[:stop]:
+        whole.step(metric)
+    resumed.load_state_dict(json.loads(json.dumps(whole.state_dict())))
+    assert resumed.lr == whole.lr
+    assert [resumed.step(m) for m in METRICS[stop:]] == [whole.step(m) for m in METRICS[stop:]]
+    assert resumed.state_dict() == whole.state_dict()
+
+
+def test_per():
+    assert schedules.StepDecay(0.1, 3).per == "epoch"
+    assert schedules.OneCycle(0.1, 30).per == "batch"
+    assert schedules.WarmUp(schedules.OneCycle(0.1, 30), 3).per == "batch"
+    assert schedules.WarmUp(0.1, 3, per="batch").per == "batch"
+
+
+BAD = {
+    "lr": (
+        lambda: schedules.StepDecay(-1, 3),
+        ValueError,
+        r"^lr: expected a finite number at least 0, found -1\.0$",
+    ),
+    "every": (
+        lambda: schedules.StepDecay(0.1, 0),
+        ValueError,
+        r"^every: expected an int of at least 1, found 0$",
+    ),
+    "every a float": (
+        lambda: schedules.StepDecay(0.1, 1.5),
+        TypeError,
+        r"^every: expected an int, found 1\.5$",
+    ),
+    "gamma": (
+        lambda: schedules.ExponentialDecay(0.1, 0),
+        ValueError,
+        r"^gamma: expected a finite number above 0",
+    ),
+    "total": (
+        lambda: schedules.OneCycle(0.1, 1),
+        ValueError,
+        r"^total: expected an int of at least 2, found 1$",
+    ),
+    "rise": (
+        lambda: schedules.OneCycle(0.1, 9, rise=1.0),
+        ValueError,
+        r"^rise: .* above 0 and below 1, found 1\.0$",
+    ),
+    "steps": (
+        lambda: schedules.WarmUp(0.1, 0),
+        ValueError,
+        r"^steps: expected an int of at least 1, found 0$",
+    ),
+    "start": (lambda: schedules.WarmUp(0.1, 3, start=2), ValueError, r"^start: .* at most 1, found 2\.0$"),
+    "factor": (
+        lambda: schedules.ReduceOnPlateau(0.1, factor=1),
+        ValueError,
+        r"^factor: .* below 1, found 1\.0$",
+    ),
+    "mode": (
+        lambda: schedules.ReduceOnPlateau(0.1, mode="up"),
+        ValueError,
+        r"^mode: expected one of 'min', 'max'; found 'up'$",
+    ),
+    "per": (
+        lambda: schedules.Constant(0.1, per="step"),
+        ValueError,
+        r"^per: expected one of 'epoch', 'batch'; found 'step'$",
+    ),
+    "no metric": (
+        lambda: schedules.ReduceOnPlateau(0.1).step(),
+        ValueError,
+        r"^metric: expected the step's metric, found None$",
+    ),
+    "state": (
+        lambda: schedules.Constant(0.1).load_state_dict({"best": 1}),
+        ValueError,
+        r"^state: expected keys count; found best$",
+    ),
+    "state a list": (
+        lambda: schedules.Constant(0.1).load_state_dict([1]),
+        TypeError,
+        r"^state: expected a dict, found list$",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named(name):
+    call, kind, message = BAD[name]
+    with pytest.raises(kind, match=message):
+        call()
+
+
+def test_torch_agrees():
+    torch = pytest.importorskip("torch")
+    theirs = torch.optim.lr_scheduler
+
+    def compare(ours, make, metrics=None):
+        optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=ours.base_lr)
+        reference = make(optimizer)
+        for k in range(19):
+            assert ours.lr == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-12), k
+            optimizer.step()
+            reference.step(*([metrics[k]] if metrics else []))
+            ours.step(metrics[k] if metrics else None)
+
+    compare(schedules.StepDecay(0.1, 4, 0.3), lambda o: theirs.StepLR(o, 4, 0.3))
+    compare(schedules.ExponentialDecay(0.1, 0.8), lambda o: theirs.ExponentialLR(o, 0.8))
+    compare(schedules.CosineDecay(0.1, 19, 0.01), lambda o: theirs.CosineAnnealingLR(o, 19, 0.01))
+    compare(schedules.OneCycle(0.1, 20), lambda o: theirs.OneCycleLR(o, 0.1, 20, cycle_momentum=False))
+    compare(schedules.WarmUp(0.1, 6, start=0.25), lambda o: theirs.LinearLR(o, 0.25, 1.0, 6))
+    compare(
+        schedules.ReduceOnPlateau(0.1, 0.5, patience=1, cooldown=2),
+        lambda o: theirs.ReduceLROnPlateau(o, factor=0.5, patience=1, cooldown=2),
+        METRICS,
+    )

@@ -10,6 +10,7 @@ class Weights:
     count: int
     directions: int
     itemsize: int
+    exposed: bool
     def __init__(self, cell: str, params: Mapping[str, ndarray[Any, Any]], grads: Mapping[str, ndarray[Any, Any]],
                  names: list[list[str | None]], input_sizes: list[int], hidden: int, directions: int,
                  relu: bool = ..., reset_after: bool = ...) -> None: ...

@@ -39,7 +39,7 @@ class Progress:
         if self.stream.isatty():
             from tqdm import tqdm
 
-            width = {"dynamic_ncols": True} if _has_width(self.stream) else {"ncols": 80}
+            shape = {"dynamic_ncols": True} if _has_shape(self.stream) else {"ncols": 80, "nrows": 24}
             self._bar = tqdm(
                 total=total,
                 unit=unit,
@@ -48,7 +48,7 @@ class Progress:
                 delay=delay,
                 unit_scale=True,
                 smoothing=0.1,
-                **width,
+                **shape,
             )
 
     def advance(self, amount=1, title="", note=""):
@@ -97,10 +97,10 @@ class Progress:
         return ", ".join(part for part in parts if part)
 
 
-def _has_width(stream):
-    """Whether a terminal knows its width; some, under recorders and in containers, say 0."""
+def _has_shape(stream):
+    """Whether a terminal knows its columns and lines; some, under recorders and in containers, say 0."""
     try:
-        return os.get_terminal_size(stream.fileno()).columns > 0
+        return min(os.get_terminal_size(stream.fileno())) > 0
     except (OSError, ValueError):
         return False
 

@@ -15,8 +15,9 @@ from .tensorfile import check_writable
 from .text import CharModel
 from .trainer import Trainer
 
-# The least time to 1.95 bits per character on the default text is one epoch of many small updates. Held-out bits after
-# it, by batch size x seq_len.
+# The least time to 1.95 bits per character on the default text is one epoch of many small updates. Held-out
+# bits after it, by batch size x seq_len: 16 x 16 1.82, 32 x 16 1.84 (five seeds: 1.83 to 1.85), 64 x 8 1.83,
+# 64 x 16 1.89, 32 x 32 1.92, 32 x 100 2.25. Larger rates do not suit the GRU: 0.01 1.87, 0.012 1.94.
 DEFAULTS = {
     "cell": "lstm",
     "hidden": 256,
@@ -56,7 +57,7 @@ class CharProgress(ProgressBar):
         super().on_step_end(trainer, logs)
 
     def note(self, logs):
-        return f"{self._bits:.3f} bits per character"
+        return f"{self._bits:.3f} bits/char"
 
 
 class Keeper(Callback):

@@ -200,7 +200,6 @@ class Trainer:
                     "validation_split: expected 0 for a LaneStream; give another as validation_data"
                 )
             data, validation = data.split(validation_split)
-            validation.window = None
         self._begin(data, epochs)
         if isinstance(progress, Callback):
             hooks = _callbacks([*self.callbacks, progress])
@@ -354,10 +353,8 @@ class Trainer:
                 schedule = _schedule_from_config(state["schedule"]["config"])
             schedule.load_state_dict(state["schedule"]["state"])
         model.load_state_dict(state["params"])
-        lr = optimizer.lr
         options = {"schedule": schedule, "callbacks": callbacks, **state["options"]}
         trainer = cls(model, loss, optimizer, seed=_generator(state["rng"]), **options)
-        trainer.optimizer.lr = lr
         trainer.rng.bit_generator.state = state["rng"]
         trainer._order_seed = state["order_seed"]
         trainer.history.update(state["history"])

@@ -26,7 +26,7 @@ def pytest_generate_tests(metafunc):
 
 @pytest.fixture(scope="module")
 def each_isa(request):
-    """Runs a test with every instruction set of this build and processor, and once with the products of BLAS."""
+    """Runs a test with every instruction set of this build and processor, and once with products by BLAS."""
     from fastrnn import _kernels
 
     kept, (isa, blas) = _kernels.isa(), request.param

@@ -98,6 +98,8 @@ def test_class_and_sample_weights_multiply():
 def test_weights_count_only_valid_steps():
     data = Sequences(np.zeros((2, 3, 1)), np.zeros((2, 3)), lengths=[3, 1], sample_weight=[1, 5])
     assert data.batch(np.arange(2)).mass(True) == 3 + 5
+    alone = data.batch(np.array([1]))
+    assert alone.x.shape == (1, 1, 1) and alone.y.shape == (1, 1), "no longer than it must be"
 
 
 def test_split_holds_out_the_end():

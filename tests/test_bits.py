@@ -66,6 +66,7 @@ class Case:
             self.num_layers,
             bidirectional=self.bidirectional,
             dtype=self.dtype,
+            init="pytorch",
             **options,
             **layout,
         )
@@ -207,6 +208,23 @@ def test_threads_on_work_that_is_worth_sharing(kind, bidirectional):
         with threads(n):
             case.assert_same(*case.call(x, state, lengths), order)
             case.assert_same(*case.call(case.xs, state), order)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_sums_so_long_that_they_are_taken_in_blocks(each_isa, kind, dtype):
+    lengths = [3, 0, 2, 1] * 30
+    case = Case(kind, 600, 270, 1, False, dtype, lengths, seed=4)
+    order = list(range(len(lengths)))
+    x, state, lengths = case.padded(order)
+    for n in (1, 2):
+        with threads(n):
+            case.assert_same(*case.call(x, state, lengths), order)
+    stream = case.rnn.stream(batch_size=30)
+    longest = [b for b in order if case.lengths[b] == 3]
+    stream.state = case.as_argument(case.stacked(longest))
+    y = np.stack([stream.step(x_t) for x_t in x[:3, longest]])
+    case.assert_same(y, case.as_tuple(stream.state), longest)
 
 
 @pytest.mark.parametrize("kind", KINDS)

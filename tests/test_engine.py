@@ -79,6 +79,7 @@ def make_runner(problem, layout="time-major", **options):
         batch_first=layout == "batch-first",
         bidirectional=problem.bidirectional,
         dtype=problem.dtype,
+        init="pytorch",
         **own | options,
     )
     rnn.load_state_dict(problem.params)
@@ -186,6 +187,15 @@ large = problems(st.integers(30, 50), st.integers(10, 40), st.integers(20, 25), 
 @given(large, st.booleans(), given_gradients, st.integers(2, 6))
 def test_training_on_several_threads(drawn, with_state, gradients, n):
     check_training(*drawn, with_state, gradients, n)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("input_size", "hidden_size", "batch"), [(600, 300, 70), (1, 515, 5), (1030, 3, 2)])
+@pytest.mark.parametrize("cell", RUNNERS)
+def test_training_of_large_layers(cell, input_size, hidden_size, batch, dtype):
+    lengths = [3, 1, 2] + [3] * (batch - 3) if batch > 2 else None
+    problem = Problem(cell, input_size, hidden_size, steps=3, batch=batch, lengths=lengths, dtype=dtype)
+    check_training(problem, "time-major", True, "both", 2)
 
 
 def check_training(problem, layout, with_state, gradients, n):

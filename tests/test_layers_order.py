@@ -133,10 +133,11 @@ def test_reference_stands_alone():
 
 
 def test_importing_and_serving_load_nothing_heavy():
-    code = (
-        "import sys, numpy, fastrnn; fastrnn.LSTM(3, 4)(numpy.ones((2, 2, 3)));"
-        "print({name.split('.')[0] for name in sys.modules} & {'scipy', 'tqdm', 'safetensors', 'threadpoolctl'})"
-    )
+    code = """
+import sys, numpy, fastrnn
+fastrnn.LSTM(3, 4)(numpy.ones((2, 2, 3)))
+print({name.split(".")[0] for name in sys.modules} & {"scipy", "tqdm", "safetensors", "threadpoolctl"})
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

@@ -74,16 +74,19 @@ def test_a_terminal_gets_a_bar_and_lines_above_it():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")
 @pytest.mark.parametrize("columns", [0, 60, 200])
-def test_a_bar_fits_its_terminal(columns):
+def test_a_bar_fits_its_terminal(columns, monkeypatch):
     import fcntl
     import pty
     import struct
     import termios
 
     reader, writer = pty.openpty()
-    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    with os.fdopen(writer, "w") as stream, Progress(10, "char", stream=stream, delay=0.0) as bar:
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", columns // 4, columns, 0, 0))
+    with os.fdopen(writer, "w") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)  # tqdm asks for the shape of this one only
+        bar = Progress(10, "char", delay=0.0)
         bar.advance(10, "epoch 1", "2.0 bits")
+        bar.close()
         shown = ""
         while "100%" not in shown:
             shown += os.read(reader, 100_000).decode()

@@ -13,7 +13,7 @@ import pytest
 import threadpoolctl
 
 import fastrnn
-from fastrnn import _kernels
+from fastrnn import _blas, _kernels
 from fastrnn import threads as limits
 
 LINUX = sys.platform == "linux"
@@ -266,6 +266,18 @@ def test_threads_of_blas_are_left_as_they_were(monkeypatch):
         assert blas_threads() == before
     monkeypatch.undo()
     _kernels.use_isa(_kernels.isa())
+
+
+def test_overlapping_calls_leave_the_threads_of_blas_as_they_were():
+    with threadpoolctl.threadpool_limits(3, user_api="blas"):
+        before = blas_threads()
+        first, second = _blas.one_thread(), _blas.one_thread()
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert set(blas_threads()) == {1}
+        second.__exit__(None, None, None)
+        assert blas_threads() == before
 
 
 # Forks

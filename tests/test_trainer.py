@@ -238,6 +238,10 @@ def test_class_weights_are_sample_weights():
         h2 = Trainer(other, seed=0).fit(X, y, sample_weight=table[y], validation_split=0.3, **QUIET)
         assert_same_params(one, other)
         assert h1["loss"] == h2["loss"] and h1["val_loss"] == h2["val_loss"]
+        h3 = Trainer(make(), seed=0).fit(
+            X[:7], y[:7], class_weight=weights, validation_data=(X[7:], y[7:]), **QUIET
+        )
+        assert h1["val_loss"] == h3["val_loss"]
 
 
 def test_the_epochs_loss_is_the_weighted_mean_over_unequal_batches():
@@ -476,6 +480,7 @@ def test_hooks_are_called_in_order_and_recorders_last():
         ("on_fit_end", 1, 2),
     ]
     assert log == [(hook, name, *rest) for hook, *rest in hooks for name in ("a", "b", "saver")]
+    assert trainer.extent == (2, 2)
 
 
 def test_a_callback_can_stop_the_fit():
@@ -723,6 +728,8 @@ def test_a_fit_goes_on_with_its_own_data_only(tmp_path):
         resumed.fit(X, STEPS, batch_size=5, **QUIET)
     resumed.fit(X, STEPS, batch_size=4, **QUIET)
     assert resumed.step == 3
+    resumed.fit(X, STEPS, batch_size=5, **QUIET)
+    assert (resumed.step, resumed.epoch) == (5, 2), "a fit of its own"
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):

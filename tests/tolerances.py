@@ -21,7 +21,10 @@ TABLE = {
         "terms are of size one; a gradient that cancels below a tenth keeps the rounding of its terms",
     ),
     "activations, ULP": (4.0, "the bound that src/kernels/math.inc.h promises; measured 1.1 to 2.6"),
-    "instruction sets, float32": (3e-6, "sums fused or not, and in vectors of another width; relative to the largest"),
+    "instruction sets, float32": (
+        3e-6,
+        "sums fused or not, and in vectors of another width; relative to the largest",
+    ),
     "instruction sets, float64": (1e-13, "the same in float64"),
     "torch, float32": (
         3e-6,

@@ -6,6 +6,8 @@ BLAS is column-major, where the same memory reads c^T: [N,M] += b^T: [N,K] (a^T)
 The workers call it side by side, so it is held to one thread meanwhile: see `one_thread`.
 """
 
+import threading
+
 from libc.stdint cimport int64_t, uintptr_t
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 import threadpoolctl
@@ -14,7 +16,30 @@ ctypedef fused real:
     float
     double
 
-_controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+class OneThread:
+    """Holds BLAS to the calling threads alone while anybody is inside; the last one out puts its setting back."""
+
+    def __init__(self):
+        self._controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._limit = None
+
+    def __enter__(self):
+        with self._lock:
+            if self._inside == 0:
+                self._limit = self._controller.limit(limits=1)
+            self._inside += 1
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.restore_original_limits()
+
+
+_one_thread = OneThread()
 
 
 cdef inline void add_product(real *c, int64_t ldc, real *a, int64_t lda, real *b, int64_t ldb, int64_t m, int64_t n,
@@ -47,5 +72,5 @@ def functions():
 
 
 def one_thread():
-    """A context in which BLAS runs on the calling thread alone; its setting is put back at the end."""
-    return _controller.limit(limits=1)
+    """A context in which BLAS starts no threads of its own; any number of callers may be in it."""
+    return _one_thread

@@ -8,7 +8,7 @@ start is what `pack_forward` put into `Layer.start`. Room for more is in the tab
 layer norm or zoneout need other step functions and `extra` values, and change nothing in the code that calls them.
 """
 
-from fastrnn._kernels cimport fr_int, fr_kernels
+from fastrnn._kernels cimport fr_int, fr_kernels, fr_team, meet_team
 from fastrnn._workspace cimport Arena, take
 
 cdef struct Layer:
@@ -55,6 +55,9 @@ cdef struct Step:
     char *dh                                # [R, P] gradient of h in, of h_prev out
     char *dc                                # [R, H] gradient of c in, of c_prev out
     char *scratch                           # [R, H]
+    # Workers that share this step's columns, and which one this is; NULL: alone.
+    fr_team *team
+    int part
 
 cdef struct Product:
     # One block of the recurrent weight gradient: dW_hh[row : row+width] += left[:, column : column+width]^T right,
@@ -74,6 +77,31 @@ cdef struct CellOps:
     void (*step_backward)(const Layer *layer, const Step *step) noexcept nogil
     # Fills at most 2 products, returns how many.
     int (*products)(const Layer *layer, Product *products) noexcept nogil
+
+
+cdef inline bint leads(const Step *step) noexcept nogil:
+    """Whether this worker does what is not shared."""
+    return step.team == NULL or step.part == 0
+
+
+cdef inline void meet(const Step *step) noexcept nogil:
+    """Wait until every worker of the team has come here."""
+    if step.team != NULL:
+        meet_team(step.team)
+
+
+cdef inline void product(const fr_kernels *k, const Step *step, char *c, fr_int ldc, const char *a, fr_int lda,
+                         const char *packed, const char *start, fr_int ldi, fr_int rows, fr_int n,
+                         fr_int kdim) noexcept nogil:
+    """c: [rows, n] = a: [rows, kdim] packed + start, this worker's panels of it; the team meets afterwards."""
+    cdef fr_int panels, first = 0, end = n
+    if step.team != NULL:
+        panels = (n + k.panel - 1) // k.panel
+        first = panels * step.part // step.team.size * k.panel
+        end = min(n, panels * (step.part + 1) // step.team.size * k.panel)
+    if end > first:
+        k.gemm(c + first * k.itemsize, ldc, a, lda, packed + first * kdim * k.itemsize,
+               start + first * k.itemsize if start != NULL else NULL, ldi, rows, end - first, kdim)
 
 
 cdef inline char *pack(Arena *arena, const fr_kernels *k, const char *w, fr_int n, fr_int kdim, fr_int stride_n,

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint64_t
 
 from fastrnn._cell cimport Layer
-from fastrnn._kernels cimport fr_int
+from fastrnn._kernels cimport fr_int, fr_team
 from fastrnn._rows cimport Rows, View
 from fastrnn._sequence cimport Run
 from fastrnn._weights cimport Packed, Weights
@@ -14,6 +14,8 @@ cdef enum:
 
 cdef struct Call:
     int layers, directions, parts   # parts: workers that share the batch
+    int helpers                     # workers that share the weight gradients
+    fr_team team                    # size > 1: one part, whose columns this many workers share
     bint keep
     fr_int batch, steps
     double dropout
@@ -35,7 +37,7 @@ cdef struct Call:
     char *dh0
     char *dc0
     char **buffers                  # [parts, 4]
-    char **work                     # [parts] for gemm_tn
+    char **work                     # [helpers] for gemm_tn
 
 cdef class Activations:
     """The arrays of one call; as a tape it keeps them until BPTT."""
@@ -52,6 +54,7 @@ cdef class Engine:
     cdef Workspace backward_memory
 
     cdef Activations _activations(self)
+    cdef int _deal(self, Call *call, fr_int B, fr_int total) except -1
     cdef int _give_back(self, Activations act) except -1
     cdef int _forward(self, Activations act, x, y, h0, c0, hn, cn) except -1
     cdef int _prepare(self, Activations act, object x, object lengths, bint keep, double dropout,

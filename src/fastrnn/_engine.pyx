@@ -11,8 +11,8 @@ import numpy as np
 cimport numpy as cnp
 
 from fastrnn._dropout cimport drop
-from fastrnn._kernels cimport large_products
-from fastrnn._pool cimport num_threads, run
+from fastrnn._kernels cimport can_meet, large_products, meet_team
+from fastrnn._pool cimport num_threads, reserve, run, run_reserved
 from fastrnn._rows cimport (
     add_from_reverse, carve_rows, from_reverse, gather, index_rows, scatter, to_reverse)
 from fastrnn._sequence cimport (
@@ -24,6 +24,8 @@ cnp.import_array()
 cdef enum:
     # Multiply-adds a worker must have to be woken: a wake-up costs about 10 us, the time of 0.5 million at 50 GMAC/s.
     WORTH_A_WORKER = 500000
+    # Multiply-adds of one step from which a lone sequence is worth a team: @TEAM@
+    WORTH_A_TEAM = 200000
 
 
 cdef void _view(View *view, object array, const fr_int *starts) noexcept:
@@ -89,7 +91,7 @@ cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
     cdef const Layer *cell
     cdef Run measured
     call.buffers = <char **>take(arena, call.parts * 4 * sizeof(char *))
-    call.work = <char **>take(arena, call.parts * sizeof(char *))
+    call.work = <char **>take(arena, call.helpers * sizeof(char *))
     for layer in range(call.layers):
         cell = layer_of(call, layer, 0)
         width = max(width, max(cell.input_size, cell.out * call.directions))
@@ -104,6 +106,7 @@ cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
             block = <char *>take(arena, call.rows[part].count * width * size)
             if real:
                 call.buffers[part * 4 + direction] = block
+    for part in range(call.helpers):
         block = <char *>take(arena, call.packed.k.gemm_tn_work)
         if real:
             call.work[part] = block
@@ -147,51 +150,87 @@ cdef inline uint64_t layer_seed(const Call *call, int layer) noexcept nogil:
     return call.seed + <uint64_t>layer * <uint64_t>0xd1b54a32d192ed03
 
 
-cdef void forward_task(void *arg, int part) noexcept nogil:
-    """One worker's sequences through every layer."""
-    cdef Call *call = <Call *>arg
+cdef void layer_input(const Call *call, int part, int layer) noexcept nogil:
+    """Fill in the input of a layer, forward order, where it is not simply the h of the one below."""
     cdef const Rows *rows = &call.rows[part]
-    cdef fr_int size = call.packed.k.itemsize, P = call.packed.out, H = call.packed.hidden, i
-    cdef int layer, direction, index
-    cdef const Layer *cell
-    cdef Run *runs
-    cdef View y
-    cdef char *below
-    if rows.batch == 0:
-        return
-    gather(call.inputs[part * call.layers], &call.x, rows, call.packed.input_size * size)
-    for layer in range(call.layers):
-        runs = runs_of(call, part, layer)
-        below = call.inputs[part * call.layers + layer]
-        if layer > 0:
-            if call.directions == 2:
-                for i in range(rows.count):
-                    memcpy(below + 2 * i * P * size,
-                           runs_of(call, part, layer - 1).h + (rows.batch + i) * P * size, P * size)
-                from_reverse(below + P * size, 2 * P * size,
-                             (runs_of(call, part, layer - 1) + 1).h + rows.batch * P * size, rows, P * size)
-            elif call.dropout > 0:
-                memcpy(below, runs_of(call, part, layer - 1).h + rows.batch * P * size, rows.count * P * size)
-            if call.dropout > 0:
-                drop(below, size, P * call.directions, rows, call.dropout, layer_seed(call, layer))
-        for direction in range(call.directions):
-            cell = layer_of(call, layer, direction)
-            index = layer * call.directions + direction
-            if direction == 1:
-                to_reverse(runs[1].x, below, cell.input_size * size, rows, cell.input_size * size)
-            load_state(runs[direction].h, call.h0, call, rows, index, P * size)
-            load_state(runs[direction].c, call.c0, call, rows, index, H * size)
-            forward(cell, rows, &runs[direction], call.keep)
-            store_last(call.hn, runs[direction].h, call, rows, index, P * size)
-            if call.keep:
-                store_last(call.cn, runs[direction].c, call, rows, index, H * size)
-            else:
-                store_state(call.cn, runs[direction].c, call, rows, index, H * size)
-    runs = runs_of(call, part, call.layers - 1)
-    y = call.y
+    cdef const Run *below = runs_of(call, part, layer - 1)
+    cdef char *x = call.inputs[part * call.layers + layer]
+    cdef fr_int size = call.packed.k.itemsize, width = call.packed.out * call.packed.k.itemsize, i
+    if call.directions == 2:
+        for i in range(rows.count):
+            memcpy(x + 2 * i * width, below[0].h + (rows.batch + i) * width, width)
+        from_reverse(x + width, 2 * width, below[1].h + rows.batch * width, rows, width)
+    elif call.dropout > 0:
+        memcpy(x, below[0].h + rows.batch * width, rows.count * width)
+    if call.dropout > 0:
+        drop(x, size, call.packed.out * call.directions, rows, call.dropout, layer_seed(call, layer))
+
+
+cdef void prepare_direction(const Call *call, int part, int layer, int direction) noexcept nogil:
+    """Input and initial state of one direction of one layer."""
+    cdef const Rows *rows = &call.rows[part]
+    cdef const Layer *cell = layer_of(call, layer, direction)
+    cdef Run *run = runs_of(call, part, layer) + direction
+    cdef int index = layer * call.directions + direction
+    cdef fr_int size = cell.k.itemsize, width = cell.input_size * size
+    if direction == 1:
+        to_reverse(run.x, call.inputs[part * call.layers + layer], width, rows, width)
+    load_state(run.h, call.h0, call, rows, index, cell.out * size)
+    load_state(run.c, call.c0, call, rows, index, cell.hidden * size)
+
+
+cdef void store_final(const Call *call, int part, int layer, int direction) noexcept nogil:
+    """The final state of one direction of one layer."""
+    cdef const Rows *rows = &call.rows[part]
+    cdef const Layer *cell = layer_of(call, layer, direction)
+    cdef const Run *run = runs_of(call, part, layer) + direction
+    cdef int index = layer * call.directions + direction
+    cdef fr_int size = cell.k.itemsize
+    store_last(call.hn, run.h, call, rows, index, cell.out * size)
+    if call.keep:
+        store_last(call.cn, run.c, call, rows, index, cell.hidden * size)
+    else:
+        store_state(call.cn, run.c, call, rows, index, cell.hidden * size)
+
+
+cdef void store_output(const Call *call, int part) noexcept nogil:
+    """The last layer's h into the caller's y, directions side by side."""
+    cdef const Rows *rows = &call.rows[part]
+    cdef const Run *runs = runs_of(call, part, call.layers - 1)
+    cdef fr_int width = call.packed.out * call.packed.k.itemsize
+    cdef View y = call.y
+    cdef int direction
     for direction in range(call.directions):
-        y.data = call.y.data + direction * P * size
-        scatter(&y, runs[direction].h + rows.batch * P * size, P * size, rows, direction == 1, P * size)
+        y.data = call.y.data + direction * width
+        scatter(&y, runs[direction].h + rows.batch * width, width, rows, direction == 1, width)
+
+
+cdef void forward_task(void *arg, int worker) noexcept nogil:
+    """One worker's sequences through every layer; or, in a team, one worker's columns of all of it."""
+    cdef Call *call = <Call *>arg
+    cdef fr_team *team = &call.team if call.team.size > 1 else NULL
+    cdef int part = 0 if team != NULL else worker
+    cdef bint leads = team == NULL or worker == 0
+    cdef int layer, direction
+    if call.rows[part].batch == 0:
+        return
+    if leads:
+        gather(call.inputs[part * call.layers], &call.x, &call.rows[part],
+               call.packed.input_size * call.packed.k.itemsize)
+    for layer in range(call.layers):
+        if leads and layer > 0:
+            layer_input(call, part, layer)
+        for direction in range(call.directions):
+            if leads:
+                prepare_direction(call, part, layer, direction)
+            if team != NULL:
+                meet_team(team)
+            forward(layer_of(call, layer, direction), &call.rows[part], runs_of(call, part, layer) + direction,
+                    call.keep, team, worker)
+            if leads:
+                store_final(call, part, layer, direction)
+    if leads:
+        store_output(call, part)
 
 
 cdef void backward_task(void *arg, int part) noexcept nogil:
@@ -248,7 +287,7 @@ cdef void weights_task(void *arg, int part) noexcept nogil:
             for other in range(call.parts):
                 if call.rows[other].batch > 0:
                     weight_gradient(layer_of(call, layer, direction), &call.rows[other],
-                                    runs_of(call, other, layer) + direction, part, call.parts, call.work[part])
+                                    runs_of(call, other, layer) + direction, part, call.helpers, call.work[part])
 
 
 cdef class Activations:
@@ -271,18 +310,41 @@ cdef class Engine:
         act.served = False
         return act
 
+    cdef int _deal(self, Call *call, fr_int B, fr_int total) except -1:
+        """How many workers share the sequences, the weight gradients, and the columns of a lone sequence."""
+        cdef fr_int madds = 0, step
+        cdef int i, most = num_threads()
+        for i in range(self.weights.count):
+            step = call.packed[i].gates * (call.packed[i].input_size + call.packed[i].out)
+            madds += step
+        call.helpers = <int>max(1, min(most, madds * total // WORTH_A_WORKER))
+        call.parts = <int>max(1, min(call.helpers, B))
+        call.team.size = 1
+        call.team.arrived = call.team.round = 0
+        if B == 1 and call.helpers > 1 and madds >= WORTH_A_TEAM * self.weights.count and can_meet():
+            call.team.size = call.helpers
+        return 0
+
+    def plan(self, fr_int batch, fr_int steps):
+        """How a call on `steps` valid steps of `batch` sequences in all is shared: (workers that take sequences each,
+        workers that share the columns of a lone sequence, workers that share the weight gradients)."""
+        cdef Call call
+        cdef Packed packed = self.weights.forward_pack()
+        call.packed = packed.layers
+        self._deal(&call, batch, steps)
+        return call.parts, call.team.size, call.helpers
+
     cdef int _prepare(self, Activations act, object x, object lengths, bint keep, double dropout,
                       uint64_t seed) except -1:
         """Deal the sequences to the workers and place all arrays."""
         cdef Call *call = &act.call
         cdef Rows *rows
         cdef Arena arena
-        cdef fr_int b, place, total = 0, madds, B, T
+        cdef fr_int b, place, total = 0, B, T
         cdef bint packed_rows = x.ndim == 2
         cdef fr_int[::1] order
         cdef fr_int[::1] length
-        cdef int i, part
-        cdef const Layer *layer
+        cdef int part
         if packed_rows:
             B = len(lengths)
             T = lengths.max() if B else 0
@@ -306,11 +368,7 @@ cdef class Engine:
             length = lengths
             order = np.argsort(-lengths, kind="stable")
             total = lengths.sum()
-        madds = 0
-        for i in range(act.packed.count):
-            layer = &act.packed.layers[i]
-            madds += layer.gates * (layer.input_size + layer.out)
-        call.parts = <int>max(1, min(num_threads(), min(B, madds * total // WORTH_A_WORKER)))
+        self._deal(call, B, total)
         for part in range(call.parts):
             rows = &call.rows[part]
             if lengths is None:
@@ -369,8 +427,14 @@ cdef class Engine:
         _view(&call.x, x, starts)
         _view(&call.y, y, starts)
         call.h0, call.c0, call.hn, call.cn = _data(h0), _data(c0), _data(hn), _data(cn)
+        cdef int workers = call.parts
         with nogil:
-            run(&forward_task, call, call.parts)
+            if call.team.size > 1:
+                # Whoever meets must run at the same time: as many as there are threads free now.
+                workers = call.team.size = reserve(call.team.size)
+                run_reserved(&forward_task, call, workers)
+            else:
+                run(&forward_task, call, workers)
         return 0
 
     def backward(self, Activations act, dy, dhn, dcn, dx, dh0, dc0):
@@ -397,7 +461,7 @@ cdef class Engine:
             run(&backward_task, call, call.parts)
         with large_products():
             with nogil:
-                run(&weights_task, call, call.parts)
+                run(&weights_task, call, call.helpers)
         self.backward_memory = memory
         self._give_back(act)
 

@@ -15,7 +15,8 @@ Gate order in memory: r, z, n. `extra` keeps W_hn h_{t-1} + b_hn: [R,H] (after),
 The two biases of n stay apart in the reset-after form.
 """
 
-from fastrnn._cell cimport Arena, CellOps, Layer, Product, Step, pack_columns, pack_rows, start_values
+from fastrnn._cell cimport (
+    Arena, CellOps, Layer, Product, Step, leads, meet, pack_columns, pack_rows, product, start_values)
 from fastrnn._kernels cimport fr_int
 
 
@@ -59,9 +60,12 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 cdef void step_forward_after(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden
     # z[:, :2H] += h_prev: [R,H] W_h[rz]^T;   hn: [R,H] = h_prev W_hn^T + b_hn
-    layer.k.gemm(s.z, 3 * H, s.h_prev, H, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
-    layer.k.gemm(s.extra, H, s.h_prev, H, layer.p_hn, layer.start_n, 0, s.rows, H, H)
-    layer.k.gru_forward(s.h, H, s.z, 3 * H, s.extra, H, s.h_prev, H, keep, s.rows, H)
+    product(layer.k, s, s.z, 3 * H, s.h_prev, H, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
+    product(layer.k, s, s.extra, H, s.h_prev, H, layer.p_hn, layer.start_n, 0, s.rows, H, H)
+    meet(s)
+    if leads(s):
+        layer.k.gru_forward(s.h, H, s.z, 3 * H, s.extra, H, s.h_prev, H, keep, s.rows, H)
+    meet(s)
 
 
 cdef void step_backward_after(const Layer *layer, const Step *s) noexcept nogil:
@@ -76,10 +80,16 @@ cdef void step_forward_before(const Layer *layer, const Step *s, bint keep) noex
     cdef fr_int H = layer.hidden
     cdef char *z_n = block_n(layer, s.z)
     # z[:, :2H] += h_prev: [R,H] W_h[rz]^T;   z[:, 2H:] += (r * h_prev): [R,H] W_hn^T
-    layer.k.gemm(s.z, 3 * H, s.h_prev, H, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
-    layer.k.gru_reset(s.extra, H, s.z, 3 * H, s.h_prev, H, s.rows, H)
-    layer.k.gemm(z_n, 3 * H, s.extra, H, layer.p_hn, z_n, 3 * H, s.rows, H, H)
-    layer.k.gru_update(s.h, H, s.z, 3 * H, s.h_prev, H, s.rows, H)
+    product(layer.k, s, s.z, 3 * H, s.h_prev, H, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
+    meet(s)
+    if leads(s):
+        layer.k.gru_reset(s.extra, H, s.z, 3 * H, s.h_prev, H, s.rows, H)
+    meet(s)
+    product(layer.k, s, z_n, 3 * H, s.extra, H, layer.p_hn, z_n, 3 * H, s.rows, H, H)
+    meet(s)
+    if leads(s):
+        layer.k.gru_update(s.h, H, s.z, 3 * H, s.h_prev, H, s.rows, H)
+    meet(s)
 
 
 cdef void step_backward_before(const Layer *layer, const Step *s) noexcept nogil:

@@ -48,6 +48,11 @@ cdef extern from "kernels.h" nogil:
         const fr_kernels *f64
         int (*supported)() noexcept nogil
 
+    ctypedef struct fr_team:
+        int size, arrived, round
+
+    void fr_meet(fr_team *team) noexcept
+    int fr_can_meet() noexcept
     const fr_isa *fr_isas() noexcept
     uint64_t fr_flush_begin() noexcept
     void fr_flush_end(uint64_t word) noexcept
@@ -58,6 +63,8 @@ ctypedef void (*gemm_tn_fn)(void *c, fr_int ldc, const void *a, fr_int lda, cons
 
 # The table in use for elements of 4 or 8 bytes.
 cdef const fr_kernels *kernels(int itemsize) noexcept nogil
+cdef void meet_team(fr_team *team) noexcept nogil
+cdef bint can_meet() noexcept nogil
 cdef uint64_t flush_begin() noexcept nogil
 cdef void flush_end(uint64_t word) noexcept nogil
 cdef uint64_t fingerprint(const void *data, fr_int n, uint64_t seed) noexcept nogil

@@ -33,6 +33,14 @@ cdef const fr_kernels *kernels(int itemsize) noexcept nogil:
     return &_f32[_place()] if itemsize == 4 else &_f64[_place()]
 
 
+cdef void meet_team(fr_team *team) noexcept nogil:
+    fr_meet(team)
+
+
+cdef bint can_meet() noexcept nogil:
+    return fr_can_meet()
+
+
 cdef uint64_t flush_begin() noexcept nogil:
     return fr_flush_begin()
 

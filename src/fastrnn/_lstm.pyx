@@ -13,7 +13,8 @@
 Gate order in memory: i, f, g, o. `extra` keeps m_t: [R,H] when there is a projection.
 """
 
-from fastrnn._cell cimport Arena, CellOps, Layer, Product, Step, pack_columns, pack_rows, start_values
+from fastrnn._cell cimport (
+    Arena, CellOps, Layer, Product, Step, leads, meet, pack_columns, pack_rows, product, start_values)
 from fastrnn._kernels cimport fr_int
 
 
@@ -35,8 +36,11 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden, P = layer.out
     # z: [R,4H] += h_prev: [R,P] W_hh^T
-    layer.k.gemm(s.z, 4 * H, s.h_prev, P, layer.p_hh, s.z, 4 * H, s.rows, 4 * H, P)
-    layer.k.lstm_forward(m, H, s.c, H, s.z, 4 * H, s.c_prev, H, keep, s.rows, H)
+    product(layer.k, s, s.z, 4 * H, s.h_prev, P, layer.p_hh, s.z, 4 * H, s.rows, 4 * H, P)
+    meet(s)
+    if leads(s):
+        layer.k.lstm_forward(m, H, s.c, H, s.z, 4 * H, s.c_prev, H, keep, s.rows, H)
+    meet(s)
 
 
 cdef inline void gates_backward(const Layer *layer, const Step *s, const char *dm) noexcept nogil:
@@ -57,7 +61,8 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
 cdef void projected_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     gates_forward(layer, s, s.extra, keep)
     # h: [R,P] = m: [R,H] W_hr^T
-    layer.k.gemm(s.h, layer.out, s.extra, layer.hidden, layer.p_hr, NULL, 0, s.rows, layer.out, layer.hidden)
+    product(layer.k, s, s.h, layer.out, s.extra, layer.hidden, layer.p_hr, NULL, 0, s.rows, layer.out, layer.hidden)
+    meet(s)
 
 
 cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:

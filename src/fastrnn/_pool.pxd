@@ -4,5 +4,9 @@ ctypedef void (*task_fn)(void *arg, int worker) noexcept nogil
 
 # Runs task(arg, 0 .. workers-1), worker 0 in the calling thread; returns when all are done.
 cdef void run(task_fn task, void *arg, int workers) noexcept nogil
+# The same in two steps, for tasks that wait for one another: how many threads, at most `workers`, are free now and kept
+# for the caller, and running exactly so many.
+cdef int reserve(int workers) noexcept nogil
+cdef void run_reserved(task_fn task, void *arg, int workers) noexcept nogil
 # How many workers a call may use now.
 cdef int num_threads() noexcept nogil

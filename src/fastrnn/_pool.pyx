@@ -62,26 +62,41 @@ cdef int _grow(int workers) noexcept nogil:
     return _started
 
 
-cdef void run(task_fn task, void *arg, int workers) noexcept nogil:
+cdef int reserve(int workers) noexcept nogil:
+    if workers < 2 or not PyThread_acquire_lock(_busy, NOWAIT_LOCK):
+        return 1
+    workers = min(_grow(workers), workers)
+    if workers < 2:
+        PyThread_release_lock(_busy)
+    return workers
+
+
+cdef void run_reserved(task_fn task, void *arg, int workers) noexcept nogil:
     global _task, _arg
     cdef unsigned long long word = flush_begin()
-    cdef int i, helpers = 1
-    if workers > 1 and PyThread_acquire_lock(_busy, NOWAIT_LOCK):
-        helpers = min(_grow(workers), workers)
+    cdef int i
+    if workers > 1:
         _task = task
         _arg = arg
-        for i in range(1, helpers):
+        for i in range(1, workers):
             PyThread_release_lock(_workers[i].wake)
-        task(arg, 0)
-        for i in range(helpers, workers):
-            task(arg, i)
-        for i in range(1, helpers):
+    task(arg, 0)
+    if workers > 1:
+        for i in range(1, workers):
             PyThread_acquire_lock(_workers[i].done, WAIT_LOCK)
         PyThread_release_lock(_busy)
-    else:
-        for i in range(workers):
-            task(arg, i)
     flush_end(word)
+
+
+cdef void run(task_fn task, void *arg, int workers) noexcept nogil:
+    cdef unsigned long long word
+    cdef int i, helpers = reserve(workers)
+    run_reserved(task, arg, helpers)
+    if helpers < workers:
+        word = flush_begin()
+        for i in range(helpers, workers):
+            task(arg, i)
+        flush_end(word)
 
 
 cdef int num_threads() noexcept nogil:

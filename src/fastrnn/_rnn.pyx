@@ -6,7 +6,8 @@
     dh_{t-1} = dz_t W_hh
 """
 
-from fastrnn._cell cimport Arena, CellOps, Layer, Product, Step, pack_columns, pack_rows, start_values
+from fastrnn._cell cimport (
+    Arena, CellOps, Layer, Product, Step, leads, meet, pack_columns, pack_rows, product, start_values)
 from fastrnn._kernels cimport fr_int
 
 
@@ -24,8 +25,11 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden
     # z: [R,H] += h_prev: [R,H] W_hh^T
-    layer.k.gemm(s.z, H, s.h_prev, H, layer.p_hh, s.z, H, s.rows, H, H)
-    layer.k.rnn_forward(s.h, H, s.z, H, layer.relu, s.rows, H)
+    product(layer.k, s, s.z, H, s.h_prev, H, layer.p_hh, s.z, H, s.rows, H, H)
+    meet(s)
+    if leads(s):
+        layer.k.rnn_forward(s.h, H, s.z, H, layer.relu, s.rows, H)
+    meet(s)
 
 
 cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:

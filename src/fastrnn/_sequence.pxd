@@ -1,7 +1,7 @@
 """One direction of one layer over a sequence: forward and BPTT; see ``_sequence.pyx``."""
 
 from fastrnn._cell cimport Layer
-from fastrnn._kernels cimport fr_int
+from fastrnn._kernels cimport fr_int, fr_team
 from fastrnn._rows cimport Rows
 from fastrnn._workspace cimport Arena
 
@@ -19,7 +19,8 @@ cdef struct Run:
 
 cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *arena, bint keep) noexcept nogil
 cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *arena) noexcept nogil
-cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep) noexcept nogil
+cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team,
+                  int part) noexcept nogil
 cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const char *dy,
                    fr_int stride) noexcept nogil
 cdef void input_gradient(char *dx, const Layer *layer, const Rows *rows, const Run *run) noexcept nogil

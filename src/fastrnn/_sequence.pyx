@@ -7,7 +7,7 @@ BPTT: step by step dz_t and dh_{t-1}, then single large products over all steps 
 
 from libc.string cimport memcpy
 
-from fastrnn._cell cimport Product, Step
+from fastrnn._cell cimport Product, Step, product
 from fastrnn._workspace cimport take
 
 cdef enum:
@@ -61,20 +61,25 @@ cdef inline void place(Step *step, const Layer *layer, const Rows *rows, const R
     step.extra = run.extra + (rows.offset[t] * layer.extra * size if keep else 0)
 
 
-cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep) noexcept nogil:
-    """h_1 .. h_T from x and the initial state; with keep also what BPTT needs."""
+cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team,
+                  int part) noexcept nogil:
+    """h_1 .. h_T from x and the initial state; with keep also what BPTT needs. `team` shares the columns, not the rows:
+    every member calls this with its own `part`."""
     cdef Step step
     cdef fr_int G = layer.gates, I = layer.input_size, size = layer.k.itemsize
     cdef fr_int t = 0, end, first
     cdef char *block
     step.c_prev = step.c = NULL
     step.dh = step.dc = step.scratch = NULL
+    step.team = team
+    step.part = part
     while t < rows.steps:
         end = block_end(layer, rows, t)
         first = rows.offset[t]
         block = run.z + (first * G * size if keep else 0)
         # z: [block, GH] = x: [block, I] W_ih^T + start
-        layer.k.gemm(block, G, run.x + first * I * size, I, layer.p_ih, layer.start, 0, rows.offset[end] - first, G, I)
+        product(layer.k, &step, block, G, run.x + first * I * size, I, layer.p_ih, layer.start, 0,
+                rows.offset[end] - first, G, I)
         while t < end:
             place(&step, layer, rows, run, t, keep)
             step.z = block + (rows.offset[t] - first) * G * size
@@ -95,6 +100,8 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const c
     step.dh = run.dh
     step.dc = run.dc
     step.scratch = run.scratch
+    step.team = NULL
+    step.part = 0
     for t in range(rows.steps - 1, -1, -1):
         place(&step, layer, rows, run, t, True)
         step.z = run.z + rows.offset[t] * layer.gates * size

@@ -109,6 +109,8 @@ cdef class StreamCore:
         step.z = self.z
         step.extra = self.extra
         step.dh = step.dc = step.scratch = NULL
+        step.team = NULL
+        step.part = 0
         for i in range(self.weights.count):
             cell = layers + i
             cell.k.gemm(self.z, cell.gates, x, cell.input_size, cell.p_ih, cell.start, 0, B, cell.gates,

@@ -7,7 +7,7 @@ cdef class Weights:
     cdef const CellOps *ops
     cdef object params, grads
     cdef tuple arrays               # every parameter array, for the fingerprint
-    cdef bint exposed               # somebody may hold, and write to, a parameter array
+    cdef readonly bint exposed      # somebody may hold, and write to, a parameter array
     cdef unsigned long long print_
     cdef Packed packed
 

@@ -5,7 +5,7 @@ against a fingerprint only while somebody else holds an array (seen by its refer
 nothing and a write is never missed.
 """
 
-from cpython.ref cimport Py_REFCNT
+from cpython.object cimport PyObject
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
 import sys
@@ -22,6 +22,11 @@ cnp.import_array()
 
 # Without the GIL's reference counts every array counts as held.
 cdef bint _counted = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+cdef extern from "Python.h":
+    Py_ssize_t references "Py_REFCNT"(PyObject *o)
+    PyObject *PyTuple_GET_ITEM(object p, Py_ssize_t i)
 
 
 cdef char *_data(object array):
@@ -91,10 +96,13 @@ cdef class Weights:
 
     cdef bint _held(self):
         """Whether anybody but the module and this object holds the dict of parameters or one of its arrays."""
-        if not _counted or Py_REFCNT(self.params) > 2:
+        cdef Py_ssize_t i
+        # Borrowed references only: the dict is held by the module and by this object, an array by the dict and the
+        # tuple.
+        if not _counted or references(<PyObject *>self.params) > 2:
             return True
-        for array in self.arrays:
-            if Py_REFCNT(array) > 3:        # the dict, self.arrays and the loop's own name
+        for i in range(len(self.arrays)):
+            if references(PyTuple_GET_ITEM(self.arrays, i)) > 2:
                 return True
         return False
 

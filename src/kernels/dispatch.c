@@ -80,6 +80,39 @@ void fr_flush_end(uint64_t word)
 #endif
 }
 
+#if defined(__GNUC__) && !defined(_WIN32)
+#include <sched.h>
+/* Turns before yielding: about 20 us, ten times what the slowest unequal share of a step takes. */
+#define FR_PATIENCE 1000
+
+void fr_meet(fr_team *team)
+{
+    const int round = __atomic_load_n(&team->round, __ATOMIC_RELAXED);
+    if (__atomic_add_fetch(&team->arrived, 1, __ATOMIC_ACQ_REL) == team->size) {
+        __atomic_store_n(&team->arrived, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&team->round, round + 1, __ATOMIC_RELEASE);
+        return;
+    }
+    for (int turn = 0; __atomic_load_n(&team->round, __ATOMIC_ACQUIRE) == round; turn++) {
+        if (turn > FR_PATIENCE) {
+            sched_yield();
+        } else {
+#if defined(FR_X86)
+            __builtin_ia32_pause();
+#elif defined(__aarch64__)
+            __asm__ volatile("yield");
+#endif
+        }
+    }
+}
+
+int fr_can_meet(void) { return 1; }
+#else
+void fr_meet(fr_team *team) { (void)team; }
+
+int fr_can_meet(void) { return 0; }
+#endif
+
 uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed)
 {
     /* Eight independent multiply chains keep the multiplier busy: about 16 bytes a cycle. */

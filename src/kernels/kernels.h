@@ -96,6 +96,14 @@ const fr_isa *fr_isas(void);
 uint64_t fr_flush_begin(void);
 void fr_flush_end(uint64_t word);
 
+/* Workers that share one step meet here: nobody goes on before all `size` have come. They spin, since a step is short,
+ * and yield the processor when one of them seems not to run. */
+typedef struct fr_team {
+    int size, arrived, round;
+} fr_team;
+void fr_meet(fr_team *team);
+int fr_can_meet(void); /* whether this build has it */
+
 /* A 64-bit fingerprint of n bytes, chained from seed; any changed byte changes it (but for a chance of 2^-64). */
 uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed);
 

@@ -4,7 +4,7 @@ import math
 import os
 
 from . import _pool
-from ._check import check_positive_int
+from ._check import check_number, check_positive_int
 
 
 def get_num_threads():
@@ -18,9 +18,13 @@ def set_num_threads(n):
     Parameters
     ----------
     n : int
-        At least 1. Default: the CPUs this process may use, its cgroup's quota included, or FASTRNN_NUM_THREADS.
+        1 to 256. Default: the CPUs this process may use, its cgroup's quota included, or FASTRNN_NUM_THREADS.
     """
-    _pool.set_limit(check_positive_int(n, "n"))
+    _pool.set_limit(_check_count(n, "n"))
+
+
+def _check_count(n, name):
+    return int(check_number(check_positive_int(n, name), name, low=1, high=_pool.MOST))
 
 
 def available_cpus():
@@ -48,11 +52,11 @@ def _quotas():
 def _initial():
     asked = os.environ.get("FASTRNN_NUM_THREADS")
     if not asked:
-        return available_cpus()
+        return min(available_cpus(), _pool.MOST)
     try:
-        return check_positive_int(int(asked), "FASTRNN_NUM_THREADS")
+        return _check_count(int(asked), "FASTRNN_NUM_THREADS")
     except ValueError:
-        raise ValueError(f"FASTRNN_NUM_THREADS: expected an int of at least 1, found {asked!r}") from None
+        raise ValueError(f"FASTRNN_NUM_THREADS: expected an int of 1 to {_pool.MOST}, found {asked!r}") from None
 
 
 _pool.set_limit(_initial())

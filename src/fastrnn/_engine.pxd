@@ -10,7 +10,7 @@ from fastrnn._weights cimport Packed, Weights
 from fastrnn._workspace cimport Workspace
 
 cdef enum:
-    MAX_PARTS = 64
+    MAX_PARTS = 256                 # MAX_WORKERS of _pool
 
 cdef struct Call:
     int layers, directions, parts   # parts: workers that share the batch

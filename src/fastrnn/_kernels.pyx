@@ -98,13 +98,14 @@ cdef object large_products():
     global _one_thread
     cdef uintptr_t f32, f64
     if _one_thread is None:
-        _one_thread = nullcontext
-        if blas_wanted():
-            from fastrnn import _blas
-            f32, f64 = _blas.functions()
-            _f32[_place()].gemm_tn = <gemm_tn_fn>f32
-            _f64[_place()].gemm_tn = <gemm_tn_fn>f64
-            _one_thread = _blas.one_thread
+        if not blas_wanted():
+            _one_thread = nullcontext
+            return nullcontext()
+        from fastrnn import _blas
+        f32, f64 = _blas.functions()
+        _one_thread = _blas.one_thread      # before the products: nobody may call BLAS outside the context
+        _f32[_place()].gemm_tn = <gemm_tn_fn>f32
+        _f64[_place()].gemm_tn = <gemm_tn_fn>f64
     return _one_thread()
 
 

@@ -10,7 +10,7 @@ import os
 from fastrnn._kernels cimport flush_begin, flush_end
 
 cdef enum:
-    MAX_WORKERS = 64
+    MAX_WORKERS = 256
 
 # CPython's own portable threads and locks; none of these needs the GIL.
 cdef extern from "Python.h" nogil:
@@ -104,9 +104,9 @@ cdef int num_threads() noexcept nogil:
 
 
 def set_limit(int n):
-    """Let calls use up to `n` threads (1 to 64), the calling one included."""
+    """Let calls use up to `n` threads (1 to MOST), the calling one included."""
     global _limit
-    _limit = max(1, min(n, MAX_WORKERS))
+    _limit = n
 
 
 def limit():
@@ -121,6 +121,7 @@ def _after_fork():
     _busy = PyThread_allocate_lock()
 
 
+MOST = MAX_WORKERS
 _busy = PyThread_allocate_lock()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)

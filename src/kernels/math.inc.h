@@ -80,7 +80,7 @@ FR_INLINE V FN(vsigmoid)(V x)
  * With m = e^(2|x|) - 1, tanh|x| = m / (m + 2), free of cancellation for small x. */
 FR_INLINE V FN(vtanh)(V x)
 {
-    const VI sign_bit = (VI){0} + (INT)((INT)1 << (8 * sizeof(REAL) - 1));
+    const VI sign_bit = (VI){0} + (INT)(1ull << (8 * sizeof(REAL) - 1));
     VI sign = FN(vword)(x) & sign_bit;
     V y = FN(vbits)((VI)(FN(vword)(x) & ~sign_bit)) * (REAL)2;
     const REAL flat = sizeof(REAL) == 4 ? 20 : 44; /* tanh rounds to 1 from here on */

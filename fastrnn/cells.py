@@ -17,7 +17,7 @@ class Cell(Recurrent):
         self.init = init
         self._parts = 2 if self.kind == "LSTM" else 1
         self._allocate([""], [self.input_size], 1, **cell)
-        self._engine = Engine(self._weights)
+        self._engine = Engine(self._watched)
 
     def __call__(self, x, state=None):
         """The next state.

@@ -139,16 +139,18 @@ class Linear(Layer):
         if self.bias:
             params["bias"] = np.zeros(self.out_features, self.dtype)
         self._own(params)
+        del params
+        self._watched = _products.PackedLinear(self._params)
 
     def _apply(self, x, lengths, training):
         x = check_features(x, "x", self.in_features, self.dtype)
         y = np.empty((*x.shape[:-1], self.out_features), self.dtype)
-        _products.linear_forward(_rows(y), _rows(x), self.params["weight"], self.params.get("bias"))
+        self._watched.forward(_rows(y), _rows(x))
         return y, (x,)
 
     def _gradient(self, dy, x):
         dx = np.empty_like(x)
-        _products.linear_backward_input(_rows(dx), _rows(dy), self.params["weight"])
+        self._watched.backward_input(_rows(dx), _rows(dy))
         _products.linear_backward_weight(self.grads["weight"], _rows(dy), _rows(x))
         if self.bias:
             _products.sum_rows(self.grads["bias"], _rows(dy))

@@ -49,6 +49,7 @@ class Module:
 
     recurrent = False
     pools_time = False
+    _watched = None     # a _watch.Watched where the engine keeps packed copies of the parameters
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -81,7 +82,7 @@ class Module:
     @property
     def params(self):
         """dict of name -> array: the live parameters. Write in place; the next call sees it."""
-        return self._params
+        return self._params if self._watched is None else self._watched.expose()
 
     @property
     def grads(self):

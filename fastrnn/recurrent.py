@@ -39,16 +39,5 @@ class Recurrent(Module):
         initialise(params, self.rng, self.init)
         self._own(params)
         del params
-        self._weights = Weights(self.kind, self._params, self._grads, names, list(input_sizes), self.hidden_size,
+        self._watched = Weights(self.kind, self._params, self._grads, names, list(input_sizes), self.hidden_size,
                                 directions, relu, reset_after)
-
-    @property
-    def params(self):
-        """dict of name -> array: the live parameters. Write in place; the next call sees it."""
-        return self._weights.expose()
-
-    def load_state_dict(self, mapping):
-        super().load_state_dict(mapping)
-        self._weights.expose()
-
-    load_state_dict.__doc__ = Module.load_state_dict.__doc__

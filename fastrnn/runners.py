@@ -42,7 +42,7 @@ class Runner(Recurrent):
         inputs = [self.input_size if layer == 0 else directions * self._out
                   for layer in range(self.num_layers) for _ in range(directions)]
         self._allocate(suffixes, inputs, directions, **cell)
-        self._engine = Engine(self._weights)
+        self._engine = Engine(self._watched)
         if self.dropout and self.num_layers == 1:
             warnings.warn("dropout: expected num_layers of at least 2, as it acts between layers; found 1",
                           stacklevel=3)

@@ -33,7 +33,7 @@ class Stream:
         self.batch_size = check_positive_int(batch_size, "batch_size")
         states = [np.zeros((runner.num_layers, self.batch_size, width), runner.dtype) for width in runner._widths]
         self._shapes = [s.shape for s in states]
-        self._core = StreamCore(runner._weights, states[0], states[1] if len(states) == 2 else None, self._coerce)
+        self._core = StreamCore(runner._watched, states[0], states[1] if len(states) == 2 else None, self._coerce)
         self.step = self._core.step
 
     def run(self, chunk, out=None):

@@ -8,6 +8,7 @@ cimport numpy as cnp
 from fastrnn._cell cimport pack_columns, pack_rows
 from fastrnn._kernels cimport fr_int, fr_kernels, kernels, large_products
 from fastrnn._pool cimport num_threads, run
+from fastrnn._watch cimport Watched
 from fastrnn._workspace cimport Arena, Workspace
 
 cnp.import_array()
@@ -49,41 +50,59 @@ cdef void weight_task(void *arg, int part) noexcept nogil:
                 t.columns, t.inner, t.work + part * t.work_stride)
 
 
-cdef int _multiply(cnp.ndarray out, cnp.ndarray left, cnp.ndarray w, b, bint transposed) except -1:
-    cdef Task task
+cdef Workspace _pack(const fr_kernels *k, const char *w, fr_int columns, fr_int inner, bint transposed):
+    """w as the panels of a product with `columns` columns."""
     cdef Workspace memory = Workspace()
     cdef Arena arena
     cdef int turn
-    cdef const char *weights = <const char *>cnp.PyArray_DATA(w)
-    task.k = kernels(out.itemsize)
+    for turn in range(2):
+        arena.base = memory.data if turn else NULL
+        arena.used = 0
+        if transposed:
+            pack_rows(&arena, k, w, columns, inner)
+        else:
+            pack_columns(&arena, k, w, columns, inner)
+        memory.reserve(arena.used)
+    return memory
+
+
+cdef int _multiply(const fr_kernels *k, cnp.ndarray out, cnp.ndarray left, Workspace packed, b) except -1:
+    cdef Task task
+    task.k = k
     task.rows = left.shape[0]
     task.inner = left.shape[1]
     task.columns = out.shape[1]
     task.out = <char *>cnp.PyArray_DATA(out)
     task.left = <const char *>cnp.PyArray_DATA(left)
+    task.right = packed.data
     task.start = <const char *>cnp.PyArray_DATA(b) if b is not None else NULL
     task.parts = _parts(task.rows, task.rows * task.inner * task.columns)
-    for turn in range(2):
-        arena.base = memory.data if turn else NULL
-        arena.used = 0
-        if transposed:
-            task.right = pack_rows(&arena, task.k, weights, task.columns, task.inner)
-        else:
-            task.right = pack_columns(&arena, task.k, weights, task.columns, task.inner)
-        memory.reserve(arena.used)
     with nogil:
         run(&rows_task, &task, task.parts)
     return 0
 
 
-def linear_forward(y, x, w, b):
-    """y: [N,O] = x: [N,I] w^T + b; b may be None."""
-    _multiply(y, x, w, b, True)
+cdef class PackedLinear(Watched):
+    """A Linear layer's live parameters, weight [O,I] and perhaps bias [O], and their packed copy."""
+    cdef const fr_kernels *k
+    cdef Workspace packed
 
+    def __init__(self, params):
+        super().__init__(params)
+        self.k = kernels(self.arrays[0].itemsize)
 
-def linear_backward_input(dx, dy, w):
-    """dx: [N,I] = dy: [N,O] w."""
-    _multiply(dx, dy, w, None, False)
+    def forward(self, y, x):
+        """y: [N,O] = x: [N,I] weight^T + bias."""
+        cdef cnp.ndarray w = self.arrays[0]
+        if self.changed():
+            self.packed = _pack(self.k, <const char *>cnp.PyArray_DATA(w), w.shape[0], w.shape[1], True)
+        _multiply(self.k, y, x, self.packed, self.arrays[1] if len(self.arrays) > 1 else None)
+
+    def backward_input(self, dx, dy):
+        """dx: [N,I] = dy: [N,O] weight."""
+        cdef cnp.ndarray w = self.arrays[0]
+        packed = _pack(self.k, <const char *>cnp.PyArray_DATA(w), w.shape[1], w.shape[0], False)
+        _multiply(self.k, dx, dy, packed, None)
 
 
 def linear_backward_weight(cnp.ndarray dw, cnp.ndarray dy, cnp.ndarray x):

@@ -1,33 +1,18 @@
-"""A runner's parameters, their gradients, and the packed copies that the kernels read.
+"""A runner's parameters, their gradients, and the packed copies that the kernels read."""
 
-The parameter arrays are live: whoever holds one may write to it at any time. Packed copies are made once and checked
-against a fingerprint only while somebody else holds an array (seen by its reference count), so that a serving loop pays
-nothing and a write is never missed.
-"""
-
-from cpython.object cimport PyObject
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy
-import sys
 
 cimport numpy as cnp
 
 from fastrnn._gru cimport gru_after_ops, gru_before_ops
-from fastrnn._kernels cimport fingerprint, fr_int, kernels
+from fastrnn._kernels cimport kernels
 from fastrnn._lstm cimport lstm_ops, lstm_projected_ops
 from fastrnn._rnn cimport rnn_ops
+from fastrnn._watch cimport Watched
 from fastrnn._workspace cimport Arena
 
 cnp.import_array()
-
-# Without the GIL's reference counts every array counts as held.
-cdef bint _counted = getattr(sys, "_is_gil_enabled", lambda: True)()
-
-
-cdef extern from "Python.h":
-    Py_ssize_t references "Py_REFCNT"(PyObject *o)
-    PyObject *PyTuple_GET_ITEM(object p, Py_ssize_t i)
-
 
 cdef char *_data(object array):
     return <char *>cnp.PyArray_DATA(array) if array is not None else NULL
@@ -47,7 +32,7 @@ cdef class Packed:
         free(self.layers)
 
 
-cdef class Weights:
+cdef class Weights(Watched):
     """Parameters and gradients of `num_layers` x `directions` cells.
 
     `names` holds for each layer and direction the keys of (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr) in
@@ -58,12 +43,11 @@ cdef class Weights:
                  bint relu=False, bint reset_after=True):
         cdef Layer *layer
         cdef int i
-        self.params = params
+        super().__init__(params)
         self.grads = grads
         self.directions = directions
         self.count = len(names)
         self.itemsize = next(iter(params.values())).itemsize
-        self.arrays = tuple(params.values())
         projected = names[0][4] is not None
         if cell == "LSTM":
             self.ops = &lstm_projected_ops if projected else &lstm_ops
@@ -94,38 +78,9 @@ cdef class Weights:
     def __dealloc__(self):
         free(self.layers)
 
-    cdef bint _held(self):
-        """Whether anybody but the module and this object holds the dict of parameters or one of its arrays."""
-        cdef Py_ssize_t i
-        # Borrowed references only: the dict is held by the module and by this object, an array by the dict and the
-        # tuple.
-        if not _counted or references(<PyObject *>self.params) > 2:
-            return True
-        for i in range(len(self.arrays)):
-            if references(PyTuple_GET_ITEM(self.arrays, i)) > 2:
-                return True
-        return False
-
-    def expose(self):
-        """The live parameters; from here on they may change without notice."""
-        self.exposed = True
-        return self.params
-
-    cdef unsigned long long _fingerprint(self):
-        cdef unsigned long long value = 0
-        for array in self.arrays:
-            value = fingerprint(cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array), value)
-        return value
-
     cdef Packed forward_pack(self):
         """The current packing for the forward pass, made anew when a parameter has changed."""
-        cdef unsigned long long now
-        if self.packed is not None and not self.exposed:
-            return self.packed
-        now = self._fingerprint()
-        self.exposed = self._held()
-        if self.packed is None or now != self.print_:
-            self.print_ = now
+        if self.changed():
             self.packed = self._pack(True)
         return self.packed
 

@@ -1,0 +1,9 @@
+cdef class Watched:
+    cdef object params
+    cdef tuple arrays               # the values of params
+    cdef readonly bint exposed      # somebody may hold, and write to, a parameter array
+    cdef bint seen
+    cdef unsigned long long mark    # fingerprint of the parameters when last seen
+
+    cdef bint changed(self)
+    cdef bint _held(self)

@@ -44,8 +44,8 @@ class BuildEngine(build_ext):
     """Cython to C under the build folder, kernel files with their own flags, everything into the package."""
 
     def run(self):
-        from Cython.Build import cythonize
         import numpy
+        from Cython.Build import cythonize
         for ext in self.extensions:
             ext.include_dirs = [numpy.get_include(), str(KERNELS)]
         made = cythonize([Extension(ext.name, list(ext.sources)) for ext in self.extensions], include_path=["src"],

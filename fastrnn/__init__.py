@@ -1,8 +1,8 @@
 """fastrnn: recurrent neural networks on CPUs. Train and serve RNN, LSTM and GRU: fast, light, bit-reproducible.
 
 The public names below are loaded when first used, so that ``import fastrnn`` costs little more than NumPy.
-From the top: `cli` (the command line) -> `io`, `text` -> `trainer` -> `losses`, `optim`, `schedules` -> `layers`
--> `runners`, `cells`, `stream` -> the compiled engine (`_engine` -> `_sequence` -> `_lstm`, `_gru`, `_rnn` -> C kernels).
+From the top: `cli` (the command line) -> `textjob`, `io` -> `trainer` -> `losses`, `optim`, `schedules` -> `layers` ->
+`runners`, `cells`, `stream` -> the compiled engine: `_engine` -> `_sequence` -> `_lstm`, `_gru`, `_rnn` -> C kernels.
 """
 
 import importlib
@@ -23,7 +23,9 @@ _HOMES = {
     "layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "LastStep", "MeanOverTime"),
     "sequential": ("Sequential",),
     "optim": ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "clip_grad_norm", "clip_grad_value"),
-    "trainer": ("Trainer",),
+    "batches": ("LaneStream",),
+    "text": ("CharModel",),
+    "trainer": ("Trainer", "History", "NonFiniteError"),
     "io": ("save", "load"),
     "threads": ("set_num_threads", "get_num_threads"),
     "config": ("show_config",),

@@ -4,8 +4,8 @@ from numpy import ndarray
 
 from ._weights import Weights
 
-Array = ndarray[Any, Any]
-Maybe = Array | None
+_Array = ndarray[Any, Any]
+_Maybe = _Array | None
 
 class Activations:
     served: bool
@@ -16,8 +16,8 @@ class Engine:
     directions: int
     def __init__(self, weights: Weights) -> None: ...
     def plan(self, batch: int, steps: int) -> tuple[int, int, int]: ...
-    def infer(self, x: Array, y: Array, h0: Maybe, c0: Maybe, hn: Maybe, cn: Maybe, lengths: Maybe = ...) -> None: ...
-    def forward(self, x: Array, y: Array, h0: Maybe, c0: Maybe, hn: Maybe, cn: Maybe, lengths: Maybe = ...,
+    def infer(self, x: _Array, y: _Array, h0: _Maybe, c0: _Maybe, hn: _Maybe, cn: _Maybe, lengths: _Maybe = ...) -> None: ...
+    def forward(self, x: _Array, y: _Array, h0: _Maybe, c0: _Maybe, hn: _Maybe, cn: _Maybe, lengths: _Maybe = ...,
                 dropout: float = ..., seed: int = ...) -> Activations: ...
-    def backward(self, act: Activations, dy: Maybe, dhn: Maybe, dcn: Maybe, dx: Maybe, dh0: Maybe,
-                 dc0: Maybe) -> None: ...
+    def backward(self, act: Activations, dy: _Maybe, dhn: _Maybe, dcn: _Maybe, dx: _Maybe, dh0: _Maybe,
+                 dc0: _Maybe) -> None: ...

@@ -6,9 +6,14 @@ matrix, zero biases, and forget gates that start open: a bias of 1 (Gers et al. 
 """
 
 import math
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
 
 import numpy as np
 
+from ._onethread import one_thread
+
+WORTH_HOLDING = 128  # size from which BLAS starts threads for a factorisation
 FORGET_BLOCK = 1  # of an LSTM's four gates i f g o
 
 # name -> (recurrent, input, bias, forget bias)
@@ -17,6 +22,19 @@ SCHEMES = {
     "pytorch": ("uniform", "uniform", "uniform", None),
     "irnn": ("identity", ("normal", 0.001), "zeros", None),  # Le, Jaitly and Hinton 2015, for relu
 }
+
+
+_wanted = ContextVar("wanted", default=True)
+
+
+@contextmanager
+def left_at_zero():
+    """Within it new modules keep zeros: their parameters are about to be loaded, and drawing them takes time."""
+    token = _wanted.set(False)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
 
 
 def initialise(params, rng, scheme="default", *, recurrent=None, input=None, bias=None, forget_bias=None):
@@ -61,6 +79,9 @@ def initialise(params, rng, scheme="default", *, recurrent=None, input=None, bia
 
 def fill(array, how, rng, limit=1.0):
     """Fill one array, in place, as `how` says (see `initialise`); `limit` is that of a bare "uniform"."""
+    if not _wanted.get():
+        array[...] = 0
+        return
     if callable(how):
         array[...] = how(array.shape, rng)
         return
@@ -107,6 +128,7 @@ def _fans(shape):
 
 def _orthogonal(shape, rng):
     """A matrix with orthonormal rows or columns, whichever are fewer, uniform over all such matrices."""
-    q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
+    with one_thread if max(shape) >= WORTH_HOLDING else nullcontext():
+        q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
     q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
     return q if shape[0] >= shape[1] else q.T

@@ -5,11 +5,11 @@ from numpy import ndarray
 
 from ._weights import Weights
 
-Array = ndarray[Any, Any]
+_Array = ndarray[Any, Any]
 
 class StreamCore:
-    h: Array
-    c: Array | None
-    def __init__(self, weights: Weights, h: Array, c: Array | None,
-                 coerce: Callable[[Any, Any], tuple[Array, Array | None]]) -> None: ...
-    def step(self, x: Any, out: Array | None = ...) -> Array: ...
+    h: _Array
+    c: _Array | None
+    def __init__(self, weights: Weights, h: _Array, c: _Array | None,
+                 coerce: Callable[[Any, Any], tuple[_Array, _Array | None]]) -> None: ...
+    def step(self, x: Any, out: _Array | None = ...) -> _Array: ...

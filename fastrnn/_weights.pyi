@@ -6,7 +6,7 @@ from numpy import ndarray
 from ._watch import Watched
 
 class Packed:
-    def __init__(self, count: int) -> None: ...
+    def __new__(cls, count: int) -> Packed: ...
 
 class Weights(Watched):
     count: int

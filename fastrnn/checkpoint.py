@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ._init import left_at_zero
 from .module import module_from_config
 from .tensorfile import MissingFileError, read_tensors, remove_stale, write_tensors
 
@@ -88,10 +89,11 @@ class CheckpointSeries:
 
 
 def build_model(config):
-    """The model that a `Module.config` dictionary describes, whichever of this package's types it is."""
+    """The model that a `Module.config` dictionary describes, of whichever of this package's types, to load into."""
     from . import layers, runners, sequential, text  # noqa: F401  (their types register themselves)
 
-    return module_from_config(config)
+    with left_at_zero():
+        return module_from_config(config)
 
 
 def _pack(value, where, arrays):

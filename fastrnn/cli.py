@@ -63,9 +63,12 @@ def run_train(args):
     _set_threads(args)
     names = textjob.DEFAULTS
     options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    model = textjob.train(read_text(args.text), args.out, options, resume=args.resume)
+    text = read_text(args.text)
+    model = textjob.train(text, args.out, options, resume=args.resume)
     print(f"saved {args.out}; a sample:\n")
-    _write_sample(model, "", 400, temperature=0.7, top_k=None, top_p=None, seed=args.seed or 0)
+    # from the last whole words before the part held out: a start that the text itself would have
+    prompt = textjob.split(text)[0][-200:].rpartition("\n\n")[2][-60:].partition(" ")[2]
+    _write_sample(model, prompt, 400, temperature=0.7, top_k=None, top_p=None, seed=args.seed or 0)
 
 
 def add_sample(commands):

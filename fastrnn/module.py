@@ -5,6 +5,7 @@ import inspect
 import numpy as np
 
 from ._check import check_dtype, check_generator, check_state_dict
+from ._init import left_at_zero
 
 _registry: dict[str, type] = {}
 
@@ -197,7 +198,8 @@ def module_from_config(config):
 
 def _rebuild(cls, config, state, source):
     config.pop("type")
-    module = cls.from_config(config)
+    with left_at_zero():
+        module = cls.from_config(config)
     module.load_state_dict(state)
     if isinstance(source, np.random.Generator):
         module._generator = source

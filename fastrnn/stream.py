@@ -22,8 +22,8 @@ class Stream:
     Attributes
     ----------
     step : method (x, out=None) -> y
-        One time step: x (B, I), or (I,) where B is 1, gives y (B, P) or (P,). With `out` given, y is written into it and
-        nothing is allocated.
+        One time step: x (B, I), or (I,) where B is 1, gives y (B, P) or (P,). With `out` given, y is written into it
+        and nothing is allocated.
     """
 
     def __init__(self, runner, batch_size=1):

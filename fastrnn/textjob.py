@@ -131,7 +131,7 @@ def train(text, out, options, resume=False):
     found = series.newest() if resume else None
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     options = {**DEFAULTS, **options} if found is None else _agree(options, digest, *found)
-    training, held_out = _split(text, options["batch_size"] * options["seq_len"])
+    training, held_out = split(text, options["batch_size"] * options["seq_len"])
     if options["epochs"] is None:
         options["epochs"] = min(MOST_EPOCHS, -(-EPOCH_CHARACTERS // len(training)))
     if found is None:
@@ -199,8 +199,8 @@ def _agree(options, digest, path, state):
     return {**kept, **options}
 
 
-def _split(text, window):
-    """(the text without its last tenth, its last tenth)."""
+def split(text, window=0):
+    """(the text without its last tenth, its last tenth); an error where the first has no `window` characters."""
     cut = len(text) - len(text) // 10
     least = max(20, window + 1)
     if cut < least:

@@ -159,8 +159,9 @@ print("fastrnn._blas" in sys.modules, *[float(g.sum()).hex() for g in rnn.grads.
     used, *blas = in_a_new_process(code, FASTRNN_ISA=name, FASTRNN_BLAS="1").stdout.split()
     assert used == "True"
     assert len(own) == len(blas) == 16
+    bound = tolerance("instruction sets, float64")
     for a, b in zip(own, blas):
-        assert float.fromhex(a) == pytest.approx(float.fromhex(b), rel=tolerance("instruction sets, float64"), abs=1e-12)
+        assert float.fromhex(a) == pytest.approx(float.fromhex(b), rel=bound, abs=1e-12)
 
 
 def test_denormals_are_flushed_inside_and_left_alone_outside():

@@ -104,7 +104,7 @@ def test_training_reports_samples_and_saves(tmp_path):
     )
     assert model.vocabulary == "".join(sorted(set(TEXT)))
     sample = result.stdout.partition("a sample:\n\n")[2]
-    assert len(sample) == 401 and set(sample) <= set(TEXT)
+    assert 401 < len(sample) <= 461 and set(sample) <= set(TEXT)  # a prompt of at most 60 from the text, 400 drawn
     assert not [name for name in os.listdir(tmp_path) if name.endswith(".tmp")]
 
 

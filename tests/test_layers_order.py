@@ -15,15 +15,17 @@ PACKAGE, COMPILED_DIR = ROOT / "fastrnn", ROOT / "src" / "fastrnn"
 # fmt: off
 COMPILED = [
     "_blas", "_kernels", "_workspace", "_pool", "_cell", "_rnn", "_lstm", "_gru", "_rows", "_dropout",
-    "_sequence", "_watch", "_weights", "_engine", "_stream", "_products", "_embedding", "_layernorm", "_optim", "_loss",
+    "_sequence", "_watch", "_weights", "_engine", "_stream", "_products", "_embedding", "_layernorm", "_optim",
+    "_loss",
 ]
 PYTHON = [
-    "_version", "_check", "_init", "threads", "config", "progress", "tensorfile", "module", "recurrent",
+    "_version", "_onethread", "_check", "_init", "threads", "config", "progress", "tensorfile", "module", "recurrent",
     "cells", "stream", "runners", "layers", "sequential", "text", "losses", "optim", "schedules", "batches",
     "callbacks", "checkpoint", "trainer", "io", "textjob", "bench", "cli", "__init__",
     "__main__",
 ]
 # fmt: on
+LEAVES = {"_onethread"}  # Python that imports nothing of ours: compiled code may use it too
 USERS = ["bench", "cli"]  # call the package as anybody does
 CELLS = ["_rnn", "_lstm", "_gru"]
 PROOF = ["reference", "gradcheck", "problems", "tolerances", "test_reference", "test_gradcheck"]
@@ -102,7 +104,7 @@ def test_no_file_takes_a_name_from_the_package_itself(name):
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled_imports_only_from_the_left(name):
     found = own(compiled_imports(compiled_sources(name)), COMPILED + PYTHON) - {name}
-    assert found <= set(COMPILED[: COMPILED.index(name)])
+    assert found <= set(COMPILED[: COMPILED.index(name)]) | LEAVES
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -166,3 +168,10 @@ def f():
     assert own(python_imports(python), PYTHON) == {"io", "losses", "module", "text", "optim", "cells"}
     relative = "from . import a\nfrom ..b import c"
     assert python_imports(relative, "fastrnn.bench") == {"fastrnn.bench.a", "fastrnn.b.c"}
+
+
+def test_leaves_import_nothing_of_ours():
+    for name in LEAVES:
+        assert PYTHON.index(name) <= len(LEAVES)
+        found = python_imports((PACKAGE / f"{name}.py").read_text())
+        assert not [dotted for dotted in found if dotted.startswith("fastrnn")]

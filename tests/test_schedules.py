@@ -13,6 +13,7 @@ SCHEDULES = {
     "step": lambda: schedules.StepDecay(0.1, 3, gamma=0.5),
     "exponential": lambda: schedules.ExponentialDecay(0.1, 0.9),
     "cosine": lambda: schedules.CosineDecay(0.1, 12, min_lr=0.01),
+    "linear": lambda: schedules.LinearDecay(0.1, 12, min_lr=0.01),
     "one-cycle": lambda: schedules.OneCycle(0.1, 20),
     "warm-up": lambda: schedules.WarmUp(schedules.CosineDecay(0.1, 10), 5),
     "plateau": lambda: schedules.ReduceOnPlateau(0.1, factor=0.5, patience=1),
@@ -240,3 +241,8 @@ def test_torch_agrees():
         lambda o: theirs.ReduceLROnPlateau(o, factor=0.5, patience=1, cooldown=2),
         METRICS,
     )
+
+
+def test_linear_decay_is_a_straight_line_to_its_end():
+    schedule = schedules.LinearDecay(0.1, 4, min_lr=0.02)
+    assert [schedule.lr_at(k) for k in range(7)] == pytest.approx([0.1, 0.08, 0.06, 0.04, 0.02, 0.02, 0.02])

@@ -13,8 +13,9 @@ import pytest
 import threadpoolctl
 
 import fastrnn
-from fastrnn import _blas, _kernels
+from fastrnn import _kernels
 from fastrnn import threads as limits
+from fastrnn._onethread import one_thread
 
 LINUX = sys.platform == "linux"
 
@@ -271,7 +272,7 @@ def test_threads_of_blas_are_left_as_they_were(monkeypatch):
 def test_overlapping_calls_leave_the_threads_of_blas_as_they_were():
     with threadpoolctl.threadpool_limits(3, user_api="blas"):
         before = blas_threads()
-        first, second = _blas.one_thread(), _blas.one_thread()
+        first, second = one_thread, one_thread
         first.__enter__()
         second.__enter__()
         first.__exit__(None, None, None)

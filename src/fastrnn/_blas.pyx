@@ -3,43 +3,15 @@
     c: [M,N] += a: [K,M]^T b: [K,N]
 
 BLAS is column-major, where the same memory reads c^T: [N,M] += b^T: [N,K] (a^T)^T: [K,M].
-The workers call it side by side, so it is held to one thread meanwhile: see `one_thread`.
+The workers call it side by side, so it is held to one thread meanwhile: see `_kernels.large_products`.
 """
-
-import threading
 
 from libc.stdint cimport int64_t, uintptr_t
 from scipy.linalg.cython_blas cimport dgemm, sgemm
-import threadpoolctl
 
 ctypedef fused real:
     float
     double
-
-
-class OneThread:
-    """Holds BLAS to the calling threads alone while anybody is inside; the last one out puts its setting back."""
-
-    def __init__(self):
-        self._controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
-        self._lock = threading.Lock()
-        self._inside = 0
-        self._limit = None
-
-    def __enter__(self):
-        with self._lock:
-            if self._inside == 0:
-                self._limit = self._controller.limit(limits=1)
-            self._inside += 1
-
-    def __exit__(self, *_):
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limit.restore_original_limits()
-
-
-_one_thread = OneThread()
 
 
 cdef inline void add_product(real *c, int64_t ldc, real *a, int64_t lda, real *b, int64_t ldb, int64_t m, int64_t n,
@@ -69,8 +41,3 @@ cdef void gemm_tn_f64(void *c, int64_t ldc, const void *a, int64_t lda, const vo
 def functions():
     """Addresses of the products, for the kernel tables of float32 and float64."""
     return <uintptr_t>&gemm_tn_f32, <uintptr_t>&gemm_tn_f64
-
-
-def one_thread():
-    """A context in which BLAS starts no threads of its own; any number of callers may be in it."""
-    return _one_thread

@@ -4,8 +4,9 @@ Shapes: R rows (active sequences of one step), I input, H hidden, P the width of
 E extra values a unit. Row-major; names start with `d` for gradients.
 
 A cell turns the input product into the next state. Before `step_forward`, z: [R, G*H] holds W_ih x + start, where
-start is what `pack_forward` put into `Layer.start`. Room for more is in the table, not in the loop: peepholes, clipping,
-layer norm or zoneout need other step functions and `extra` values, and change nothing in the code that calls them.
+start is what `pack_forward` put into `Layer.start`. Room for more is in the table, not in the loop: peepholes,
+clipping, layer norm or zoneout need other step functions and `extra` values, and change nothing in the code that
+calls them.
 """
 
 from fastrnn._kernels cimport fr_int, fr_kernels, fr_team, meet_team
@@ -46,7 +47,7 @@ cdef struct Layer:
 cdef struct Step:
     # One time step; pointers move with t, rows are the sequences still active.
     fr_int rows
-    char *z                                 # [R, GH] see above; after a kept forward step: the gates; after backward: dz
+    char *z                                 # [R, GH] see above; after a kept forward step the gates, after backward dz
     char *extra                             # [R, EH] what else BPTT needs, see each cell
     const char *h_prev                      # [R, P]
     char *h                                 # [R, P]  may be h_prev when nothing is kept
@@ -93,7 +94,7 @@ cdef inline void meet(const Step *step) noexcept nogil:
 cdef inline void product(const fr_kernels *k, const Step *step, char *c, fr_int ldc, const char *a, fr_int lda,
                          const char *packed, const char *start, fr_int ldi, fr_int rows, fr_int n,
                          fr_int kdim) noexcept nogil:
-    """c: [rows, n] = a: [rows, kdim] packed + start, this worker's panels of it; the team meets afterwards."""
+    """c: [rows, n] = a: [rows, kdim] packed + start, this worker's panels of it; then the team must meet."""
     cdef fr_int panels, first = 0, end = n
     if step.team != NULL:
         panels = (n + k.panel - 1) // k.panel

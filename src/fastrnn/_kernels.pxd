@@ -58,8 +58,8 @@ cdef extern from "kernels.h" nogil:
     void fr_flush_end(uint64_t word) noexcept
     uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed) noexcept
 
-ctypedef void (*gemm_tn_fn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m, fr_int n,
-                            fr_int k, void *work) noexcept nogil
+ctypedef void (*gemm_tn_fn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m,
+                            fr_int n, fr_int k, void *work) noexcept nogil
 
 # The table in use for elements of 4 or 8 bytes.
 cdef const fr_kernels *kernels(int itemsize) noexcept nogil

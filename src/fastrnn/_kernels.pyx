@@ -22,7 +22,7 @@ cdef const fr_isa *_chosen = NULL
 # runners point at them.
 cdef fr_kernels _f32[MOST_ISAS]
 cdef fr_kernels _f64[MOST_ISAS]
-cdef object _one_thread = None  # of _blas, once that is in use
+cdef object _one_thread = None  # makes the context of a call that may use BLAS
 
 
 cdef inline int _place() noexcept nogil:
@@ -102,8 +102,9 @@ cdef object large_products():
             _one_thread = nullcontext
             return nullcontext()
         from fastrnn import _blas
+        from fastrnn._onethread import one_thread
         f32, f64 = _blas.functions()
-        _one_thread = _blas.one_thread      # before the products: nobody may call BLAS outside the context
+        _one_thread = one_thread.held       # before the products: nobody may call BLAS outside the context
         _f32[_place()].gemm_tn = <gemm_tn_fn>f32
         _f64[_place()].gemm_tn = <gemm_tn_fn>f64
     return _one_thread()

@@ -1,8 +1,9 @@
 """The packed row order of one worker's sequences, and copies into and out of it.
 
-Sequences stand longest first, so those active at step t are the first `active[t]`; their rows follow one another, step
-after step: row (t, j) = offset[t] + j. Cost follows the valid steps. The reverse direction has its own packed order over
-its own steps s, with the same `active` and `offset`: its row (s, j) is sequence j at t = length[j] - 1 - s.
+Sequences stand longest first, so those active at step t are the first `active[t]`; their rows follow one another,
+step after step: row (t, j) = offset[t] + j. Cost follows the valid steps. The reverse direction has its own packed
+order over its own steps s, with the same `active` and `offset`: its row (s, j) is sequence j at t = length[j] - 1 -
+s.
 """
 
 from libc.string cimport memcpy

@@ -7,7 +7,7 @@ BPTT: step by step dz_t and dh_{t-1}, then single large products over all steps 
 
 from libc.string cimport memcpy
 
-from fastrnn._cell cimport Product, Step, product
+from fastrnn._cell cimport Product, Step, meet, product
 from fastrnn._workspace cimport take
 
 cdef enum:
@@ -80,6 +80,7 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
         # z: [block, GH] = x: [block, I] W_ih^T + start
         product(layer.k, &step, block, G, run.x + first * I * size, I, layer.p_ih, layer.start, 0,
                 rows.offset[end] - first, G, I)
+        meet(&step)     # a step may share its columns in another way
         while t < end:
             place(&step, layer, rows, run, t, keep)
             step.z = block + (rows.offset[t] - first) * G * size

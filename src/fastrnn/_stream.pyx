@@ -1,7 +1,7 @@
 """A session over a runner: one preallocated step at a time.
 
-The state lives here, every buffer is allocated once, and a step with `out` given allocates nothing. A step runs the same
-kernels in the same order as a sequence does, so that its bits are the same.
+The state lives here, every buffer is allocated once, and a step with `out` given allocates nothing. A step runs the
+same kernels in the same order as a sequence does, so that its bits are the same.
 """
 
 from libc.string cimport memcpy

@@ -790,3 +790,26 @@ def test_padding_costs_next_to_nothing():
 
     with threads(1):
         assert seconds([300] + [1] * 31) < seconds([300] * 32) / 3
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: fastrnn.LSTM(3, 4), lambda: fastrnn.GRUCell(3, 4), lambda: fastrnn.Linear(3, 4)]
+)
+def test_parameters_are_watched_only_while_somebody_holds_them(make):
+    module = make()
+    x = np.ones((1, 1, 3), np.float32) if isinstance(module, fastrnn.LSTM) else np.ones((1, 3), np.float32)
+    for _ in range(3):
+        module(x)
+        assert not module._watched.exposed
+        params = module.params
+        module(x)
+        assert module._watched.exposed      # the dict is held
+        view = next(iter(params.values()))[:1]
+        del params
+        module(x)
+        assert module._watched.exposed      # a view of an array is held
+        del view
+        module(x)
+        assert not module._watched.exposed
+        module.load_state_dict(module.state_dict())
+        assert module._watched.exposed

@@ -7,3 +7,4 @@ cdef class Watched:
 
     cdef bint changed(self)
     cdef bint _held(self)
+    cdef unsigned long long _fingerprint(self)

@@ -36,17 +36,22 @@ cdef class Watched:
 
     cdef bint changed(self):
         """Whether the parameters differ from those at the last call that said so, or this is the first call."""
-        cdef unsigned long long now = 0
+        cdef unsigned long long now
         if self.seen and not self.exposed:
             return False
-        for array in self.arrays:
-            now = fingerprint(cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array), now)
+        now = self._fingerprint()
         self.exposed = self._held()
         if self.seen and now == self.mark:
             return False
         self.seen = True
         self.mark = now
         return True
+
+    cdef unsigned long long _fingerprint(self):
+        cdef unsigned long long value = 0
+        for array in self.arrays:
+            value = fingerprint(cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array), value)
+        return value
 
     cdef bint _held(self):
         """Whether anybody but the module and this object holds the dict of parameters or one of its arrays."""

@@ -93,16 +93,20 @@ cdef class PackedLinear(Watched):
 
     def forward(self, y, x):
         """y: [N,O] = x: [N,I] weight^T + bias."""
-        cdef cnp.ndarray w = self.arrays[0]
         if self.changed():
-            self.packed = _pack(self.k, <const char *>cnp.PyArray_DATA(w), w.shape[0], w.shape[1], True)
+            self.packed = self._packing(True)
         _multiply(self.k, y, x, self.packed, self.arrays[1] if len(self.arrays) > 1 else None)
 
     def backward_input(self, dx, dy):
         """dx: [N,I] = dy: [N,O] weight."""
+        _multiply(self.k, dx, dy, self._packing(False), None)
+
+    cdef Workspace _packing(self, bint transposed):
         cdef cnp.ndarray w = self.arrays[0]
-        packed = _pack(self.k, <const char *>cnp.PyArray_DATA(w), w.shape[1], w.shape[0], False)
-        _multiply(self.k, dx, dy, packed, None)
+        cdef const char *data = <const char *>cnp.PyArray_DATA(w)
+        if transposed:
+            return _pack(self.k, data, w.shape[0], w.shape[1], True)
+        return _pack(self.k, data, w.shape[1], w.shape[0], False)
 
 
 def linear_backward_weight(cnp.ndarray dw, cnp.ndarray dy, cnp.ndarray x):

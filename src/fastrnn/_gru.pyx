@@ -64,7 +64,7 @@ cdef void step_forward_after(const Layer *layer, const Step *s, bint keep) noexc
     product(layer.k, s, s.extra, H, s.h_prev, H, layer.p_hn, layer.start_n, 0, s.rows, H, H)
     meet(s)
     if leads(s):
-        layer.k.gru_forward(s.h, H, s.z, 3 * H, s.extra, H, s.h_prev, H, keep, s.rows, H)
+        layer.k.gru_forward(s.h, H, s.z, 3 * H, s.extra, H, s.h_prev, H, s.rows, H)
     meet(s)
 
 

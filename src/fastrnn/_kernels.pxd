@@ -30,7 +30,7 @@ cdef extern from "kernels.h" nogil:
                               const void *c, fr_int ldc, const void *c_prev, fr_int ldcp, fr_int r,
                               fr_int hidden) noexcept nogil
         void (*gru_forward)(void *h, fr_int ldh, void *z, fr_int ldz, const void *hn, fr_int ldhn, const void *h_prev,
-                            fr_int ldhp, int keep, fr_int r, fr_int hidden) noexcept nogil
+                            fr_int ldhp, fr_int r, fr_int hidden) noexcept nogil
         void (*gru_backward)(void *gates, fr_int ldz, void *hn, fr_int ldhn, void *dh, fr_int lddh,
                              const void *h_prev, fr_int ldhp, fr_int r, fr_int hidden) noexcept nogil
         void (*gru_reset)(void *rh, fr_int ldrh, void *z, fr_int ldz, const void *h_prev, fr_int ldhp, fr_int r,

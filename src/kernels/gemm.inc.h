@@ -226,16 +226,16 @@ static void FN(sum_rows)(void *sum_, const void *a_, fr_int lda, fr_int r, fr_in
 {
     REAL *sum = sum_;
     const REAL *a = a_;
-    for (fr_int j = 0; j < n; j += 4 * VL) {
+    for (fr_int j = 0; j < n; j += 8 * VL) {
         const fr_int left = n - j;
-        V acc[4];
-        for (int v = 0; v < 4; v++)
+        V acc[8];
+        for (int v = 0; v < 8; v++)
             acc[v] = left > v * VL ? FN(vload_n)(sum + j + v * VL, left - v * VL) : (V){0};
         for (fr_int m = 0; m < r; m++)
-            for (int v = 0; v < 4; v++)
+            for (int v = 0; v < 8; v++)
                 if (left > v * VL)
                     acc[v] += FN(vload_n)(a + m * lda + j + v * VL, left - v * VL);
-        for (int v = 0; v < 4; v++)
+        for (int v = 0; v < 8; v++)
             if (left > v * VL)
                 FN(vstore_n)(sum + j + v * VL, acc[v], left - v * VL);
     }

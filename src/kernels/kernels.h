@@ -61,9 +61,9 @@ typedef struct fr_kernels {
                         fr_int hidden);
 
     /* Reset-after GRU. z: [R,3H] = (r, z, input part of n) before activation, hn: [R,H] = W_hn h + b_hn.
-     * r, z = sigmoid; n = tanh(z_n + r * hn); h = (1 - z) * n + z * h_prev.  keep: r, z, n replace z. h may be h_prev. */
+     * r, z = sigmoid; n = tanh(z_n + r * hn); h = (1 - z) * n + z * h_prev.  r, z, n replace z. h may be h_prev. */
     void (*gru_forward)(void *h, fr_int ldh, void *z, fr_int ldz, const void *hn, fr_int ldhn, const void *h_prev,
-                        fr_int ldhp, int keep, fr_int r, fr_int hidden);
+                        fr_int ldhp, fr_int r, fr_int hidden);
     /* gates: [R,3H] r z n in, dz out; hn: [R,H] in, its gradient out; dh: [R,H] in, direct part of dh_prev out. */
     void (*gru_backward)(void *gates, fr_int ldz, void *hn, fr_int ldhn, void *dh, fr_int lddh, const void *h_prev,
                          fr_int ldhp, fr_int r, fr_int hidden);

@@ -49,13 +49,22 @@ FR_INLINE V FN(vreduce)(V x, V *n)
 /* 2^n for an integer n of normal exponent. */
 FR_INLINE V FN(vpow2)(VI n) { return FN(vbits)((VI)((n + FR_BIAS) << FR_MANTISSA)); }
 
+/* (m + 1) * 2^n for an integer n of normal exponent. */
+FR_INLINE V FN(vscale)(V m, V n)
+{
+#if defined(__AVX512F__) && FR_BYTES == 64 && !defined(FR_F64)
+    return (V)_mm512_scalef_ps((__m512)(m + 1), (__m512)n);
+#else
+    const V power = FN(vpow2)(FN(vround)(n));
+    return FN(vfma)(m, power, power);
+#endif
+}
+
 /* e^x for every x: 1 ULP (f32 and f64) where the result is normal; overflow gives inf, underflow 0, NaN gives NaN. */
 FR_INLINE V FN(vexp)(V x)
 {
-    x = FN(vselect)((VI)(x > (REAL)FR_EXP_MAX), FN(vset)((REAL)FR_EXP_MAX), x);
-    x = FN(vselect)((VI)(x < (REAL)-FR_EXP_MAX), FN(vset)((REAL)-FR_EXP_MAX), x);
     V n;
-    V m = FN(vreduce)(x, &n);
+    const V m = FN(vreduce)(FN(vclamp)(x, (REAL)-FR_EXP_MAX, (REAL)FR_EXP_MAX), &n);
     /* Two factors: 2^n itself leaves the exponent range at the ends. */
     VI whole = FN(vround)(n), half = whole >> 1;
     return (m + (REAL)1) * FN(vpow2)(half) * FN(vpow2)(whole - half);
@@ -66,14 +75,9 @@ FR_INLINE V FN(vsigmoid)(V x)
 {
     /* Beyond these 1 + e^-x is 1, or the result below the normal numbers. */
     const REAL low = sizeof(REAL) == 4 ? -87 : -708;
-    const VI tiny = (VI)(x < low);
-    V y = FN(vselect)(tiny, FN(vset)(low), x);
-    y = FN(vselect)((VI)(y > -low), FN(vset)(-low), y);
     V n;
-    const V m = FN(vreduce)(-y, &n);
-    const V scale = FN(vpow2)(FN(vround)(n));
-    const V s = FN(vdiv)(FN(vset)(1), FN(vfma)(m, scale, scale) + (REAL)1);
-    return FN(vselect)(tiny, (V){0}, s);
+    const V m = FN(vreduce)(-FN(vclamp)(x, low, -low), &n);
+    return FN(vzero_below)(FN(vdiv)(FN(vset)(1), FN(vscale)(m, n) + (REAL)1), x, low);
 }
 
 /* tanh x for every x: 3 ULP, odd to the bit; saturates to -1 and 1, NaN gives NaN.
@@ -84,7 +88,7 @@ FR_INLINE V FN(vtanh)(V x)
     VI sign = FN(vword)(x) & sign_bit;
     V y = FN(vbits)((VI)(FN(vword)(x) & ~sign_bit)) * (REAL)2;
     const REAL flat = sizeof(REAL) == 4 ? 20 : 44; /* tanh rounds to 1 from here on */
-    y = FN(vselect)((VI)(y > flat), FN(vset)(flat), y);
+    y = FN(vclamp)(y, 0, flat);
     V n;
     V m = FN(vreduce)(y, &n);
     V scale = FN(vpow2)(FN(vround)(n));

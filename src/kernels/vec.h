@@ -88,6 +88,29 @@ FR_INLINE V FN(vdiv)(V a, V b)
 #endif
 }
 
+/* x held to low .. high; NaN stays NaN (min and max hand on their second argument when one is NaN). */
+FR_INLINE V FN(vclamp)(V x, REAL low, REAL high)
+{
+#if defined(__AVX512F__) && FR_BYTES == 64 && !defined(FR_F64)
+    return (V)_mm512_min_ps((__m512)FN(vset)(high), _mm512_max_ps((__m512)FN(vset)(low), (__m512)x));
+#elif defined(__AVX2__) && FR_BYTES == 32 && !defined(FR_F64)
+    return (V)_mm256_min_ps((__m256)FN(vset)(high), _mm256_max_ps((__m256)FN(vset)(low), (__m256)x));
+#else
+    x = FN(vselect)((VI)(x > high), FN(vset)(high), x);
+    return FN(vselect)((VI)(x < low), FN(vset)(low), x);
+#endif
+}
+
+/* y, but 0 where x < low. */
+FR_INLINE V FN(vzero_below)(V y, V x, REAL low)
+{
+#if defined(__AVX512F__) && FR_BYTES == 64 && !defined(FR_F64)
+    return (V)_mm512_maskz_mov_ps(_mm512_cmp_ps_mask((__m512)x, (__m512)FN(vset)(low), _CMP_NLT_UQ), (__m512)y);
+#else
+    return FN(vselect)((VI)(x < low), (V){0}, y);
+#endif
+}
+
 /* The first n of a vector's elements; n == VL is the common, fast case. */
 FR_INLINE V FN(vload_n)(const REAL *p, fr_int n)
 {

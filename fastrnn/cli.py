@@ -154,7 +154,32 @@ def run_info(args):
         print(f"  {name} {array.shape}")
 
 
-COMMANDS = (add_train, add_sample, add_eval, add_info)
+def add_bench(commands):
+    parser = commands.add_parser(
+        "bench",
+        help="measure against other libraries",
+        description="Time the same work through fastrnn and every installed peer (PyTorch, ONNX Runtime, OpenVINO,\n"
+        "JAX), in turn, each in a process of its own, after comparing their results. Exits with 1 if a\n"
+        "library failed or its results differed.",
+        epilog="examples:\n"
+        "  fastrnn bench --quick\n"
+        "  fastrnn bench --threads 1 --only step --only training --json results.json",
+    )
+    parser.add_argument("--quick", action="store_true", help="a small part of the grid, under two minutes")
+    _add_whole(parser, "--threads", "measure with N threads only (default: with one and with all CPUs)")
+    parser.add_argument("--json", metavar="F", help="write everything measured to this file")
+    parser.add_argument("--plot", metavar="F", help="write a picture of the ratios to this file")
+    parser.add_argument("--only", action="append", metavar="TABLE", help="this table alone; may be repeated")
+    parser.set_defaults(run=run_bench)
+
+
+def run_bench(args):
+    from .bench import run
+
+    return run(args.quick, args.threads, args.json, args.plot, args.only)
+
+
+COMMANDS = (add_train, add_sample, add_eval, add_info, add_bench)
 
 
 def main(argv=None):
@@ -174,7 +199,7 @@ def main(argv=None):
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            args.run(args)
+            code = args.run(args) or 0
             sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at exit
@@ -185,7 +210,7 @@ def main(argv=None):
     except KeyboardInterrupt:
         print("fastrnn: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return 0
+    return code
 
 
 def _show_warning(message, *_):

@@ -51,6 +51,7 @@ cdef struct Step:
     char *extra                             # [R, EH] what else BPTT needs, see each cell
     const char *h_prev                      # [R, P]
     char *h                                 # [R, P]  may be h_prev when nothing is kept
+    fr_int ld_h_prev, ld_h                  # elements from row to row of the two
     const char *c_prev                      # [R, H]
     char *c                                 # [R, H]  may be c_prev when nothing is kept
     char *dh                                # [R, P] gradient of h in, of h_prev out

@@ -17,6 +17,7 @@ cdef struct Call:
     int helpers                     # workers that share the weight gradients
     fr_team team                    # size > 1: one part, whose columns this many workers share
     bint keep
+    bint x_in_place, y_in_place     # no copies: the caller's arrays have the layers' own row order
     fr_int batch, steps
     double dropout
     uint64_t seed
@@ -56,6 +57,6 @@ cdef class Engine:
     cdef Activations _activations(self)
     cdef int _deal(self, Call *call, fr_int B, fr_int total) except -1
     cdef int _give_back(self, Activations act) except -1
-    cdef int _forward(self, Activations act, x, y, h0, c0, hn, cn) except -1
-    cdef int _prepare(self, Activations act, object x, object lengths, bint keep, double dropout,
+    cdef int _forward(self, Activations act, h0, c0, hn, cn) except -1
+    cdef int _prepare(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
                       uint64_t seed) except -1

@@ -51,6 +51,19 @@ cdef inline const Layer *layer_of(const Call *call, int layer, int direction) no
     return call.packed + layer * call.directions + direction
 
 
+cdef void aim_output(const Call *call, const Rows *rows, Run *at, int layer, int direction) noexcept nogil:
+    """Let the last layer write its h straight into the caller's y, where every sequence has every step."""
+    cdef fr_int width = call.packed.out * call.packed.k.itemsize
+    at.y = NULL
+    if call.y_in_place and layer == call.layers - 1:
+        at.y = call.y.data + rows.first * call.y.stride_b + direction * width
+        at.step_y = call.y.stride_t
+        at.ld_y = call.y.stride_b // call.packed.k.itemsize
+        if direction == 1:
+            at.y += (rows.steps - 1) * call.y.stride_t
+            at.step_y = -call.y.stride_t
+
+
 cdef void carve(Call *call, Arena *arena) noexcept nogil:
     """Place every array of the forward pass; with arena.base NULL only measure."""
     cdef int part, layer, direction
@@ -61,6 +74,7 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
     cdef char *own
     cdef fr_int size = call.packed.k.itemsize
     cdef bint real = arena.base != NULL
+    measured.y = NULL
     call.runs = <Run *>take(arena, call.parts * call.layers * call.directions * sizeof(Run))
     call.inputs = <char **>take(arena, call.parts * call.layers * sizeof(char *))
     for part in range(call.parts):
@@ -69,10 +83,13 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
         for layer in range(call.layers):
             cell = layer_of(call, layer, 0)
             own = NULL
-            if layer == 0 or call.directions == 2 or call.dropout > 0:
+            if layer == 0 and call.x_in_place:
+                own = call.x.data
+            elif layer == 0 or call.directions == 2 or call.dropout > 0:
                 own = <char *>take(arena, rows.count * cell.input_size * size)
             for direction in range(call.directions):
                 runs = runs_of(call, part, layer) + direction if real else &measured
+                aim_output(call, rows, runs, layer, direction)
                 carve_forward(layer_of(call, layer, direction), rows, runs, arena, call.keep)
                 runs.x = own
                 if direction == 1:
@@ -81,7 +98,7 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
                     # The layer below has one direction: its h is this layer's input.
                     runs.x = runs_of(call, part, layer - 1).h + rows.batch * cell.input_size * size
             if real:
-                call.inputs[part * call.layers + layer] = runs_of(call, part, layer).x
+                call.inputs[part * call.layers + layer] = <char *>runs_of(call, part, layer).x
 
 
 cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
@@ -147,6 +164,15 @@ cdef inline void store_last(char *dst, const char *src, const Call *call, const 
         memcpy(dst + (index * call.batch + rows.seq[j]) * nbytes, src + last * nbytes, nbytes)
 
 
+cdef inline void store_rows(char *dst, const Run *at, const Call *call, const Rows *rows, int index,
+                            fr_int nbytes) noexcept nogil:
+    """Final states where h went straight into y."""
+    cdef fr_int j, stride = at.ld_y * call.packed.k.itemsize
+    for j in range(rows.batch):
+        memcpy(dst + (index * call.batch + rows.first + j) * nbytes,
+               at.y + (rows.steps - 1) * at.step_y + j * stride, nbytes)
+
+
 cdef inline uint64_t layer_seed(const Call *call, int layer) noexcept nogil:
     return call.seed + <uint64_t>layer * <uint64_t>0xd1b54a32d192ed03
 
@@ -175,7 +201,7 @@ cdef void prepare_direction(const Call *call, int part, int layer, int direction
     cdef int index = layer * call.directions + direction
     cdef fr_int size = cell.k.itemsize, width = cell.input_size * size
     if direction == 1:
-        to_reverse(at.x, call.inputs[part * call.layers + layer], width, rows, width)
+        to_reverse(<char *>at.x, call.inputs[part * call.layers + layer], width, rows, width)
     load_state(at.h, call.h0, call, rows, index, cell.out * size)
     load_state(at.c, call.c0, call, rows, index, cell.hidden * size)
 
@@ -187,7 +213,10 @@ cdef void store_final(const Call *call, int part, int layer, int direction) noex
     cdef const Run *at = runs_of(call, part, layer) + direction
     cdef int index = layer * call.directions + direction
     cdef fr_int size = cell.k.itemsize
-    store_last(call.hn, at.h, call, rows, index, cell.out * size)
+    if at.y != NULL:
+        store_rows(call.hn, at, call, rows, index, cell.out * size)
+    else:
+        store_last(call.hn, at.h, call, rows, index, cell.out * size)
     if call.keep:
         store_last(call.cn, at.c, call, rows, index, cell.hidden * size)
     else:
@@ -215,7 +244,7 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
     cdef int layer, direction
     if call.rows[part].batch == 0:
         return
-    if leads:
+    if leads and not call.x_in_place:
         gather(call.inputs[part * call.layers], &call.x, &call.rows[part],
                call.packed.input_size * call.packed.k.itemsize)
     for layer in range(call.layers):
@@ -230,7 +259,7 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
                     call.keep, team, worker)
             if leads:
                 store_final(call, part, layer, direction)
-    if leads:
+    if leads and not call.y_in_place:
         store_output(call, part)
 
 
@@ -335,7 +364,7 @@ cdef class Engine:
         self._deal(&call, batch, steps)
         return call.parts, call.team.size, call.helpers
 
-    cdef int _prepare(self, Activations act, object x, object lengths, bint keep, double dropout,
+    cdef int _prepare(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
                       uint64_t seed) except -1:
         """Deal the sequences to the workers and place all arrays."""
         cdef Call *call = &act.call
@@ -365,15 +394,22 @@ cdef class Engine:
         if packed_rows:
             act.starts = np.zeros(max(B, 1), np.int64)
             np.cumsum(lengths[:B - 1], out=act.starts[1:])
+        _view(&call.x, x, <const fr_int *>_data(act.starts))
+        _view(&call.y, y, <const fr_int *>_data(act.starts))
         if lengths is not None:
             length = lengths
             order = np.argsort(-lengths, kind="stable")
             total = lengths.sum()
         self._deal(call, B, total)
+        call.y_in_place = not keep and lengths is None and T > 0
+        call.x_in_place = (not keep and lengths is None and call.parts == 1
+                           and call.x.stride_t == B * call.packed.input_size * call.packed.k.itemsize
+                           and (B == 1 or call.x.stride_b * B == call.x.stride_t))
         for part in range(call.parts):
             rows = &call.rows[part]
             if lengths is None:
-                rows.batch = B * (part + 1) // call.parts - B * part // call.parts
+                rows.first = B * part // call.parts
+                rows.batch = B * (part + 1) // call.parts - rows.first
                 rows.steps = T if rows.batch else 0
                 rows.count = rows.batch * T
             else:
@@ -394,7 +430,7 @@ cdef class Engine:
             rows = &call.rows[part]
             for b in range(rows.batch):
                 if lengths is None:
-                    place = B * part // call.parts + b
+                    place = rows.first + b
                     rows.length[b] = T
                 else:
                     place = order[part + b * call.parts]
@@ -410,23 +446,20 @@ cdef class Engine:
         """
         cdef Activations act = self._activations()
         act.packed = self.weights.forward_pack()
-        self._prepare(act, x, lengths, False, 0.0, 0)
-        self._forward(act, x, y, h0, c0, hn, cn)
+        self._prepare(act, x, y, lengths, False, 0.0, 0)
+        self._forward(act, h0, c0, hn, cn)
         self._give_back(act)
 
     def forward(self, x, y, h0, c0, hn, cn, lengths=None, double dropout=0.0, uint64_t seed=0):
         """The training pass: as `infer`, and returns the tape for `backward`."""
         cdef Activations act = self._activations()
         act.packed = self.weights.forward_pack()
-        self._prepare(act, x, lengths, True, dropout, seed)
-        self._forward(act, x, y, h0, c0, hn, cn)
+        self._prepare(act, x, y, lengths, True, dropout, seed)
+        self._forward(act, h0, c0, hn, cn)
         return act
 
-    cdef int _forward(self, Activations act, x, y, h0, c0, hn, cn) except -1:
+    cdef int _forward(self, Activations act, h0, c0, hn, cn) except -1:
         cdef Call *call = &act.call
-        cdef const fr_int *starts = <const fr_int *>_data(act.starts)
-        _view(&call.x, x, starts)
-        _view(&call.y, y, starts)
         call.h0, call.c0, call.hn, call.cn = _data(h0), _data(c0), _data(hn), _data(cn)
         cdef int workers = call.parts
         with nogil:

@@ -60,17 +60,17 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 cdef void step_forward_after(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden
     # z[:, :2H] += h_prev: [R,H] W_h[rz]^T;   hn: [R,H] = h_prev W_hn^T + b_hn
-    product(layer.k, s, s.z, 3 * H, s.h_prev, H, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
-    product(layer.k, s, s.extra, H, s.h_prev, H, layer.p_hn, layer.start_n, 0, s.rows, H, H)
+    product(layer.k, s, s.z, 3 * H, s.h_prev, s.ld_h_prev, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
+    product(layer.k, s, s.extra, H, s.h_prev, s.ld_h_prev, layer.p_hn, layer.start_n, 0, s.rows, H, H)
     meet(s)
     if leads(s):
-        layer.k.gru_forward(s.h, H, s.z, 3 * H, s.extra, H, s.h_prev, H, s.rows, H)
+        layer.k.gru_forward(s.h, s.ld_h, s.z, 3 * H, s.extra, H, s.h_prev, s.ld_h_prev, s.rows, H)
     meet(s)
 
 
 cdef void step_backward_after(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden
-    layer.k.gru_backward(s.z, 3 * H, s.extra, H, s.dh, H, s.h_prev, H, s.rows, H)
+    layer.k.gru_backward(s.z, 3 * H, s.extra, H, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
     # dh_prev: [R,H] += dz[:, :2H] W_h[rz] + dhn: [R,H] W_hn
     layer.k.gemm(s.dh, H, s.z, 3 * H, layer.q_hh, s.dh, H, s.rows, H, 2 * H)
     layer.k.gemm(s.dh, H, s.extra, H, layer.q_hn, s.dh, H, s.rows, H, H)
@@ -80,24 +80,24 @@ cdef void step_forward_before(const Layer *layer, const Step *s, bint keep) noex
     cdef fr_int H = layer.hidden
     cdef char *z_n = block_n(layer, s.z)
     # z[:, :2H] += h_prev: [R,H] W_h[rz]^T;   z[:, 2H:] += (r * h_prev): [R,H] W_hn^T
-    product(layer.k, s, s.z, 3 * H, s.h_prev, H, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
+    product(layer.k, s, s.z, 3 * H, s.h_prev, s.ld_h_prev, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
     meet(s)
     if leads(s):
-        layer.k.gru_reset(s.extra, H, s.z, 3 * H, s.h_prev, H, s.rows, H)
+        layer.k.gru_reset(s.extra, H, s.z, 3 * H, s.h_prev, s.ld_h_prev, s.rows, H)
     meet(s)
     product(layer.k, s, z_n, 3 * H, s.extra, H, layer.p_hn, z_n, 3 * H, s.rows, H, H)
     meet(s)
     if leads(s):
-        layer.k.gru_update(s.h, H, s.z, 3 * H, s.h_prev, H, s.rows, H)
+        layer.k.gru_update(s.h, s.ld_h, s.z, 3 * H, s.h_prev, s.ld_h_prev, s.rows, H)
     meet(s)
 
 
 cdef void step_backward_before(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden
-    layer.k.gru_update_backward(s.z, 3 * H, s.dh, H, s.h_prev, H, s.rows, H)
+    layer.k.gru_update_backward(s.z, 3 * H, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
     # drh: [R,H] = dn: [R,H] W_hn
     layer.k.gemm(s.scratch, H, block_n(layer, s.z), 3 * H, layer.q_hn, NULL, 0, s.rows, H, H)
-    layer.k.gru_reset_backward(s.z, 3 * H, s.dh, H, s.scratch, H, s.h_prev, H, s.rows, H)
+    layer.k.gru_reset_backward(s.z, 3 * H, s.dh, H, s.scratch, H, s.h_prev, s.ld_h_prev, s.rows, H)
     # dh_prev: [R,H] += dz[:, :2H] W_h[rz]
     layer.k.gemm(s.dh, H, s.z, 3 * H, layer.q_hh, s.dh, H, s.rows, H, 2 * H)
 

@@ -33,13 +33,13 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
         layer.q_hr = pack_columns(arena, layer.k, layer.w_hr, layer.hidden, layer.out)
 
 
-cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, bint keep) noexcept nogil:
+cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_int ld, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden, P = layer.out
     # z: [R,4H] += h_prev: [R,P] W_hh^T
-    product(layer.k, s, s.z, 4 * H, s.h_prev, P, layer.p_hh, s.z, 4 * H, s.rows, 4 * H, P)
+    product(layer.k, s, s.z, 4 * H, s.h_prev, s.ld_h_prev, layer.p_hh, s.z, 4 * H, s.rows, 4 * H, P)
     meet(s)
     if leads(s):
-        layer.k.lstm_forward(m, H, s.c, H, s.z, 4 * H, s.c_prev, H, keep, s.rows, H)
+        layer.k.lstm_forward(m, ld, s.c, H, s.z, 4 * H, s.c_prev, H, keep, s.rows, H)
     meet(s)
 
 
@@ -51,7 +51,7 @@ cdef inline void gates_backward(const Layer *layer, const Step *s, const char *d
 
 
 cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
-    gates_forward(layer, s, s.h, keep)
+    gates_forward(layer, s, s.h, s.ld_h, keep)
 
 
 cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
@@ -59,9 +59,9 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
 
 
 cdef void projected_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
-    gates_forward(layer, s, s.extra, keep)
+    gates_forward(layer, s, s.extra, layer.hidden, keep)
     # h: [R,P] = m: [R,H] W_hr^T
-    product(layer.k, s, s.h, layer.out, s.extra, layer.hidden, layer.p_hr, NULL, 0, s.rows, layer.out, layer.hidden)
+    product(layer.k, s, s.h, s.ld_h, s.extra, layer.hidden, layer.p_hr, NULL, 0, s.rows, layer.out, layer.hidden)
     meet(s)
 
 

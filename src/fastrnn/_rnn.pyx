@@ -25,16 +25,16 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden
     # z: [R,H] += h_prev: [R,H] W_hh^T
-    product(layer.k, s, s.z, H, s.h_prev, H, layer.p_hh, s.z, H, s.rows, H, H)
+    product(layer.k, s, s.z, H, s.h_prev, s.ld_h_prev, layer.p_hh, s.z, H, s.rows, H, H)
     meet(s)
     if leads(s):
-        layer.k.rnn_forward(s.h, H, s.z, H, layer.relu, s.rows, H)
+        layer.k.rnn_forward(s.h, s.ld_h, s.z, H, layer.relu, s.rows, H)
     meet(s)
 
 
 cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden
-    layer.k.rnn_backward(s.z, H, s.dh, H, s.h, H, layer.relu, s.rows, H)
+    layer.k.rnn_backward(s.z, H, s.dh, H, s.h, s.ld_h, layer.relu, s.rows, H)
     # dh_prev: [R,H] = dz: [R,H] W_hh
     layer.k.gemm(s.dh, H, s.z, H, layer.q_hh, NULL, 0, s.rows, H, H)
 

@@ -7,6 +7,7 @@ cdef struct Rows:
     fr_int batch            # sequences of this worker
     fr_int steps            # the longest one
     fr_int count            # N, the valid steps of all
+    fr_int first            # where every sequence has every step: place of the first one, the others follow
     fr_int *seq             # [batch] place in the caller's batch
     fr_int *length          # [batch] descending
     fr_int *active          # [steps] sequences longer than t: the first ones

@@ -7,10 +7,12 @@ from fastrnn._workspace cimport Arena
 
 cdef struct Run:
     # The arrays of one direction of one layer for one worker's rows, in that direction's packed order.
-    char *x         # [N, I]
+    const char *x   # [N, I]
     char *z         # [N, GH] when kept, else [block, GH]
     char *extra     # [N, EH] when kept, else [batch, EH]
-    char *h         # [batch + N, P]; the first `batch` rows are the initial state
+    char *h         # [batch + N, P]; the first `batch` rows are the initial state, the only ones with y
+    char *y         # where h_t goes instead, step_y bytes from step to step, ld_y elements from row to row; or NULL
+    fr_int step_y, ld_y
     char *c         # [batch + N, H] when kept, else [batch, H]
     char *dh        # [batch, P]
     char *dc        # [batch, H]

@@ -29,7 +29,7 @@ cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *a
     cdef fr_int block = max(rows.batch, min(rows.count, BLOCK_BYTES // (layer.gates * size)))
     run.z = <char *>take(arena, (rows.count if keep else block) * layer.gates * size)
     run.extra = <char *>take(arena, (rows.count if keep else rows.batch) * layer.extra * size)
-    run.h = <char *>take(arena, (rows.batch + rows.count) * layer.out * size)
+    run.h = <char *>take(arena, (rows.batch + (0 if run.y != NULL else rows.count)) * layer.out * size)
     run.c = NULL
     if layer.ops.has_c:
         run.c = <char *>take(arena, (rows.batch + (rows.count if keep else 0)) * layer.hidden * size)
@@ -53,8 +53,16 @@ cdef inline void place(Step *step, const Layer *layer, const Rows *rows, const R
     """Point at the states of step t."""
     cdef fr_int size = layer.k.itemsize, before = row_before(rows, t), now = rows.batch + rows.offset[t]
     step.rows = rows.active[t]
-    step.h_prev = run.h + before * layer.out * size
-    step.h = run.h + now * layer.out * size
+    step.ld_h_prev = step.ld_h = layer.out
+    if run.y == NULL:
+        step.h_prev = run.h + before * layer.out * size
+        step.h = run.h + now * layer.out * size
+    else:
+        step.h = run.y + t * run.step_y
+        step.h_prev = step.h - run.step_y if t > 0 else run.h
+        step.ld_h = run.ld_y
+        if t > 0:
+            step.ld_h_prev = run.ld_y
     if run.c != NULL:
         step.c_prev = run.c + (before * layer.hidden * size if keep else 0)
         step.c = run.c + (now * layer.hidden * size if keep else 0)

@@ -115,6 +115,7 @@ cdef class StreamCore:
             cell = layers + i
             cell.k.gemm(self.z, cell.gates, x, cell.input_size, cell.p_ih, cell.start, 0, B, cell.gates,
                         cell.input_size)
+            step.ld_h_prev = step.ld_h = cell.out
             step.h_prev = step.h = h + i * B * cell.out * size
             step.c_prev = step.c = c + i * B * cell.hidden * size if c != NULL else NULL
             cell.ops.step_forward(cell, &step, False)

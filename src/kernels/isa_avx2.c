@@ -3,7 +3,7 @@
 #if defined(__AVX2__) && defined(__FMA__)
 #define FR_BYTES 32
 #include "body.inc.h"
-const fr_kernels *const fr_avx2_f32 = &table_f32, *const fr_avx2_f64 = &table_f64;
+const fr_kernels *const fr_avx2_f32 = &fr_table_f32, *const fr_avx2_f64 = &fr_table_f64;
 #else
 const fr_kernels *const fr_avx2_f32 = 0, *const fr_avx2_f64 = 0;
 #endif

@@ -3,7 +3,7 @@
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512BW__)
 #define FR_BYTES 64
 #include "body.inc.h"
-const fr_kernels *const fr_avx512_f32 = &table_f32, *const fr_avx512_f64 = &table_f64;
+const fr_kernels *const fr_avx512_f32 = &fr_table_f32, *const fr_avx512_f64 = &fr_table_f64;
 #else
 const fr_kernels *const fr_avx512_f32 = 0, *const fr_avx512_f64 = 0;
 #endif

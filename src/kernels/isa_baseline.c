@@ -3,4 +3,4 @@
 #include "body.inc.h"
 #include "isa.h"
 
-const fr_kernels *const fr_baseline_f32 = &table_f32, *const fr_baseline_f64 = &table_f64;
+const fr_kernels *const fr_baseline_f32 = &fr_table_f32, *const fr_baseline_f64 = &fr_table_f64;

@@ -1,5 +1,6 @@
 /* The vector type and the few operations the kernels need: the only width-dependent code.
- * Included once per element type, with FR_F64 defined or not; names get the suffix _f32 or _f64.
+ * Included once per element type, with FR_F64 defined or not; names become fr_NAME_f32 or fr_NAME_f64,
+ * clear of arm_neon.h's own.
  */
 #undef FN
 #undef REAL
@@ -8,11 +9,11 @@
 #undef INT
 #undef VL
 #ifdef FR_F64
-#define FN(name) name##_f64
+#define FN(name) fr_##name##_f64
 #define REAL double
 #define INT int64_t
 #else
-#define FN(name) name##_f32
+#define FN(name) fr_##name##_f32
 #define REAL float
 #define INT int32_t
 #endif

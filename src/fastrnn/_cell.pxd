@@ -63,7 +63,7 @@ cdef struct Step:
 
 cdef struct Product:
     # One block of the recurrent weight gradient: dW_hh[row : row+width] += left[:, column : column+width]^T right,
-    # db_hh likewise. left is z or extra, right is h_prev or extra.
+    # db_hh likewise. left is z, and then column is row, or extra; right is h_prev or extra.
     bint left_extra
     fr_int column, row, width
     bint right_extra

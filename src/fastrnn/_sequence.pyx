@@ -5,7 +5,7 @@ BPTT: step by step dz_t and dh_{t-1}, then single large products over all steps 
 `h` starts with the initial state, so the first step is no special case.
 """
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastrnn._cell cimport Product, Step, meet, product
 from fastrnn._workspace cimport take
@@ -126,26 +126,44 @@ cdef void input_gradient(char *dx, const Layer *layer, const Rows *rows, const R
                  layer.gates)
 
 
-cdef inline void add_product(char *dw, char *db, const Layer *layer, const char *left, fr_int ld_left,
-                             const char *right, fr_int width, fr_int m, fr_int n, char *work) noexcept nogil:
-    """dw: [m, width] += left: [n, m]^T right: [n, width];  db: [m] += column sums of left."""
-    if n > 0:
+cdef inline void add_product(char *dw, const Layer *layer, const char *left, fr_int ld_left, const char *right,
+                             fr_int width, fr_int m, fr_int n, char *work) noexcept nogil:
+    """dw: [m, width] += left: [n, m]^T right: [n, width]."""
+    if n > 0 and m > 0:
         layer.k.gemm_tn(dw, width, left, ld_left, right, width, m, width, n, work)
-        if db != NULL:
-            layer.k.sum_rows(db, left, ld_left, n, m)
+
+
+cdef void bias_gradient(const Layer *layer, const Rows *rows, const Run *run, const Product *products, int count,
+                        fr_int m, fr_int end, char *work) noexcept nogil:
+    """Rows m .. end of db_ih and db_hh: column sums of dz, which both share but for the sums of `extra`."""
+    cdef fr_int size = layer.k.itemsize, first, last
+    cdef int i
+    memset(work, 0, (end - m) * size)
+    layer.k.sum_rows(work, run.z + m * size, layer.gates, rows.count, end - m)
+    layer.k.add(layer.db_ih + m * size, layer.gates, work, layer.gates, 1, end - m)
+    for i in range(count):
+        first = max(m, products[i].row)
+        last = min(end, products[i].row + products[i].width)
+        if first >= last:
+            continue
+        if products[i].left_extra:
+            layer.k.sum_rows(layer.db_hh + first * size, run.extra + (first - products[i].row) * size, layer.extra,
+                             rows.count, last - first)
+        else:
+            layer.k.add(layer.db_hh + first * size, layer.gates, work + (first - m) * size, layer.gates, 1,
+                        last - first)
 
 
 cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Run *run, const Product *p, fr_int skip,
                              fr_int m, char *work) noexcept nogil:
-    """Rows p.row + skip .. + m of dW_hh and db_hh."""
+    """Rows p.row + skip .. + m of dW_hh."""
     cdef fr_int size = layer.k.itemsize, P = layer.out
     cdef fr_int ld = layer.extra if p.left_extra else layer.gates
     cdef const char *left = (run.extra if p.left_extra else run.z) + (p.column + skip) * size
     cdef char *dw = layer.dw_hh + (p.row + skip) * P * size
-    cdef char *db = layer.db_hh + (p.row + skip) * size if layer.db_hh != NULL else NULL
     cdef fr_int t = 0, first, start
     if p.right_extra:
-        add_product(dw, db, layer, left, ld, run.extra, P, m, rows.count, work)
+        add_product(dw, layer, left, ld, run.extra, P, m, rows.count, work)
         return
     # h_{t-1} follows h_{t-2} without a gap as long as no sequence ends: one product for each such stretch.
     while t < rows.steps:
@@ -154,8 +172,8 @@ cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Run *ru
         t += 1
         while t < rows.steps and row_before(rows, t) - start == rows.offset[t] - first:
             t += 1
-        add_product(dw, db, layer, left + first * ld * size, ld, run.h + start * P * size, P, m,
-                    rows.offset[t] - first, work)
+        add_product(dw, layer, left + first * ld * size, ld, run.h + start * P * size, P, m, rows.offset[t] - first,
+                    work)
 
 
 cdef inline fr_int share(fr_int n, int part, int parts) noexcept nogil:
@@ -169,13 +187,15 @@ cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, 
     cdef fr_int size = layer.k.itemsize, G = layer.gates, H = layer.hidden
     cdef Product p[2]
     cdef fr_int m = share(G, part, parts), end = share(G, part + 1, parts)
-    cdef int i
-    add_product(layer.dw_ih + m * layer.input_size * size, layer.db_ih + m * size if layer.db_ih != NULL else NULL,
-                layer, run.z + m * size, G, run.x, layer.input_size, end - m, rows.count, work)
-    for i in range(layer.ops.products(layer, p)):
+    cdef int i, count = layer.ops.products(layer, p)
+    add_product(layer.dw_ih + m * layer.input_size * size, layer, run.z + m * size, G, run.x, layer.input_size,
+                end - m, rows.count, work)
+    if layer.db_ih != NULL and rows.count > 0:
+        bias_gradient(layer, rows, run, p, count, m, end, work)
+    for i in range(count):
         m = share(p[i].width, part, parts)
         recurrent_gradient(layer, rows, run, &p[i], m, share(p[i].width, part + 1, parts) - m, work)
     if layer.w_hr != NULL:
         m = share(layer.out, part, parts)
-        add_product(layer.dw_hr + m * H * size, NULL, layer, run.dp + m * size, layer.out, run.extra, H,
+        add_product(layer.dw_hr + m * H * size, layer, run.dp + m * size, layer.out, run.extra, H,
                     share(layer.out, part + 1, parts) - m, rows.count, work)

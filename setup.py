@@ -8,6 +8,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 CYTHON = Path("src/fastrnn")
 KERNELS = Path("src/kernels")
@@ -77,11 +78,19 @@ class BuildPackage(build_py):
         shutil.copy(KERNELS / "kernels.h", package / "include")
 
 
+class SourceArchive(sdist):
+    """Adds the whole test suite and the benchmarks."""
+
+    def add_defaults(self):
+        super().add_defaults()
+        self.filelist.extend(files("tests", "*.py") + files("bench", "*.py", "*.md") + ["CHANGELOG.md"])
+
+
 setup(
     ext_modules=[
         Extension(f"fastrnn.{name}", [str(source)], extra_compile_args=FLAGS,
                   define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
                   depends=files(CYTHON, "*.pxd") + (files(KERNELS, "*.h", "*.c") if name == "_kernels" else []))
         for name, source in SOURCES.items()],
-    cmdclass={"build_ext": BuildEngine, "build_py": BuildPackage},
+    cmdclass={"build_ext": BuildEngine, "build_py": BuildPackage, "sdist": SourceArchive},
 )

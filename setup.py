@@ -81,9 +81,9 @@ class BuildPackage(build_py):
 class SourceArchive(sdist):
     """Adds the whole test suite and the benchmarks."""
 
-    def add_defaults(self):
-        super().add_defaults()
-        self.filelist.extend(files("tests", "*.py") + files("bench", "*.py", "*.md") + ["CHANGELOG.md"])
+    def make_release_tree(self, base_dir, found):
+        extra = files("tests", "*.py") + files("bench", "*.py", "*.md") + ["CHANGELOG.md"]
+        super().make_release_tree(base_dir, sorted({*found, *extra}))
 
 
 setup(

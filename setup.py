@@ -34,7 +34,8 @@ INSTRUCTION_SETS = {
 FLAGS = ["/O2"] if WINDOWS else ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
 KERNEL_FLAGS = FLAGS + ([] if WINDOWS else ["-std=c11", "-Wall", "-Wextra", "-Wno-psabi"])
 DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
-              "initializedcheck": False, "embedsignature": True}
+              "initializedcheck": False, "embedsignature": True,
+              "auto_pickle": False}  # raw memory must not be pickled as bytes
 
 
 def files(folder, *patterns):

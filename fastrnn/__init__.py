@@ -6,6 +6,8 @@ From the top: `cli` (the command line) -> `textjob`, `io` -> `trainer` -> `losse
 """
 
 import importlib
+import os
+import sys
 
 from ._version import __version__
 
@@ -16,6 +18,11 @@ except ModuleNotFoundError as error:
         raise
     raise ModuleNotFoundError(f"{error.name} is not compiled here: this is a source checkout. Run "
                               "`pip install -e .` in it, or leave it to use an installed fastrnn.") from None
+except ValueError as error:  # FASTRNN_ISA or FASTRNN_NUM_THREADS; the command line says it as any bad input
+    if os.path.basename(sys.argv[0]) not in ("fastrnn", "fastrnn.exe", "-m"):
+        raise
+    print(f"fastrnn: error: {error}", file=sys.stderr)
+    raise SystemExit(2) from None
 
 _HOMES = {
     "cells": ("RNNCell", "LSTMCell", "GRUCell"),

@@ -21,6 +21,16 @@ class ArrayDict(dict):
         for name, value in dict(*args, **kwargs).items():
             self[name] = value
 
+    def __ior__(self, other):
+        self.update(other)
+        return self
+
+    def _fixed(self, *_, **__):
+        raise TypeError("params, grads: expected the names to stay as they are, found one taken away or added; "
+                        "write into the arrays instead")
+
+    __delitem__ = pop = popitem = clear = setdefault = _fixed
+
     def __reduce__(self):
         return ArrayDict, (dict(self),)
 
@@ -166,6 +176,9 @@ class Tape:
     def __init__(self, module, *saved):
         self._module = module
         self._saved = saved
+
+    def __reduce__(self):
+        raise TypeError("tape: expected to stay the only one of its kind, found a copy being made")
 
     def open(self, module):
         if self._module is not module:

@@ -45,21 +45,26 @@ class Stream:
 
         Returns
         -------
-        y : array like chunk with P features
+        y : array like chunk with P features; `out`, if given
         """
-        chunk = np.asarray(chunk)
-        single = chunk.ndim == 2 and self.batch_size == 1
-        state = self.state
-        if single:
-            state = tuple(s[:, 0] for s in state) if isinstance(state, tuple) else state[:, 0]
-        y, state = self._runner(chunk, state)
-        if single:
-            state = tuple(s[:, None] for s in state) if isinstance(state, tuple) else state[:, None]
-        self.state = state
+        runner, batch = self._runner, self.batch_size
+        order = ("(B, T, {1}) with B = {0}" if runner.batch_first else "(T, {0}, {1})").format(batch, runner.input_size)
+        kinds = {3: order} if batch > 1 else {3: order, 2: f"(T, {runner.input_size})"}
+        chunk = check_axes(check_steps(chunk, "chunk", runner.input_size, runner.dtype), "chunk", kinds)
+        if chunk.ndim == 3 and chunk.shape[0 if runner.batch_first else 1] != batch:
+            raise ValueError(f"chunk: expected shape {order}, found {chunk.shape}")
         if out is not None:
-            check_out(out, y.shape, self._runner.dtype)[...] = y
-            return out
-        return y
+            check_out(out, (*chunk.shape[:-1], runner.output_size), runner.dtype)
+        states = self._states()
+        if chunk.ndim == 2:
+            states = tuple(s[:, 0] for s in states)
+        y, final = runner(chunk, states if len(states) == 2 else states[0])
+        for mine, new in zip(states, final if len(states) == 2 else (final,)):
+            mine[...] = new
+        if out is None:
+            return y
+        out[...] = y
+        return out
 
     @property
     def state(self):
@@ -82,6 +87,12 @@ class Stream:
         twin = Stream(self._runner, self.batch_size)
         twin.state = self.state
         return twin
+
+    def __deepcopy__(self, memo):
+        return self.copy()
+
+    def __copy__(self):
+        return self.copy()
 
     def _states(self):
         return (self._core.h,) if self._core.c is None else (self._core.h, self._core.c)

@@ -1,5 +1,10 @@
 """The engine held to the reference over a drawn space of networks, and what it promises about its calls."""
 
+import copy
+import gc
+import pickle
+import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -813,3 +818,69 @@ def test_parameters_are_watched_only_while_somebody_holds_them(make):
         assert not module._watched.exposed
         module.load_state_dict(module.state_dict())
         assert module._watched.exposed
+
+
+def test_names_of_parameters_and_gradients_are_fixed():
+    rnn = fastrnn.LSTM(3, 4, seed=0)
+    y, _, tape = rnn.forward(np.ones((2, 1, 3), np.float32))
+    for arrays in (rnn.grads, rnn.params):
+        for change in (arrays.clear, arrays.popitem, lambda a=arrays: a.pop("weight_ih_l0"),
+                       lambda a=arrays: a.__delitem__("weight_ih_l0"), lambda a=arrays: a.setdefault("x", 1)):
+            with pytest.raises(TypeError, match="expected the names to stay"):
+                change()
+    live = rnn.params["bias_ih_l0"]
+    params = rnn.params
+    params |= {"bias_ih_l0": np.ones(16, np.float32)}
+    assert rnn.params["bias_ih_l0"] is live and (live == 1).all()
+    rnn.backward(tape, y)
+
+
+def test_copies_of_what_holds_memory():
+    rnn = fastrnn.LSTM(3, 4, seed=0)
+    x = np.ones((1, 3), np.float32)
+    stream = rnn.stream()
+    stream.step(x[0])
+    for twin in (copy.copy(stream), copy.deepcopy(stream)):
+        np.testing.assert_array_equal(twin.step(x[0]), stream.copy().step(x[0]))
+    tape = rnn.forward(x[None])[2]
+    for held in (tape, rnn._engine, rnn._watched, stream._core):
+        for how in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(TypeError):
+                how(held)
+    gc.collect()
+    rnn.backward(tape, np.ones((1, 1, 4), np.float32))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
+@pytest.mark.parametrize("make", ["fastrnn.LSTM(2048, 1024, init='pytorch')", "fastrnn.Linear(4096, 4096)"])
+def test_running_out_of_memory_while_packing_is_an_error_each_time(make):
+    code = f"""
+import resource, numpy as np, fastrnn
+fastrnn.set_num_threads(1)
+module = {make}
+x = np.ones((1, 1, 2048) if "LSTM" in {make!r} else (1, 4096), np.float32)
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 8 * 2**20, -1))
+for _ in range(3):
+    try:
+        module(x)
+        print("ran")
+    except MemoryError:
+        print("short")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["short"] * 3
+
+
+def test_a_failed_chunk_leaves_the_stream_as_it_was():
+    stream = fastrnn.GRU(3, 4, seed=0).stream(2)
+    stream.run(np.ones((5, 2, 3), np.float32))
+    before = stream.state
+    for chunk, out, message in ((np.ones((5, 3, 3)), None, "chunk: expected shape"), (np.ones((5, 3)), None, "chunk"),
+                                (np.ones((5, 2, 3)), np.empty((9, 9), np.float32), "out: expected shape")):
+        with pytest.raises(ValueError, match=message):
+            stream.run(chunk, out)
+    with pytest.raises(TypeError, match="chunk"):
+        stream.run([[1, 2], [3]])
+    np.testing.assert_array_equal(stream.state, before)

@@ -356,3 +356,11 @@ def test_a_child_forked_while_others_compute():
         stop.set()
         for thread in busy:
             thread.join()
+
+
+@pytest.mark.parametrize("variable", ["FASTRNN_ISA", "FASTRNN_NUM_THREADS"])
+def test_the_command_line_says_a_bad_environment_in_one_line(variable):
+    done = subprocess.run([sys.executable, "-m", "fastrnn", "info"], env={**os.environ, variable: "x"},
+                          capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"fastrnn: error: {variable}: expected") and done.stderr.count("\n") == 1

@@ -18,7 +18,7 @@ cdef struct Call:
     fr_team team                    # size > 1: one part, whose columns this many workers share
     bint keep
     bint x_in_place, y_in_place     # no copies: the caller's arrays have the layers' own row order
-    fr_int batch, steps
+    fr_int batch
     double dropout
     uint64_t seed
     const Layer *packed             # [layers * directions]

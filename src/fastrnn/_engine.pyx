@@ -27,6 +27,8 @@ cdef enum:
     # Multiply-adds of one step from which a lone sequence is worth a team. Two threads against one, by step: 0.13 M
     # (LSTM 128) 0.97 times as fast, 0.22 M (GRU 192) 1.17, 0.5 M (LSTM 256) 1.25, 1.2 M (LSTM 384) 1.9, 2.1 M 1.85.
     WORTH_A_TEAM = 200000
+    # A larger block goes back to the system after its call: filling in its pages anew is little beside its work.
+    KEPT_BYTES = 268435456
 
 
 cdef void _view(View *view, object array, const fr_int *starts) noexcept:
@@ -389,7 +391,6 @@ cdef class Engine:
         call.seed = seed
         call.packed = act.packed.layers
         call.batch = B
-        call.steps = T
         act.starts = None
         if packed_rows:
             act.starts = np.zeros(max(B, 1), np.int64)
@@ -473,6 +474,8 @@ cdef class Engine:
 
     def backward(self, Activations act, dy, dhn, dcn, dx, dh0, dc0):
         """BPTT from `act`, which it uses up: fills dx, dh0, dc0 (None: not wanted) and adds to the gradients."""
+        if act.served:
+            raise ValueError("tape: expected one from a new forward(), found one that backward() has used already")
         cdef Call *call = &act.call
         cdef Arena arena
         cdef Workspace memory = self.backward_memory
@@ -496,11 +499,12 @@ cdef class Engine:
         with large_products():
             with nogil:
                 run(&weights_task, call, call.helpers)
-        self.backward_memory = memory
+        if memory.size <= KEPT_BYTES:
+            self.backward_memory = memory
         self._give_back(act)
 
     cdef int _give_back(self, Activations act) except -1:
         act.packed = None
-        if len(self.spare) < 2:
+        if len(self.spare) < 2 and act.memory.size <= KEPT_BYTES:
             self.spare.append(act)
         return 0

@@ -110,11 +110,6 @@ cdef object large_products():
     return _one_thread()
 
 
-def vector_lanes(itemsize):
-    """Elements in one vector of the instruction set in use, for elements of `itemsize` bytes."""
-    return kernels(itemsize).lanes
-
-
 cdef int _map(cnp.ndarray dst, cnp.ndarray src, int which) except -1:
     if dst.dtype != src.dtype or dst.size != src.size or src.itemsize not in (4, 8) or src.dtype.kind != "f":
         raise ValueError("dst, src: expected float32 or float64 arrays of one dtype and size")

@@ -95,6 +95,7 @@ cdef class PackedLinear(Watched):
         """y: [N,O] = x: [N,I] weight^T + bias."""
         if self.changed():
             self.packed = self._packing(True)
+            self.settle()
         _multiply(self.k, y, x, self.packed, self.arrays[1] if len(self.arrays) > 1 else None)
 
     def backward_input(self, dx, dy):

@@ -35,7 +35,7 @@ cdef class Watched:
         return self.params
 
     cdef bint changed(self):
-        """Whether the parameters differ from those at the last call that said so, or this is the first call."""
+        """Whether the parameters may differ from those of the last copy; `settle` says that there is a new one."""
         cdef unsigned long long now
         if self.seen and not self.exposed:
             return False
@@ -43,9 +43,12 @@ cdef class Watched:
         self.exposed = self._held()
         if self.seen and now == self.mark:
             return False
-        self.seen = True
+        self.seen = False           # until the copy is there: making it may fail
         self.mark = now
         return True
+
+    cdef void settle(self) noexcept:
+        self.seen = True
 
     cdef unsigned long long _fingerprint(self):
         cdef unsigned long long value = 0

@@ -6,7 +6,7 @@ cdef class Weights(Watched):
     cdef Layer *layers              # [layers * directions]
     cdef readonly int count, directions, itemsize
     cdef const CellOps *ops
-    cdef object grads
+    cdef tuple grads
     cdef Packed packed
 
     cdef Packed forward_pack(self)

@@ -44,7 +44,7 @@ cdef class Weights(Watched):
         cdef Layer *layer
         cdef int i
         super().__init__(params)
-        self.grads = grads
+        self.grads = tuple(grads.values())      # the layers point into these arrays
         self.directions = directions
         self.count = len(names)
         self.itemsize = next(iter(params.values())).itemsize
@@ -82,6 +82,7 @@ cdef class Weights(Watched):
         """The current packing for the forward pass, made anew when a parameter has changed."""
         if self.changed():
             self.packed = self._pack(True)
+            self.settle()
         return self.packed
 
     cdef Packed backward_pack(self):

@@ -11,10 +11,10 @@ cdef class Workspace:
         if nbytes <= self.size:
             return 0
         free(self.block)
+        self.block = self.data = NULL
         self.size = 0
         self.block = <char *>malloc(nbytes + 64)
         if self.block == NULL:
-            self.data = NULL
             raise MemoryError(f"expected {nbytes / 1e6:.0f} MB for the activations, found less; "
                               "use a smaller batch or shorter sequences")
         self.data = <char *>((<uintptr_t>self.block + 63) & ~<uintptr_t>63)

@@ -77,14 +77,6 @@ static void FN(lstm_backward)(void *gates_, fr_int ldz, void *dc_, fr_int lddc, 
     }
 }
 
-static void FN(lstm_output)(void *h_, fr_int ldh, const void *gates_, fr_int ldz, const void *c_, fr_int ldc, fr_int r,
-                            fr_int hidden)
-{
-    REAL *h = h_;
-    const REAL *gates = gates_, *c = c_;
-    FR_EACH ST(h, ldh, LD(gates + 3 * hidden, ldz) * FN(vtanh)(LD(c, ldc)));
-}
-
 /* h = (1 - z) n + z h_prev, written n + z (h_prev - n). */
 FR_INLINE V FN(gru_blend)(V z, V n, V h_prev) { return FN(vfma)(z, h_prev - n, n); }
 

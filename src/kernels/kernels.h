@@ -56,10 +56,6 @@ typedef struct fr_kernels {
     /* gates: [R,4H] i f g o in, dz out.  dc: [R,H] gradient of c in, of c_prev out.  dh: [R,H]. */
     void (*lstm_backward)(void *gates, fr_int ldz, void *dc, fr_int lddc, const void *dh, fr_int lddh, const void *c,
                           fr_int ldc, const void *c_prev, fr_int ldcp, fr_int r, fr_int hidden);
-    /* h: [R,H] = o * tanh(c), gates as kept by lstm_forward. */
-    void (*lstm_output)(void *h, fr_int ldh, const void *gates, fr_int ldz, const void *c, fr_int ldc, fr_int r,
-                        fr_int hidden);
-
     /* Reset-after GRU. z: [R,3H] = (r, z, input part of n) before activation, hn: [R,H] = W_hn h + b_hn.
      * r, z = sigmoid; n = tanh(z_n + r * hn); h = (1 - z) * n + z * h_prev.  r, z, n replace z. h may be h_prev. */
     void (*gru_forward)(void *h, fr_int ldh, void *z, fr_int ldz, const void *hn, fr_int ldhn, const void *h_prev,

@@ -21,7 +21,6 @@ static const fr_kernels FN(table) = {
     .rnn_backward = FN(rnn_backward),
     .lstm_forward = FN(lstm_forward),
     .lstm_backward = FN(lstm_backward),
-    .lstm_output = FN(lstm_output),
     .gru_forward = FN(gru_forward),
     .gru_backward = FN(gru_backward),
     .gru_reset = FN(gru_reset),

@@ -138,3 +138,21 @@ cdef inline char *start_values(Arena *arena, const Layer *layer, fr_int width, c
         if second != NULL:
             layer.k.add(start, width, second, width, 1, width)
     return start
+
+
+# For cells whose recurrent product is one matrix and whose biases just add up.
+
+cdef inline void pack_whole(Layer *layer, Arena *arena) noexcept nogil:
+    layer.start = start_values(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
+    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
+    layer.p_hh = pack_rows(arena, layer.k, layer.w_hh, layer.gates, layer.out)
+
+
+cdef inline void pack_whole_transposed(Layer *layer, Arena *arena) noexcept nogil:
+    layer.q_ih = pack_columns(arena, layer.k, layer.w_ih, layer.input_size, layer.gates)
+    layer.q_hh = pack_columns(arena, layer.k, layer.w_hh, layer.out, layer.gates)
+
+
+cdef inline int whole_product(const Layer *layer, Product *products) noexcept nogil:
+    products[0] = Product(False, 0, 0, layer.gates, False)
+    return 1

@@ -14,21 +14,19 @@ Gate order in memory: i, f, g, o. `extra` keeps m_t: [R,H] when there is a proje
 """
 
 from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Product, Step, leads, meet, pack_columns, pack_rows, product, start_values)
+    Arena, CellOps, Layer, Step, leads, meet, pack_columns, pack_rows, pack_whole, pack_whole_transposed, product,
+    whole_product)
 from fastrnn._kernels cimport fr_int
 
 
 cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
-    layer.start = start_values(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
-    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
-    layer.p_hh = pack_rows(arena, layer.k, layer.w_hh, layer.gates, layer.out)
+    pack_whole(layer, arena)
     if layer.w_hr != NULL:
         layer.p_hr = pack_rows(arena, layer.k, layer.w_hr, layer.out, layer.hidden)
 
 
 cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
-    layer.q_ih = pack_columns(arena, layer.k, layer.w_ih, layer.input_size, layer.gates)
-    layer.q_hh = pack_columns(arena, layer.k, layer.w_hh, layer.out, layer.gates)
+    pack_whole_transposed(layer, arena)
     if layer.w_hr != NULL:
         layer.q_hr = pack_columns(arena, layer.k, layer.w_hr, layer.hidden, layer.out)
 
@@ -71,11 +69,6 @@ cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
     gates_backward(layer, s, s.scratch)
 
 
-cdef int products(const Layer *layer, Product *p) noexcept nogil:
-    p[0] = Product(False, 0, 0, layer.gates, False)
-    return 1
-
-
-lstm_ops = CellOps(4, 0, True, &pack_forward, &pack_backward, &step_forward, &step_backward, &products)
+lstm_ops = CellOps(4, 0, True, &pack_forward, &pack_backward, &step_forward, &step_backward, &whole_product)
 lstm_projected_ops = CellOps(4, 1, True, &pack_forward, &pack_backward, &projected_forward, &projected_backward,
-                             &products)
+                             &whole_product)

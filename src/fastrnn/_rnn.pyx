@@ -7,19 +7,8 @@
 """
 
 from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Product, Step, leads, meet, pack_columns, pack_rows, product, start_values)
+    CellOps, Layer, Step, leads, meet, pack_whole, pack_whole_transposed, product, whole_product)
 from fastrnn._kernels cimport fr_int
-
-
-cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
-    layer.start = start_values(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
-    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
-    layer.p_hh = pack_rows(arena, layer.k, layer.w_hh, layer.gates, layer.out)
-
-
-cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
-    layer.q_ih = pack_columns(arena, layer.k, layer.w_ih, layer.input_size, layer.gates)
-    layer.q_hh = pack_columns(arena, layer.k, layer.w_hh, layer.out, layer.gates)
 
 
 cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
@@ -39,9 +28,4 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
     layer.k.gemm(s.dh, H, s.z, H, layer.q_hh, NULL, 0, s.rows, H, H)
 
 
-cdef int products(const Layer *layer, Product *p) noexcept nogil:
-    p[0] = Product(False, 0, 0, layer.gates, False)
-    return 1
-
-
-rnn_ops = CellOps(1, 0, False, &pack_forward, &pack_backward, &step_forward, &step_backward, &products)
+rnn_ops = CellOps(1, 0, False, &pack_whole, &pack_whole_transposed, &step_forward, &step_backward, &whole_product)

@@ -13,17 +13,19 @@ def check_dtype(dtype, name="dtype"):
         found = np.dtype(dtype)
     except TypeError:
         found = None
-    if found not in (np.float32, np.float64):
+    if dtype is None or found not in (np.float32, np.float64):
         raise ValueError(f"{name}: expected 'float32' or 'float64', found {dtype!r}")
     return found
 
 
-def check_positive_int(value, name, low=1):
-    """An int of at least `low`."""
+def check_positive_int(value, name, low=1, high=2**31 - 1):
+    """An int in `low` .. `high`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: expected an int, found {value!r}")
     if value < low:
         raise ValueError(f"{name}: expected an int of at least {low}, found {value}")
+    if value > high:
+        raise ValueError(f"{name}: expected an int of at most {high}, found {value}")
     return int(value)
 
 
@@ -43,7 +45,7 @@ def check_number(value, name, *, low=None, high=None, above=None, below=None):
 
 def check_option(value, name, options):
     """One of a few strings."""
-    if value not in options:
+    if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, options))}; found {value!r}")
     return value
 
@@ -127,8 +129,7 @@ def check_sequence(x, name):
 
 def check_ids(ids, name, size, copy=False):
     """A C-contiguous int64 array of ids in 0 .. size - 1."""
-    found = _int_array(ids, name)
-    _check_range(found, name, size, None)
+    found = _in_range(_int_array(ids, name), name, size, None)
     return found.copy() if copy and found is ids else found
 
 
@@ -177,8 +178,10 @@ def _check_like(found, name, state):
                              f"found {type(found).__name__}")
         for k, (part, of) in enumerate(zip(found, state)):
             _check_like(part, f"{name}[{k}]", of)
-    elif np.shape(found) != np.shape(state):
-        raise ValueError(f"{name}: expected shape {np.shape(state)}, found {np.shape(found)}")
+        return
+    found = _real_array(found, name)
+    if found.shape != np.shape(state):
+        raise ValueError(f"{name}: expected shape {np.shape(state)}, found {found.shape}")
 
 
 def pad_sequences(arrays, lengths, batch_first):
@@ -207,15 +210,22 @@ def check_lengths(lengths, batch, steps):
     lengths = _int_array(lengths, "lengths")
     if lengths.shape != (batch,):
         raise ValueError(f"lengths: expected {batch} ints, one per sequence; found shape {lengths.shape}")
-    _check_range(lengths, "lengths", steps + 1, None)
-    return lengths.copy()
+    return _in_range(lengths, "lengths", steps + 1, None).copy()
 
 
 def check_sum_and_count(state):
     """The state of a running mean: the sum, a float array or number, and the count."""
     if not isinstance(state, (tuple, list)) or len(state) != 2:
         raise TypeError(f"state: expected a pair (sum, count), found {type(state).__name__}")
-    return check_floats(state[0], "state[0]").copy(), check_positive_int(state[1], "state[1]", low=0)
+    return check_floats(state[0], "state[0]").copy(), check_positive_int(state[1], "state[1]", 0, math.inf)
+
+
+def check_mean_step(x, name, shape, batch, total):
+    """A step x, (B, H) or (H,), that fits the sum of earlier ones; `shape` is what the caller handed in."""
+    if x.ndim not in (1, 2) or len(np.atleast_2d(x)) != batch:
+        raise ValueError(f"{name}: expected a batch of {batch}, found shape {shape}")
+    if np.ndim(total) and np.atleast_2d(total).shape != np.atleast_2d(x).shape:
+        raise ValueError(f"{name}: expected steps that fit the sum so far, of shape {total.shape}; found shape {shape}")
 
 
 def check_update(params, grads, slots):
@@ -249,7 +259,7 @@ def check_optimizer_state(state, type_name, hyper):
     check_saved_state(state, ("type", "steps", "hyper", "arrays"))
     if state["type"] != type_name:
         raise ValueError(f"state['type']: expected {type_name!r}, found {state['type']!r}")
-    check_positive_int(state["steps"], "state['steps']", low=0)
+    check_positive_int(state["steps"], "state['steps']", 0, math.inf)
     _check_mapping(state["hyper"], "state['hyper']")
     if state["hyper"].keys() != set(hyper):
         raise ValueError(f"state['hyper']: expected {', '.join(hyper)}; found {', '.join(state['hyper'])}")
@@ -296,8 +306,7 @@ def check_class_target(target, shape, classes, weight):
     if target.shape != shape:
         raise ValueError(f"target: expected shape {shape}, as the logits without their last axis; "
                          f"found {target.shape}")
-    _check_range(target, "target", classes, weight)
-    return target
+    return _in_range(target, "target", classes, weight)
 
 
 def check_unit_interval(array, name):
@@ -375,17 +384,18 @@ def _int_array(values, name):
                         f"found {type(values).__name__} ({error})") from None
     if array.dtype.kind not in "iu" and array.size:
         raise TypeError(f"{name}: expected an array of ints, found dtype {array.dtype}")
-    return np.asarray(array, np.int64, order="C")
+    return array if array.size else array.astype(np.int64)
 
 
-def _check_range(ids, name, size, weight):
-    """Ids in 0 .. size - 1, where the weight is not 0."""
+def _in_range(ids, name, size, weight):
+    """Ids in 0 .. size - 1, where the weight is not 0, as C-contiguous int64."""
     wrong = (ids < 0) | (ids >= size)
     if weight is not None:
         wrong &= weight != 0
     if wrong.any():
         at = _first(wrong)
         raise ValueError(f"{name}: expected ints in 0 .. {size - 1}, found {ids[at]}{_place(at)}")
+    return np.asarray(ids, np.int64, order="C")
 
 
 def _first(wrong):
@@ -435,8 +445,10 @@ def check_state(state, name, shapes, dtype):
     if len(shapes) == 1:
         parts, names = (state,), (name,)
     else:
-        if not isinstance(state, (tuple, list)) or len(state) != len(shapes):
+        if not isinstance(state, (tuple, list)):
             raise TypeError(f"{name}: expected a tuple (h, c), found {type(state).__name__}")
+        if len(state) != len(shapes):
+            raise ValueError(f"{name}: expected a tuple (h, c), found one of {len(state)}")
         parts, names = state, tuple(f"{name}[{i}]" for i in range(len(shapes)))
     arrays = []
     for part, of, shape in zip(parts, names, shapes):

@@ -6,11 +6,13 @@ matrix, zero biases, and forget gates that start open: a bias of 1 (Gers et al. 
 """
 
 import math
+import numbers
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
 import numpy as np
 
+from ._check import check_number
 from ._onethread import one_thread
 
 WORTH_HOLDING = 128  # size from which BLAS starts threads for a factorisation
@@ -22,6 +24,9 @@ SCHEMES = {
     "pytorch": ("uniform", "uniform", "uniform", None),
     "irnn": ("identity", ("normal", 0.001), "zeros", None),  # Le, Jaitly and Hinton 2015, for relu
 }
+CHOICES = "recurrent", "input", "bias", "forget_bias"
+PLAIN = "orthogonal", "glorot_uniform", "glorot_normal", "zeros"
+SCALED = "identity", "uniform", "normal", "constant"  # take a number
 
 
 _wanted = ContextVar("wanted", default=True)
@@ -37,7 +42,7 @@ def left_at_zero():
         _wanted.reset(token)
 
 
-def initialise(params, rng, scheme="default", *, recurrent=None, input=None, bias=None, forget_bias=None):
+def initialise(params, rng, init="default"):
     """Draw the parameters of one recurrent layer stack, in place, in the order of the dictionary.
 
     Parameters
@@ -46,38 +51,47 @@ def initialise(params, rng, scheme="default", *, recurrent=None, input=None, bia
         Names ``weight_ih*`` (G*H, I), ``weight_hh*`` (G*H, H or P), ``weight_hr*`` (P, H) and ``bias_*``
         (G*H,).
     rng : numpy.random.Generator
-    scheme : "default", "pytorch" or "irnn"
-        "pytorch" draws everything from U(-k, k), k = 1/sqrt(H); "irnn" starts from the identity.
-    recurrent, input, bias : str, number, tuple or callable, optional
-        Instead of the scheme's choice for ``weight_hh*``, for ``weight_ih*`` and ``weight_hr*``, and for the
-        biases: "orthogonal", "identity", "glorot_uniform", "glorot_normal", "uniform", "normal", "zeros",
-        "constant"; a tuple adds the number that "identity" (gain), "uniform" (limit), "normal" (standard
-        deviation) and "constant" take; a number is a constant; a callable gets (shape, rng).
-    forget_bias : float, optional
-        Bias of the LSTM's forget gates at the start, put into ``bias_ih*`` with zero in ``bias_hh*``.
+    init : "default", "pytorch" or "irnn", or dict
+        "pytorch" draws everything from U(-k, k), k = 1/sqrt(H); "irnn" starts from the identity. A dict may name
+        the "scheme", "default" if it does not, and instead of its choice:
+
+        "recurrent", "input", "bias" : str, number, pair or callable
+            For ``weight_hh*``, for ``weight_ih*`` and ``weight_hr*``, and for the biases: "orthogonal",
+            "identity", "glorot_uniform", "glorot_normal", "uniform", "normal", "zeros", "constant"; a pair, tuple
+            or list, adds the number that "identity" (gain), "uniform" (limit), "normal" (standard deviation) and
+            "constant" take; a number is a constant; a callable gets (shape, rng).
+        "forget_bias" : number
+            Bias of an LSTM's forget gates at the start, put into ``bias_ih*`` with zero in ``bias_hh*``.
 
     Raises
     ------
-    ValueError
-        For an unknown scheme, initialiser or parameter name.
+    ValueError, TypeError
+        For an unknown scheme, key, initialiser or parameter name.
     """
-    if scheme not in SCHEMES:
-        raise ValueError(f"scheme: expected one of {', '.join(SCHEMES)}; found {scheme!r}")
-    of_scheme = SCHEMES[scheme]
-    recurrent, input, bias = (given if given is not None else default
-                              for given, default in zip((recurrent, input, bias), of_scheme))
-    forget_bias = of_scheme[3] if forget_bias is None else forget_bias
+    choices = dict(init) if isinstance(init, dict) else {"scheme": init}
+    scheme = choices.pop("scheme", "default")
+    if not isinstance(scheme, str) or scheme not in SCHEMES:
+        raise ValueError(f"init: expected one of {', '.join(SCHEMES)}, or a dict; found {scheme!r}")
+    if not choices.keys() <= set(CHOICES):
+        raise ValueError(f"init: expected keys among scheme, {', '.join(CHOICES)}; found {', '.join(map(str, init))}")
+    given = {key: choices[key] if choices.get(key) is not None else default
+             for key, default in zip(CHOICES, SCHEMES[scheme])}
+    forget_bias = given.pop("forget_bias")
+    if forget_bias is not None:
+        check_number(forget_bias, "init['forget_bias']")
+    for key, how in given.items():
+        _choice(how, f"init[{key!r}]")
     for name, array in params.items():
         hidden, gates = _gate_blocks(params, name)
         blocks = array.reshape(gates, array.shape[0] // gates, *array.shape[1:])
-        how = {"weight_hh": recurrent, "weight_ih": input, "weight_hr": input}.get(name[:9], bias)
+        key = {"weight_hh": "recurrent", "weight_ih": "input", "weight_hr": "input"}.get(name[:9], "bias")
         for block in blocks:
-            fill(block, how, rng, limit=1 / math.sqrt(hidden))
+            fill(block, given[key], rng, 1 / math.sqrt(hidden), f"init[{key!r}]")
         if name.startswith("bias_") and gates == 4 and forget_bias is not None:
             blocks[FORGET_BLOCK] = forget_bias if name.startswith("bias_ih") else 0
 
 
-def fill(array, how, rng, limit=1.0):
+def fill(array, how, rng, limit=1.0, argument="initialiser"):
     """Fill one array, in place, as `how` says (see `initialise`); `limit` is that of a bare "uniform"."""
     if not _wanted.get():
         array[...] = 0
@@ -85,11 +99,9 @@ def fill(array, how, rng, limit=1.0):
     if callable(how):
         array[...] = how(array.shape, rng)
         return
-    if isinstance(how, (int, float)):
-        how = ("constant", how)
-    name, number = how if isinstance(how, tuple) else (how, None)
+    name, number = _choice(how, argument)
     if name in ("orthogonal", "identity") and array.ndim != 2:
-        raise ValueError(f"initialiser: expected a matrix for {name!r}, found shape {array.shape}")
+        raise ValueError(f"{argument}: expected a matrix for {name!r}, found shape {array.shape}")
     if name == "orthogonal":
         array[...] = _orthogonal(array.shape, rng)
     elif name == "identity":
@@ -102,11 +114,21 @@ def fill(array, how, rng, limit=1.0):
         array[...] = rng.uniform(-1, 1, array.shape) * (limit if number is None else number)
     elif name == "normal":
         array[...] = rng.standard_normal(array.shape) * (1.0 if number is None else number)
-    elif name in ("zeros", "constant"):
-        array[...] = 0 if number is None else number
     else:
-        raise ValueError("initialiser: expected orthogonal, identity, glorot_uniform, glorot_normal, "
-                         f"uniform, normal, zeros, constant, a number or a callable; found {how!r}")
+        array[...] = 0 if number is None else number
+
+
+def _choice(how, argument):
+    """(name, number or None) of what `fill` can do; a callable as (None, None)."""
+    if callable(how):
+        return None, None
+    if isinstance(how, numbers.Real):
+        how = ("constant", how)
+    name, *number = how if isinstance(how, (tuple, list)) and how else (how,)
+    if not isinstance(name, str) or name not in PLAIN + SCALED or len(number) > (name in SCALED):
+        raise ValueError(f"{argument}: expected one of {', '.join(PLAIN + SCALED)}, the last {len(SCALED)} also in a "
+                         f"pair with a number, or a number or a callable; found {how!r}")
+    return name, check_number(number[0], argument) if number else None
 
 
 def _gate_blocks(params, name):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._check import check_positive_int
+from ._check import check_floats, check_number, check_positive_int
 
 
 class Batch(NamedTuple):
@@ -133,7 +133,10 @@ class Sequences:
         if weight is not None:
             by_step = isinstance(weight, list) or weight.ndim == 2
             weight = _take(weight, indices, steps if by_step else None)
-        return Batch(_take(self.x, indices, steps), y, lengths, weight)
+        x = _take(self.x, indices, steps)
+        if x.ndim == 2 and lengths is not None:
+            x = np.where(np.arange(steps) < lengths[:, None], x, 0)  # padding may hold any number
+        return Batch(x, y, lengths, weight)
 
     def split(self, fraction):
         """(all but the last `fraction` of the sequences, the last `fraction`)."""
@@ -185,6 +188,7 @@ class LaneStream:
 
     carries = True
     per_step = True
+    lengths = weight = None
 
     def __init__(self, x, batch_size, seq_len, y=None, dtype="float32"):
         self.batch_size = check_positive_int(batch_size, "batch_size")
@@ -236,6 +240,39 @@ class LaneStream:
             yield Batch(self.x[:, k : k + self.window], self.y[:, k : k + self.window], None, None)
 
 
+def check_ids(data, size):
+    """Raise a ValueError where X of `Sequences` or a `LaneStream` holds ids that are not in 0 .. size - 1."""
+    if data.x[0].ndim == 1 and _holds_ids(data.x[0]):
+        _check_ints(data.x, "X", size, None if isinstance(data.x, list) else _valid(data))
+
+
+def check_classes(data, classes):
+    """Raise a ValueError where an integer y that counts is not in 0 .. classes - 1."""
+    y = data.y
+    if _holds_ids(y[0] if isinstance(y, list) else y):
+        by_step = data.per_step and not isinstance(y, list)
+        _check_ints(y, "y", classes, _valid(data) if by_step else None, data.weight)
+
+
+def _valid(data):
+    """Which steps of a padded array are within the lengths; None where all are."""
+    return None if data.lengths is None else np.arange(data.x.shape[1]) < data.lengths[:, None]
+
+
+def _check_ints(values, name, size, *masks):
+    masks = [mask for mask in masks if mask is not None]
+    if isinstance(values, list):
+        for k, array in enumerate(values):
+            _check_ints(array, f"{name}[{k}]", size, *(np.asarray(mask[k]) for mask in masks))
+        return
+    wrong = (values < 0) | (values >= size)
+    for mask in masks:
+        wrong &= mask.reshape(mask.shape + (1,) * (values.ndim - mask.ndim)) != 0
+    if wrong.any():
+        at = np.argwhere(wrong)[0].tolist()
+        raise ValueError(f"{name}: expected ints in 0 .. {size - 1}, found {values[tuple(at)]} at {at}")
+
+
 def _holds_ids(array):
     return array.dtype.kind in "iu"
 
@@ -246,6 +283,8 @@ def _array(values, name, dtype):
         array = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{name}: expected an array, found values of uneven shape") from error
+    except (TypeError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected an array, found {type(values).__name__} ({error})") from error
     if array.dtype.kind in "iu":
         return array.astype(np.int64, copy=False)
     if array.dtype.kind not in "bf":
@@ -312,8 +351,7 @@ def _lengths(x, lengths, ragged):
 
 def _targets(y, x, ragged, per_step, dtype):
     """y as one array (N, ...), or as a list of arrays (T_i, ...) for a ragged X with targets per step."""
-    if len(y) != len(x):
-        raise ValueError(f"y: expected {len(x)} entries, one for each sequence of X; found {len(y)}")
+    _check_count(y, "y", len(x))
     if not ragged:
         y = _array(y, "y", dtype)
         if per_step and (y.ndim < 2 or y.shape[1] != x.shape[1]):
@@ -363,13 +401,9 @@ def _weights(sample_weight, class_weight, x, y, ragged, per_step):
 
 
 def _sample_weights(sample_weight, x, ragged, per_step):
-    if len(sample_weight) != len(x):
-        raise ValueError(
-            f"sample_weight: expected {len(x)} entries, one for each sequence of X; "
-            f"found {len(sample_weight)}"
-        )
+    _check_count(sample_weight, "sample_weight", len(x))
     if ragged and per_step and any(np.ndim(w) for w in sample_weight):
-        weight = [np.asarray(w, np.float64) for w in sample_weight]
+        weight = [_floats(w, f"sample_weight[{k}]") for k, w in enumerate(sample_weight)]
         for k, (w, sequence) in enumerate(zip(weight, x)):
             if w.shape != (len(sequence),):
                 raise ValueError(
@@ -378,7 +412,7 @@ def _sample_weights(sample_weight, x, ragged, per_step):
                 )
         flat = np.concatenate(weight)
     else:
-        weight = flat = np.asarray(sample_weight, np.float64)
+        weight = flat = _floats(sample_weight, "sample_weight")
         if weight.shape != (len(x),) and not (per_step and not ragged and weight.shape == x.shape[:2]):
             raise ValueError(
                 f"sample_weight: expected shape ({len(x)},)"
@@ -396,13 +430,15 @@ def _class_weights(class_weight, y):
         raise TypeError(f"class_weight: expected integer classes in y with it, found dtype {flat.dtype}")
     top = int(flat.max(initial=0))
     if isinstance(class_weight, dict):
-        table = np.ones(max([top, *class_weight]) + 1)
+        table = np.ones(top + 1)
         for label, weight in class_weight.items():
             if not isinstance(label, (int, np.integer)) or label < 0:
                 raise ValueError(f"class_weight: expected classes from 0 on, found {label!r}")
-            table[label] = weight
+            weight = check_number(weight, f"class_weight[{label!r}]", low=0)
+            if label <= top:
+                table[label] = weight
     else:
-        table = np.asarray(class_weight, np.float64)
+        table = _floats(class_weight, "class_weight")
         if table.ndim != 1 or len(table) <= top:
             raise ValueError(
                 f"class_weight: expected a weight for each of the {top + 1} classes, "
@@ -411,6 +447,20 @@ def _class_weights(class_weight, y):
     if not (np.isfinite(table).all() and (table >= 0).all()):
         raise ValueError("class_weight: expected finite weights of at least 0, found others")
     return lambda classes: table[np.clip(classes, 0, len(table) - 1)]
+
+
+def _check_count(values, name, count):
+    try:
+        found = len(values)
+    except TypeError:
+        found = type(values).__name__
+    if found != count:
+        kind = TypeError if isinstance(found, str) else ValueError
+        raise kind(f"{name}: expected {count} entries, one for each sequence of X; found {found}")
+
+
+def _floats(values, name):
+    return check_floats(values, name).astype(np.float64)
 
 
 def _take(values, indices, steps):

@@ -98,8 +98,9 @@ _SHARED = """
     dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
         Of the initial parameters.
-    init : str
-        "default" (orthogonal recurrent, Glorot input, forget bias 1), "pytorch" or "irnn".
+    init : str or dict
+        "default" (orthogonal recurrent, Glorot input, forget bias 1), "pytorch" or "irnn"; or a dict of scheme,
+        recurrent, input, bias and forget_bias, such as {{"recurrent": "identity", "forget_bias": 2.0}}.
 
     Notes
     -----

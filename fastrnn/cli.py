@@ -1,11 +1,13 @@
 """The command line. Each command is a function that adds its parser, beside the one that runs it."""
 
 import argparse
+import math
 import os
 import sys
 import warnings
 
 from ._check import check_number
+from ._pool import MOST as MOST_THREADS
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -39,17 +41,17 @@ def add_train(commands):
     parser.add_argument("text", nargs="*", metavar="TEXT", help="UTF-8 files, joined by newlines")
     cells = ("lstm", "gru", "rnn")
     parser.add_argument("--cell", choices=cells, help="kind of recurrent layer (default: lstm)")
-    _add_whole(parser, "--hidden", "units per layer (default: 256)")
-    _add_whole(parser, "--layers", "recurrent layers (default: 1)")
+    _add_whole(parser, "--hidden", "units per layer (default: 256)", high=100_000)
+    _add_whole(parser, "--layers", "recurrent layers (default: 1)", high=1000)
     _add_whole(
         parser, "--epochs", "passes over the text (default: 1, more for texts under 400,000 characters)"
     )
-    _add_whole(parser, "--seq-len", "characters that the gradient reaches back (default: 16)")
-    _add_whole(parser, "--batch-size", "places of the text read at a time (default: 32)")
+    _add_whole(parser, "--seq-len", "characters that the gradient reaches back (default: 16)", high=1_000_000)
+    _add_whole(parser, "--batch-size", "places of the text read at a time (default: 32)", high=1_000_000)
     _add_number(parser, "--lr", "highest learning rate (default: 0.01)", above=0)
     _add_number(parser, "--clip", "bound of the gradient's norm (default: 1.0)", above=0)
     _add_whole(parser, "--seed", "of the initial parameters (default: 0)", low=0)
-    _add_whole(parser, "--threads", THREADS)
+    _add_whole(parser, "--threads", THREADS, high=MOST_THREADS)
     parser.add_argument("--out", default="model.safetensors", metavar="OUT", help="(default: %(default)s)")
     resume = "go on from the newest checkpoint of OUT, if there is one"
     parser.add_argument("--resume", action="store_true", help=resume)
@@ -113,7 +115,7 @@ def add_eval(commands):
     )
     parser.add_argument("model", metavar="M", help="the model's file")
     parser.add_argument("text", metavar="TEXT", help="a UTF-8 file")
-    _add_whole(parser, "--threads", THREADS)
+    _add_whole(parser, "--threads", THREADS, high=MOST_THREADS)
     parser.set_defaults(run=run_eval)
 
 
@@ -155,6 +157,8 @@ def run_info(args):
 
 
 def add_bench(commands):
+    from .bench.cells import TABLES
+
     parser = commands.add_parser(
         "bench",
         help="measure against other libraries",
@@ -166,10 +170,12 @@ def add_bench(commands):
         "  fastrnn bench --threads 1 --only step --only training --json results.json",
     )
     parser.add_argument("--quick", action="store_true", help="a small part of the grid, under two minutes")
-    _add_whole(parser, "--threads", "measure with N threads only (default: with one and with all CPUs)")
+    counts = "measure with N threads only (default: with one and with all CPUs)"
+    _add_whole(parser, "--threads", counts, high=MOST_THREADS)
     parser.add_argument("--json", metavar="F", help="write everything measured to this file")
     parser.add_argument("--plot", metavar="F", help="write a picture of the ratios to this file")
-    parser.add_argument("--only", action="append", metavar="TABLE", help="this table alone; may be repeated")
+    tables = f"this table alone, of {', '.join(TABLES)}; may be repeated"
+    parser.add_argument("--only", action="append", choices=tuple(TABLES), metavar="TABLE", help=tables)
     parser.set_defaults(run=run_bench)
 
 
@@ -202,15 +208,33 @@ def main(argv=None):
             code = args.run(args) or 0
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for Python's own flush at exit
+        _drop_output()
         return 1
     except (ValueError, TypeError, OSError, MemoryError) as error:
-        print(f"fastrnn: error: {_one_line(str(error) or type(error).__name__)}", file=sys.stderr)
+        message = str(error) or type(error).__name__
+        if type(error) is OSError and error.filename is None and not _takes_output():
+            _drop_output()
+            message = f"standard output: cannot be written: {error.strerror}"
+        print(f"fastrnn: error: {_one_line(message)}", file=sys.stderr)
         return EXIT_ERROR
     except KeyboardInterrupt:
         print("fastrnn: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return code
+
+
+def _takes_output():
+    """Whether standard output can be written, found by ending its line."""
+    try:
+        print(flush=True)
+    except OSError:
+        return False
+    return True
+
+
+def _drop_output():
+    """Let Python's own flush at exit succeed."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _show_warning(message, *_):
@@ -221,13 +245,17 @@ def _one_line(message):
     return " ".join(str(message).split())
 
 
-def _add_whole(parser, flag, text, low=1, default=None):
-    """Add an option that takes a whole number of at least `low`."""
+def _add_whole(parser, flag, text, low=1, default=None, high=math.inf):
+    """Add an option that takes a whole number of at least `low` and at most `high`."""
+    wanted = f"of at least {low}" if high == math.inf else f"from {low} to {high}"
 
     def convert(given):
-        if not given.removeprefix("-").isdecimal() or int(given) < low:
-            raise argparse.ArgumentTypeError(f"expected a whole number of at least {low}, found {given!r}")
-        return int(given)
+        try:
+            if given.removeprefix("-").isdecimal() and low <= int(given) <= high:
+                return int(given)
+        except ValueError:  # more digits than int() takes
+            given = f"{given[:20]}..."
+        raise argparse.ArgumentTypeError(f"expected a whole number {wanted}, found {given!r}")
 
     parser.add_argument(flag, type=convert, metavar="N", help=text, default=default)
 

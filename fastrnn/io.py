@@ -17,7 +17,7 @@ def save(model, path):
     Raises
     ------
     TypeError
-        If `model` is no Module.
+        If `model` is no Module, or `path` no path.
     FileError
         An OSError and a ValueError, if the file cannot be written; what was there is as it was.
     """

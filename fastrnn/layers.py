@@ -10,8 +10,10 @@ from ._check import (
     check_gradient,
     check_ids,
     check_lengths,
+    check_mean_step,
     check_no_state,
     check_number,
+    check_out,
     check_positive_int,
     check_sequence,
     check_sum_and_count,
@@ -311,8 +313,7 @@ class MeanOverTime(Pooling):
 
     def stream(self, batch_size=1):
         """A session that gives the mean of the steps so far; its state is (their sum, their number)."""
-        check_positive_int(batch_size, "batch_size")
-        return MeanStream(self)
+        return MeanStream(self, check_positive_int(batch_size, "batch_size"))
 
     def _pool(self, y, x, lengths):
         np.sum(x, axis=0, where=_valid(x, lengths), out=y)
@@ -332,8 +333,9 @@ class LastStepStream(LayerStream):
 class MeanStream:
     """A session with a `MeanOverTime`."""
 
-    def __init__(self, layer):
+    def __init__(self, layer, batch_size):
         self._layer = layer
+        self._batch_size = batch_size
         self.reset()
 
     @property
@@ -347,13 +349,14 @@ class MeanStream:
 
     def step(self, x, out=None):
         """The mean after one more step."""
-        return _written(self._add(check_floats(x, "x"), 1), out)
+        x = check_floats(x, "x")
+        return self._add(x, 1, "x", x.shape, out)
 
     def run(self, chunk):
         """The mean after the steps of a chunk."""
         chunk = check_sequence(chunk, "chunk")
         steps = chunk.shape[0 if chunk.ndim == 2 or not self._layer.batch_first else 1]
-        return self._add(self._layer(chunk) * chunk.dtype.type(steps), steps)
+        return self._add(self._layer(chunk) * chunk.dtype.type(steps), steps, "chunk", chunk.shape)
 
     def reset(self):
         """Back to no steps."""
@@ -361,20 +364,24 @@ class MeanStream:
 
     def copy(self):
         """A session that goes on from here, independently."""
-        other = MeanStream(self._layer)
+        other = MeanStream(self._layer, self._batch_size)
         other.state = self.state
         return other
 
-    def _add(self, x, steps):
-        self._total, self._count = self._total + x, self._count + steps
-        return self._total / x.dtype.type(max(self._count, 1))
+    def _add(self, x, steps, name, shape, out=None):
+        check_mean_step(x, name, shape, self._batch_size, self._total)
+        total = (self._total.reshape(x.shape) if np.ndim(self._total) else self._total) + x
+        count = self._count + steps
+        y = _written(total / x.dtype.type(max(count, 1)), out)
+        self._total, self._count = total, count
+        return y
 
 
 def _written(y, out):
     """y, or `out` with y written into it."""
     if out is None:
         return y
-    out[...] = y
+    check_out(out, y.shape, y.dtype)[...] = y
     return out
 
 

@@ -247,11 +247,23 @@ def _arrays(params_or_grads):
     """The gradient arrays of a module, or the arrays of a dict or a sequence."""
     if hasattr(params_or_grads, "grads"):
         params_or_grads = params_or_grads.grads
-    arrays = list(params_or_grads.values() if isinstance(params_or_grads, Mapping) else params_or_grads)
+    try:
+        arrays = list(params_or_grads.values() if isinstance(params_or_grads, Mapping) else params_or_grads)
+    except TypeError:
+        raise TypeError("params_or_grads: expected a module or float32 or float64 arrays, "
+                        f"found {type(params_or_grads).__name__}") from None
     for array in arrays:
         if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
             found = f"{array.dtype} array" if isinstance(array, np.ndarray) else type(array).__name__
             raise TypeError(f"params_or_grads: expected a module or float32 or float64 arrays, found {found}")
+    return arrays
+
+
+def _writeable(params_or_grads):
+    """`_arrays`, all of which can be changed."""
+    arrays = _arrays(params_or_grads)
+    if not all(array.flags.writeable for array in arrays):
+        raise ValueError("params_or_grads: expected writeable arrays, found a read-only one")
     return arrays
 
 
@@ -288,10 +300,11 @@ def clip_grad_norm(params_or_grads, max_norm):
         The norm before clipping. Where it is not finite nothing is scaled.
     """
     max_norm = check_number(max_norm, "max_norm", above=0)
-    norm = grad_norm(params_or_grads)
+    arrays = _writeable(params_or_grads)
+    norm = grad_norm(arrays)
     factor = max_norm / (norm + 1e-6)  # torch.nn.utils.clip_grad_norm_'s guard
     if factor < 1 and math.isfinite(norm):
-        for array in _arrays(params_or_grads):
+        for array in arrays:
             array *= factor
     return norm
 
@@ -299,5 +312,5 @@ def clip_grad_norm(params_or_grads, max_norm):
 def clip_grad_value(params_or_grads, max_value):
     """Limit each gradient element to -max_value .. max_value, in place; arguments as for `clip_grad_norm`."""
     max_value = check_number(max_value, "max_value", above=0)
-    for array in _arrays(params_or_grads):
+    for array in _writeable(params_or_grads):
         np.clip(array, -max_value, max_value, out=array)

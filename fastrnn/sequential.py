@@ -3,6 +3,7 @@
 import copyreg
 
 from ._check import check_bool, check_dstates, check_entries, check_states, pad_sequences
+from .cells import Cell
 from .module import ArrayDict, Module, Tape, module_from_config, open_tape
 
 
@@ -12,8 +13,8 @@ class Sequential(Module):
     Parameters
     ----------
     *modules : Module
-        At least one, each only once; those with parameters have one dtype. No recurrent module may follow one
-        that pools the steps.
+        At least one, each only once, none a cell; those with parameters have one dtype. No recurrent module may
+        follow one that pools the steps.
     batch_first : bool
         Layout of the whole network: x is (B, T, ...) if true, (T, B, ...) if not. The modules inside are set
         to it.
@@ -37,6 +38,9 @@ class Sequential(Module):
             before = modules[:k]
             if not isinstance(module, Module):
                 raise TypeError(f"modules[{k}]: expected a fastrnn module, found {type(module).__name__}")
+            if isinstance(module, Cell):
+                raise TypeError(f"modules[{k}]: expected a module that takes all steps of a sequence, "
+                                f"found {type(module).__name__}, which takes one")
             if any(module is other for other in before):
                 raise ValueError(f"modules[{k}]: expected a module of its own, found an earlier one again")
             if module.recurrent and any(other.pools_time for other in before):
@@ -170,19 +174,28 @@ class SequentialStream:
         self._streams = streams
 
     def step(self, x, out=None):
-        """The output for one step, which has no time axis: (I,) or an id for one sequence, (B, I) or (B,)."""
-        for stream in self._streams:
-            x = stream.step(x)
-        if out is None:
-            return x
-        out[...] = x
-        return out
+        """The output for one step, which has no time axis: (I,) or an id for one sequence, (B, I) or (B,).
+
+        With `out` given, of the output's shape and dtype, it is written into it. After an error the state is as before.
+        """
+        return self._through("step", x, out)
 
     def run(self, chunk):
-        """The output for several steps, in the layout of the network."""
-        for stream in self._streams:
-            chunk = stream.run(chunk)
-        return chunk
+        """The output for several steps, in the layout of the network. After an error the state is as before."""
+        return self._through("run", chunk)
+
+    def _through(self, method, x, *out):
+        *first, last = self._streams
+        before = []
+        try:
+            for stream in first:
+                before.append(stream.state)
+                x = getattr(stream, method)(x)
+            return getattr(last, method)(x, *out)  # one that fails leaves its own state alone
+        except BaseException:
+            for stream, state in zip(first, before):
+                stream.state = state
+            raise
 
     @property
     def state(self):

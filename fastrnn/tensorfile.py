@@ -19,6 +19,16 @@ class MissingFileError(FileNotFoundError, FileError):
     """A file that is not there."""
 
 
+def _as_path(path):
+    try:
+        path = Path(path)
+    except TypeError:
+        raise TypeError(f"path: expected a str or path-like, found {type(path).__name__}") from None
+    if not path.name or "\0" in path.name:
+        raise FileError(f"path: expected the name of a file, found {str(path)!r}")
+    return path
+
+
 def write_tensors(path, kind, tensors, state):
     """Write `tensors` and `state` to `path`, replacing the file that is there in one step.
 
@@ -41,7 +51,7 @@ def write_tensors(path, kind, tensors, state):
     """
     from safetensors.numpy import save
 
-    path = Path(path)
+    path = _as_path(path)
     tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     header = {"kind": kind, "version": VERSION, "state": state}
     header["sha256"] = _checksum(tensors, header)
@@ -80,7 +90,7 @@ def read_tensors(path, kind):
     """
     from safetensors import SafetensorError, safe_open
 
-    path = Path(path)
+    path = _as_path(path)
     expected = f"{path}: expected a fastrnn {kind}, found"
     try:
         with open(path, "rb") as file:

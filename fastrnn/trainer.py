@@ -11,9 +11,10 @@ import numpy as np
 
 from . import losses, optim, schedules
 from ._check import check_generator, check_number, check_positive_int, check_state_dict
-from .batches import LaneStream, Sequences
+from .batches import Batch, LaneStream, Sequences, check_classes, check_ids
 from .callbacks import Callback, ProgressBar
 from .checkpoint import build_model, read_checkpoint, write_checkpoint
+from .layers import Embedding
 from .module import Module
 from .progress import Progress
 
@@ -185,8 +186,10 @@ class Trainer:
         other call is a fit of its own.
         """
         epochs = check_positive_int(epochs, "epochs")
+        validation_split = check_number(validation_split, "validation_split", low=0, below=1)
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         data = self._data(X, y, lengths=lengths, batch_size=batch_size, window=self.tbptt, **weights)
+        self._check_values(data)
         validation = None
         if validation_data is not None:
             if validation_split:
@@ -413,7 +416,8 @@ class Trainer:
 
     def _validation_data(self, data, class_weight, batch_size):
         if isinstance(data, LaneStream):
-            return self._data(data, None)
+            data = {"X": data}
+            class_weight = None
         if isinstance(data, dict):
             unknown = set(data) - {"X", "y", "lengths", "sample_weight"}
             if unknown or "X" not in data:
@@ -429,12 +433,26 @@ class Trainer:
             )
         rest = {name: value for name, value in data.items() if name not in ("X", "y")}
         try:
-            return self._data(
+            data = self._data(
                 data["X"], data.get("y"), class_weight=class_weight, batch_size=batch_size, **rest
             )
+            self._check_values(data)
+            return data
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"validation_data: {error}") from error
+
+    def _check_values(self, data):
+        """Ids that the model has embeddings for and classes that it has outputs for."""
+        first = self.model
+        while getattr(first, "modules", ()):
+            first = first.modules[0]
+        if isinstance(first, Embedding):
+            check_ids(data, first.num_embeddings)
+        if self.loss is losses.cross_entropy:
+            shape = (1, 1, *(data.x[0].shape[1:]))
+            y, _ = self._infer(Batch(np.zeros(shape, data.x[0].dtype), None, None, None), None)
+            check_classes(data, y.shape[-1])
 
     def _check_carry(self, what):
         """A state can be carried through time in one direction only."""
@@ -641,7 +659,10 @@ def _bound(value, name):
 
 def _callbacks(callbacks):
     """Those that record the others' state last."""
-    callbacks = list(callbacks)
+    try:
+        callbacks = list(() if callbacks is None else callbacks)
+    except TypeError:
+        raise TypeError(f"callbacks: expected a sequence, found {type(callbacks).__name__}") from None
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise TypeError(

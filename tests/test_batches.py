@@ -190,3 +190,12 @@ def test_lanes_of_features_with_targets():
 def test_bad_lanes_are_named(arguments, message):
     with pytest.raises((ValueError, TypeError), match=message):
         LaneStream(**{"x": np.arange(9), "batch_size": 3, "seq_len": 2, **arguments})
+
+
+def test_what_numpy_cannot_convert_is_named():
+    class Tensor:  # as one of torch that requires a gradient
+        def __array__(self, *args, **kwargs):
+            raise RuntimeError("call detach() first")
+
+    with pytest.raises(TypeError, match=r"X: expected an array, found Tensor \(call detach\(\) first\)"):
+        Sequences(Tensor())

@@ -379,6 +379,14 @@ FILES = {
 }
 
 MISTAKES = [
+    ("train text --threads 300", "argument --threads: expected a whole number from 1 to 256, found '300'"),
+    ("eval model text --threads 300", "argument --threads: expected a whole number from 1 to 256"),
+    ("bench --threads 300", "argument --threads: expected a whole number from 1 to 256"),
+    (f"train text --layers {'9' * 20}", "argument --layers: expected a whole number from 1 to 1000, found"),
+    (f"train text --layers {'9' * 9999}", "argument --layers: expected a whole number from 1 to 1000, found"),
+    ("train text --batch-size 1000001", "argument --batch-size: expected a whole number from 1 to 1000000"),
+    ("train text --seq-len 1000001", "argument --seq-len: expected a whole number from 1 to 1000000"),
+    ("bench --only foo", "argument --only: invalid choice: 'foo'"),
     ("train missing.txt", r"missing\.txt: no such file"),
     ("train empty", "empty: expected text, found an empty file"),
     ("train binary", "binary: expected UTF-8 text, found byte 0x80 at offset 0"),
@@ -386,12 +394,12 @@ MISTAKES = [
     ("train .", "cannot be read: Is a directory"),
     ("train text --out nowhere/m", "nowhere/m: cannot be written: No such file or directory"),
     ("train text --out .", "cannot be written: Is a directory"),
-    ("train text --hidden 0", "argument --hidden: expected a whole number of at least 1, found '0'"),
-    ("train text --hidden many", "argument --hidden: expected a whole number of at least 1, found 'many'"),
+    ("train text --hidden 0", "argument --hidden: expected a whole number from 1 to 100000, found '0'"),
+    ("train text --hidden many", "argument --hidden: expected a whole number from 1 to 100000, found 'many'"),
     ("train text --lr 0", "argument --lr: expected a number above 0, found '0'"),
     ("train text --lr nan", "argument --lr: expected a number above 0, found 'nan'"),
     ("train text --seed -1", "argument --seed: expected a whole number of at least 0, found '-1'"),
-    ("train text --threads 0", "argument --threads: expected a whole number of at least 1"),
+    ("train text --threads 0", "argument --threads: expected a whole number from 1 to 256"),
     ("train text --cell elman", "argument --cell: invalid choice: 'elman'"),
     ("train text --hiden 3", "unrecognized arguments: --hiden 3"),
     ("train text --hid 3", "unrecognized arguments: --hid 3"),
@@ -450,3 +458,18 @@ def test_no_space_for_the_model_is_one_line(trained, tmp_path, capsys, monkeypat
         r"fastrnn: error: .*m.*: cannot be written: No space left on device\n", err
     )
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_standard_output_is_named():
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "fastrnn", "info"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    expected = "fastrnn: error: standard output: cannot be written: No space left on device\n"
+    assert (result.returncode, result.stderr) == (2, expected)

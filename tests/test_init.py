@@ -1,11 +1,14 @@
 """The initialisers: what each fills a matrix with, block by block, and which parameter gets which."""
 
+import json
 import math
 
 import numpy as np
 import pytest
 
 from fastrnn._init import fill, initialise
+from fastrnn.cells import LSTMCell
+from fastrnn.module import module_from_config
 from fastrnn.runners import GRU, LSTM, RNN
 
 H, I, P = 48, 32, 20
@@ -138,14 +141,27 @@ def test_fill(how, check):
 def test_choices_by_kind_of_parameter():
     params = lstm()
     initialise(
-        params, np.random.default_rng(0), recurrent="identity", input=("constant", 2), bias=3, forget_bias=5
+        params,
+        np.random.default_rng(0),
+        {"recurrent": "identity", "input": ["constant", 2], "bias": 3, "forget_bias": 5},
     )
     np.testing.assert_array_equal(blocks(params["weight_hh_l0"], 4), [np.eye(H)] * 4)
     assert (params["weight_ih_l0"] == 2).all()
     np.testing.assert_array_equal(blocks(params["bias_ih_l0"], 4)[:, 0], [3, 5, 3, 3])
     np.testing.assert_array_equal(blocks(params["bias_hh_l0"], 4)[:, 0], [3, 0, 3, 3])
-    initialise(params, np.random.default_rng(0), forget_bias=0)
+    initialise(params, np.random.default_rng(0), {"forget_bias": 0})
     assert not params["bias_ih_l0"].any()
+
+
+@pytest.mark.parametrize("kind", [LSTM, LSTMCell])
+def test_constructors_take_choices(kind):
+    model = kind(3, 4, init={"scheme": "pytorch", "recurrent": ["identity", 0.5], "bias": 0.25, "forget_bias": 2.0})
+    params = {name.removesuffix("_l0"): p for name, p in model.params.items()}
+    np.testing.assert_array_equal(blocks(params["weight_hh"], 4), [0.5 * np.eye(4)] * 4)
+    np.testing.assert_array_equal(blocks(params["bias_ih"], 4)[:, 0], [0.25, 2, 0.25, 0.25])
+    assert np.abs(params["weight_ih"]).max() <= 0.5
+    twin = module_from_config(json.loads(json.dumps(model.config())))
+    assert twin.config() == model.config()
 
 
 def test_cells_without_layers_in_their_names():
@@ -171,11 +187,15 @@ def test_dtypes_draw_the_same():
 BAD = {
     "scheme": (
         lambda: initialise(lstm(), np.random.default_rng(0), "he"),
-        r"^scheme: expected one of default, pytorch,",
+        r"^init: expected one of default, pytorch, irnn, or a dict; found 'he'$",
     ),
+    "of a runner": (lambda: RNN(3, 4, init=["x"]), r"^init: expected one of default, .* found \['x'\]$"),
+    "key": (lambda: RNN(3, 4, init={"bais": 1}), r"^init: expected keys among scheme, .* found bais$"),
+    "choice": (lambda: GRU(3, 4, init={"input": ["zeros", 1]}), r"^init\['input'\]: .* found \['zeros', 1\]$"),
+    "forget bias": (lambda: LSTM(3, 4, init={"forget_bias": math.inf}), r"^init\['forget_bias'\]: expected a finite"),
     "initialiser": (
-        lambda: initialise(lstm(), np.random.default_rng(0), bias="ones"),
-        r"^initialiser: .* found 'ones'$",
+        lambda: initialise(lstm(), np.random.default_rng(0), {"bias": "ones"}),
+        r"^init\['bias'\]: .* found 'ones'$",
     ),
     "name": (
         lambda: initialise({"kernel": np.empty(3)}, np.random.default_rng(0)),

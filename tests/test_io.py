@@ -280,3 +280,14 @@ def test_a_damaged_newest_checkpoint_is_skipped(keep, tmp_path):
             ValueError, match=f"{older.name}: expected a fastrnn checkpoint, found an empty file"
         ):
             series.newest()
+
+
+def test_what_is_no_path_is_named():
+    model = Linear(2, 2, seed=0)
+    for path in (".", "a\0b"):
+        with pytest.raises(ValueError, match="path: expected the name of a file, found"):
+            save(model, path)
+    with pytest.raises(TypeError, match="path: expected a str or path-like, found NoneType"):
+        save(model, None)
+    with pytest.raises(TypeError, match="path: expected a str or path-like, found NoneType"):
+        load(None)

@@ -293,6 +293,15 @@ def test_streams_of_pooling(name):
     np.testing.assert_allclose(single.run(x[0]), module(x[0]), rtol=1e-14)
 
 
+def test_a_refused_step_leaves_the_mean():
+    stream = MeanOverTime().stream()
+    stream.step(np.ones((1, 3)))
+    for x, out in [(np.ones((1, 4)), None), (np.ones(2), None), (np.ones(3), np.ones((5, 3)))]:
+        with pytest.raises(ValueError, match=r"^(x|out): expected"):
+            stream.step(x, out)
+    np.testing.assert_array_equal(stream.step(np.full(3, 2.0)), np.full(3, 1.5))
+
+
 @pytest.mark.parametrize("name", STATELESS)
 def test_no_gradient_is_a_gradient_of_zero(name):
     build, x = STATELESS[name]
@@ -409,6 +418,24 @@ BAD = {
         r"^bidirectional: expected False",
     ),
     "stream": (lambda: LINEAR.stream(0), ValueError, r"^batch_size: expected an int of at least 1, found 0$"),
+    "mean's batch": (
+        lambda: MeanOverTime().stream(1).step(np.ones((7, 3))),
+        ValueError,
+        r"^x: expected a batch of 1, found shape \(7, 3\)$",
+    ),
+    "mean's chunk": (
+        lambda: MeanOverTime().stream(2).run(np.ones((4, 3))),
+        ValueError,
+        r"^chunk: expected a batch of 2, found shape \(4, 3\)$",
+    ),
+    "lengths beyond int64": (
+        lambda: MeanOverTime()(np.zeros((4, 1, 3)), lengths=np.array([2**64 - 1], np.uint64)),
+        ValueError,
+        r"^lengths: expected ints in 0 \.\. 4, found 18446744073709551615 at \[0\]$",
+    ),
+    "size": (lambda: Linear(3, 10**30), ValueError, r"^out_features: expected an int of at most 2147483647, found 10"),
+    "dtype": (lambda: Linear(3, 3, dtype=None), ValueError, r"^dtype: expected 'float32' or 'float64', found None$"),
+    "out": (lambda: NORM.stream().step(np.ones(3), np.ones((2, 3))), (ValueError, TypeError), r"^out: expected"),
     "mean's state": (
         lambda: setattr(MeanOverTime().stream(), "state", 3),
         TypeError,

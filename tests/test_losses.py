@@ -392,6 +392,11 @@ BAD = {
         ValueError,
         r"^label_smoothing: expected a finite number at least 0 and at most 1, found 1\.5$",
     ),
+    "reduction of arrays": (
+        lambda: losses.mae(X, X, reduction=np.array(["mean", "sum"])),
+        ValueError,
+        r"^reduction: expected one of 'mean', 'sum'; found array",
+    ),
     "reduction": (
         lambda: losses.mae(X, X, reduction="none"),
         ValueError,

@@ -308,6 +308,11 @@ BAD = {
         TypeError,
         r"^params_or_grads: expected a module or float32 or float64 arrays, found float$",
     ),
+    "None": (
+        lambda: optim.clip_grad_norm(None, 1),
+        TypeError,
+        r"^params_or_grads: expected a module or float32 or float64 arrays, found NoneType$",
+    ),
     "int arrays": (
         lambda: optim.grad_norm([np.zeros(2, int)]),
         TypeError,
@@ -407,6 +412,18 @@ def test_clip_by_norm_leaves_what_is_not_finite():
     g = np.array([1.0, np.inf, 2.0])
     assert optim.clip_grad_norm([g], 1.0) == math.inf
     np.testing.assert_array_equal(g, [1.0, np.inf, 2.0])
+
+
+@pytest.mark.parametrize("clip", [optim.clip_grad_norm, optim.clip_grad_value])
+def test_clipping_takes_generators_and_all_arrays_or_none(clip):
+    arrays = [np.full(3, 2.0), np.full(2, 3.0)]
+    clip((a for a in arrays), 0.5)
+    assert optim.grad_norm(a for a in arrays) < 2 and arrays[0].max() <= 0.5 and arrays[1].max() <= 0.5
+    before = arrays[0].copy()
+    arrays[1].flags.writeable = False
+    with pytest.raises(ValueError, match=r"^params_or_grads: expected writeable arrays, found a read-only one$"):
+        clip(arrays, 0.1)
+    np.testing.assert_array_equal(arrays[0], before)
 
 
 def test_clip_by_norm_takes_views():

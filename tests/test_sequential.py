@@ -5,6 +5,7 @@ import pytest
 from gradcheck import check_gradients
 from tolerances import tolerance
 
+from fastrnn.cells import LSTMCell
 from fastrnn.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, MeanOverTime
 from fastrnn.losses import cross_entropy
 from fastrnn.optim import Adam
@@ -208,6 +209,27 @@ def test_a_stream_that_refuses_a_state_keeps_its_own():
             np.testing.assert_array_equal(a, flat(before)[key])
 
 
+def test_a_stream_that_refuses_a_step_keeps_its_state():
+    net = Sequential(GRU(2, 3, seed=0), MeanOverTime(), Linear(3, 4, seed=0))
+    wrong = Sequential(LSTM(2, 3, seed=0), Linear(4, 4, seed=0))
+    x = np.ones(2, np.float32)
+    stream = net.stream()
+    stream.step(x)
+    before = stream.state
+    for out in np.ones(3, np.float32), np.ones((5, 4), np.float32), np.ones(4, np.int64), [0] * 4:
+        with pytest.raises((ValueError, TypeError), match=r"^out: expected"):
+            stream.step(x, out)
+    after = stream.state
+    np.testing.assert_array_equal(after[0], before[0])
+    assert after[1][1] == 1
+    np.testing.assert_array_equal(after[1][0], before[1][0])
+    stream = wrong.stream()
+    for call in (lambda: stream.step(x), lambda: stream.run(x[None])):
+        with pytest.raises(ValueError, match=r"^x: expected shape \(\.\.\., 4\)"):
+            call()
+        assert not any(part.any() for part in stream.state[0])
+
+
 def test_state_carries_over():
     net = Sequential(LSTM(3, 4, **DOUBLE), Dropout(0.5), GRU(4, 2, **DOUBLE))
     x = normal(3, 6, 3)
@@ -282,6 +304,16 @@ BAD = {
         TypeError,
         r"^modules\[0\]: expected a fastrnn module, found list$",
     ),
+    "a cell": (
+        lambda: Sequential(LINEAR, LSTMCell(3, 4)),
+        TypeError,
+        r"^modules\[1\]: expected a module that takes all steps of a sequence, found LSTMCell, which takes one$",
+    ),
+    "half a state": (
+        lambda: LSTM(3, 4)(X[0], (np.zeros((1, 4)),)),
+        ValueError,
+        r"^state: expected a tuple \(h, c\), found one of 1$",
+    ),
     "twice": (lambda: Sequential(LINEAR, LINEAR), ValueError, r"^modules\[1\]: expected a module of its own"),
     "dtypes": (
         lambda: Sequential(LINEAR, Linear(3, 2, dtype="float64")),
@@ -354,8 +386,13 @@ def test_bad_input_is_named(name):
 def test_a_refused_gradient_leaves_gradients_and_tape():
     _, _, tape = NET.forward(X)
     NET.zero_grad()
-    for dy, dstate in [(np.ones((2, 5, 3)), None), (np.ones((2, 5, 2)), (np.zeros((1, 2, 5)), None, None))]:
-        with pytest.raises(ValueError, match=r"^(dy|dstate)"):
+    words = np.full((1, 2, 4), "a")
+    for dy, dstate in [
+        (np.ones((2, 5, 3)), None),
+        (np.ones((2, 5, 2)), (np.zeros((1, 2, 5)), None, None)),
+        (np.ones((2, 5, 2)), (words, None, None)),
+    ]:
+        with pytest.raises((ValueError, TypeError), match=r"^(dy|dstate)"):
             NET.backward(tape, dy, dstate)
         assert not any(g.any() for g in NET.grads.values())
     NET.backward(tape, np.ones((2, 5, 2)))

@@ -405,7 +405,20 @@ FIT_ARGUMENTS = [
         {"validation_split": 0.2, "validation_data": (X, STEPS)},
         "validation_split: expected 0 beside validation_data",
     ),
-    ({"validation_split": 1.0}, "validation_split: expected a fraction"),
+    ({"validation_split": 1.0}, "validation_split: expected a finite number"),
+    ({"validation_split": 0.99}, "validation_split: expected a fraction"),
+    ({"validation_split": "x"}, "validation_split: expected a number, found 'x'"),
+    ({"validation_split": float("nan")}, "validation_split: expected a finite number"),
+    ({"y": 5}, "y: expected 10 entries, .* found int"),
+    ({"y": (row for row in STEPS)}, "y: expected 10 entries, .* found generator"),
+    ({"sample_weight": 0.5}, "sample_weight: expected 10 entries, .* found float"),
+    ({"sample_weight": ["a"] * 10}, "sample_weight: expected an array of real numbers"),
+    ({"class_weight": "balanced"}, "class_weight: expected an array of real numbers"),
+    ({"class_weight": {0: "a"}}, r"class_weight\[0\]: expected a number, found 'a'"),
+    ({"class_weight": {"a": 1}}, "class_weight: expected classes from 0 on, found 'a'"),
+    ({"y": np.where(np.arange(70).reshape(10, 7) == 69, 99, STEPS)}, r"y: .* 3, found 99 at \[9, 6\]"),
+    ({"validation_data": (X, STEPS + 90)}, r"validation_data: y: expected ints in 0 \.\. 3"),
+    ({"X": ragged(X), "y": ragged(STEPS - 4)}, r"y\[0\]: expected ints in 0 \.\. 3"),
     ({"validation_data": (X,)}, r"validation_data: expected \(X, y\)"),
     (
         {"validation_data": {"X": X, "Y": STEPS}},
@@ -436,6 +449,54 @@ def test_bad_arguments_of_fit_change_nothing(arguments, message):
     assert trainer.step == 0 and trainer.history == {}
     for name, value in before.items():
         np.testing.assert_array_equal(value, model.params[name])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("kind", ["padded", "ragged", "stream"])
+def test_a_late_id_out_of_range_changes_nothing(kind, nested):
+    start = Embedding(4, 3, seed=0)
+    model = Sequential(Sequential(start) if nested else start, LSTM(3, 5, seed=0), Linear(5, 4, seed=0))
+    before = model.state_dict()
+    ids = STEPS.copy()
+    ids[-1, 0] = 9
+    data = {
+        "padded": {"X": ids, "y": STEPS},
+        "ragged": {"X": ragged(ids), "y": ragged(STEPS)},
+        "stream": {"X": LaneStream(ids.ravel(), 1, 4, STEPS.ravel())},
+    }[kind]
+    with pytest.raises(ValueError, match=r"X.*: expected ints in 0 \.\. 3, found 9"):
+        Trainer(model).fit(batch_size=1, **data, **QUIET)
+    for name, value in before.items():
+        np.testing.assert_array_equal(value, model.params[name])
+
+
+def test_a_late_class_out_of_range_changes_nothing():
+    model = classifier()
+    before = model.state_dict()
+    trainer = Trainer(model)
+    y = np.append(CLASSES[:-1], 99)
+    with pytest.raises(ValueError, match=r"y: expected ints in 0 \.\. 3, found 99 at \[9\]"):
+        trainer.fit(X, y, batch_size=1, **QUIET)
+    for name, value in before.items():
+        np.testing.assert_array_equal(value, model.params[name])
+    trainer.fit(X, y, sample_weight=np.append(np.ones(9), 0), **QUIET)  # what does not count may be anything
+
+
+def test_padding_may_hold_any_ids_and_classes():
+    def trained(x, y):
+        model = Sequential(Embedding(4, 3, seed=0), LSTM(3, 5, seed=0), Linear(5, 4, seed=0))
+        Trainer(model, seed=0).fit(x, y, lengths=LENGTHS, batch_size=4, **QUIET)
+        return model
+
+    padding = np.arange(7) >= LENGTHS[:, None]
+    one = trained(np.where(padding, 0, STEPS), np.where(padding, 0, STEPS))
+    assert_same_params(one, trained(np.where(padding, -1, STEPS), np.where(padding, -100, STEPS)))
+
+
+def test_callbacks_may_be_none():
+    assert Trainer(tagger(), callbacks=None).callbacks == []
+    with pytest.raises(TypeError, match="callbacks: expected a sequence, found int"):
+        Trainer(tagger(), callbacks=5)
 
 
 def test_no_state_is_carried_through_two_directions():

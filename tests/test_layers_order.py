@@ -14,7 +14,7 @@ PACKAGE, COMPILED_DIR = ROOT / "fastrnn", ROOT / "src" / "fastrnn"
 
 # fmt: off
 COMPILED = [
-    "_blas", "_kernels", "_workspace", "_pool", "_cell", "_rnn", "_lstm", "_gru", "_rows", "_dropout",
+    "_blas", "_kernels", "_workspace", "_pool", "_sums", "_cell", "_rnn", "_lstm", "_gru", "_rows", "_dropout",
     "_sequence", "_watch", "_weights", "_engine", "_stream", "_products", "_embedding", "_layernorm", "_optim",
     "_loss",
 ]

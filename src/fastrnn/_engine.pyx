@@ -12,7 +12,7 @@ cimport numpy as cnp
 
 from fastrnn._dropout cimport drop
 from fastrnn._kernels cimport can_meet, large_products, meet_team
-from fastrnn._pool cimport num_threads, reserve, run, run_reserved
+from fastrnn._pool cimport reserve, run, run_reserved, workers_for
 from fastrnn._rows cimport (
     add_from_reverse, carve_rows, from_reverse, gather, index_rows, scatter, to_reverse)
 from fastrnn._sequence cimport (
@@ -22,8 +22,6 @@ from fastrnn._workspace cimport Arena, take
 cnp.import_array()
 
 cdef enum:
-    # Multiply-adds a worker must have to be woken: a wake-up costs about 10 us, the time of 0.5 million at 50 GMAC/s.
-    WORTH_A_WORKER = 500000
     # Multiply-adds of one step from which a lone sequence is worth a team. Two threads against one, by step: 0.13 M
     # (LSTM 128) 0.97 times as fast, 0.22 M (GRU 192) 1.17, 0.5 M (LSTM 256) 1.25, 1.2 M (LSTM 384) 1.9, 2.1 M 1.85.
     WORTH_A_TEAM = 200000
@@ -344,12 +342,11 @@ cdef class Engine:
 
     cdef int _deal(self, Call *call, fr_int B, fr_int total) except -1:
         """How many workers share the sequences, the weight gradients, and the columns of a lone sequence."""
-        cdef fr_int madds = 0, step
-        cdef int i, most = num_threads()
+        cdef fr_int madds = 0
+        cdef int i
         for i in range(self.weights.count):
-            step = call.packed[i].gates * (call.packed[i].input_size + call.packed[i].out)
-            madds += step
-        call.helpers = <int>max(1, min(most, madds * total // WORTH_A_WORKER))
+            madds += call.packed[i].gates * (call.packed[i].input_size + call.packed[i].out)
+        call.helpers = workers_for(madds * total)
         call.parts = <int>max(1, min(call.helpers, B))
         call.team.size = 1
         call.team.arrived = call.team.round = 0

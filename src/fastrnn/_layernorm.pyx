@@ -6,21 +6,7 @@ Means and variances are accumulated in double, eight sums at a time, whatever th
 from cython cimport floating
 from libc.math cimport sqrt
 
-
-cdef inline double _sum(const floating *x, Py_ssize_t n) noexcept nogil:
-    cdef double part[8]
-    cdef double total = 0
-    cdef Py_ssize_t i, j
-    for j in range(8):
-        part[j] = 0
-    for i in range(0, n - 7, 8):
-        for j in range(8):
-            part[j] += x[i + j]
-    for i in range(n - n % 8, n):
-        part[0] += x[i]
-    for j in range(8):
-        total += part[j]
-    return total
+from fastrnn._sums cimport row_total
 
 
 cdef inline double _sum_product(const floating *x, const floating *y, Py_ssize_t n) noexcept nogil:
@@ -50,7 +36,7 @@ def forward(floating[:, ::1] scaled, floating[::1] rstd, const floating[:, ::1] 
     with nogil:
         for n in range(x.shape[0]):
             row, source = &scaled[n, 0], &x[n, 0]
-            mean = <floating>(_sum(source, width) / width)
+            mean = <floating>(row_total(source, width) / width)
             for j in range(width):
                 row[j] = source[j] - mean
             inverse = <floating>(1 / sqrt(_sum_product(row, row, width) / width + eps))
@@ -70,7 +56,7 @@ cdef void _backward_row(floating *dx, floating *dweight, floating *dbias, const 
         dweight[j] += dy[j] * scaled[j]
     for j in range(width):
         dx[j] = dy[j] * weight[j]
-    mean = <floating>(_sum(dx, width) / width)
+    mean = <floating>(row_total(dx, width) / width)
     slope = <floating>(_sum_product(dx, scaled, width) / width)
     for j in range(width):
         dx[j] = rstd * (dx[j] - mean - scaled[j] * slope)

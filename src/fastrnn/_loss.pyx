@@ -5,10 +5,11 @@ from libc.math cimport exp, log, log1p
 from libc.stdint cimport uint64_t
 
 from fastrnn._kernels cimport flush_begin, flush_end, kernels
+from fastrnn._sums cimport row_total
 
 
 cdef inline floating _largest(const floating *x, Py_ssize_t n) noexcept nogil:
-    # eight chains, here and in _total: one alone would wait for each step
+    # eight chains, as in `row_total`: one alone would wait for each step
     cdef floating part[8]
     cdef Py_ssize_t i, j
     for j in range(8):
@@ -23,22 +24,6 @@ cdef inline floating _largest(const floating *x, Py_ssize_t n) noexcept nogil:
     return part[0]
 
 
-cdef inline double _total(const floating *x, Py_ssize_t n) noexcept nogil:
-    cdef double part[8]
-    cdef double total = 0
-    cdef Py_ssize_t i, j
-    for j in range(8):
-        part[j] = 0
-    for i in range(0, n - 7, 8):
-        for j in range(8):
-            part[j] += x[i + j]
-    for i in range(n - n % 8, n):
-        part[0] += x[i]
-    for j in range(8):
-        total += part[j]
-    return total
-
-
 cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssize_t target,
                                Py_ssize_t classes, const double *class_weight, double class_total,
                                double smoothing, double scale) noexcept nogil:
@@ -51,7 +36,7 @@ cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssi
     for k in range(classes):
         dlogits[k] = logits[k] - top
     kernels(sizeof(floating)).exp_(dlogits, dlogits, classes)
-    total = _total(dlogits, classes)
+    total = row_total(dlogits, classes)
     log_total = log(total)
     if class_weight != NULL:
         hit *= class_weight[target]

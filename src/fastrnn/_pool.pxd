@@ -1,5 +1,7 @@
 """Worker threads that sleep between calls: see ``_pool.pyx``."""
 
+from fastrnn._kernels cimport fr_int
+
 ctypedef void (*task_fn)(void *arg, int worker) noexcept nogil
 
 # Runs task(arg, 0 .. workers-1), worker 0 in the calling thread; returns when all are done.
@@ -8,5 +10,5 @@ cdef void run(task_fn task, void *arg, int workers) noexcept nogil
 # for the caller, and running exactly so many.
 cdef int reserve(int workers) noexcept nogil
 cdef void run_reserved(task_fn task, void *arg, int workers) noexcept nogil
-# How many workers a call may use now.
-cdef int num_threads() noexcept nogil
+# How many workers so many multiply-adds are worth: at least 1, at most the limit.
+cdef int workers_for(fr_int madds) noexcept nogil

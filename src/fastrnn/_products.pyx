@@ -7,14 +7,11 @@ cimport numpy as cnp
 
 from fastrnn._cell cimport pack_columns, pack_rows
 from fastrnn._kernels cimport fr_int, fr_kernels, kernels, large_products
-from fastrnn._pool cimport num_threads, run
+from fastrnn._pool cimport run, workers_for
 from fastrnn._watch cimport Watched
 from fastrnn._workspace cimport Arena, Workspace
 
 cnp.import_array()
-
-cdef enum:
-    WORTH_A_WORKER = 500000     # multiply-adds, as in _engine
 
 cdef struct Task:
     const fr_kernels *k
@@ -26,10 +23,6 @@ cdef struct Task:
     fr_int rows, inner, columns
     char *work
     fr_int work_stride
-
-
-cdef inline int _parts(fr_int n, fr_int madds) noexcept nogil:
-    return <int>max(1, min(num_threads(), min(n, madds // WORTH_A_WORKER)))
 
 
 cdef void rows_task(void *arg, int part) noexcept nogil:
@@ -76,7 +69,7 @@ cdef int _multiply(const fr_kernels *k, cnp.ndarray out, cnp.ndarray left, Works
     task.left = <const char *>cnp.PyArray_DATA(left)
     task.right = packed.data
     task.start = <const char *>cnp.PyArray_DATA(b) if b is not None else NULL
-    task.parts = _parts(task.rows, task.rows * task.inner * task.columns)
+    task.parts = <int>max(1, min(workers_for(task.rows * task.inner * task.columns), task.rows))
     with nogil:
         run(&rows_task, &task, task.parts)
     return 0
@@ -121,7 +114,7 @@ def linear_backward_weight(cnp.ndarray dw, cnp.ndarray dy, cnp.ndarray x):
     task.out = <char *>cnp.PyArray_DATA(dw)
     task.left = <const char *>cnp.PyArray_DATA(dy)
     task.right = <const char *>cnp.PyArray_DATA(x)
-    task.parts = _parts(task.rows, task.rows * task.inner * task.columns)
+    task.parts = <int>max(1, min(workers_for(task.rows * task.inner * task.columns), task.rows))
     task.work_stride = (task.k.gemm_tn_work + 63) & ~<fr_int>63
     memory.reserve(task.parts * task.work_stride)
     task.work = memory.data

@@ -1,0 +1,19 @@
+"""Sums in double, in eight chains: one alone would wait for each addition."""
+
+from cython cimport floating
+
+
+cdef inline double row_total(const floating *x, Py_ssize_t n) noexcept nogil:
+    cdef double part[8]
+    cdef double total = 0
+    cdef Py_ssize_t i, j
+    for j in range(8):
+        part[j] = 0
+    for i in range(0, n - 7, 8):
+        for j in range(8):
+            part[j] += x[i + j]
+    for i in range(n - n % 8, n):
+        part[0] += x[i]
+    for j in range(8):
+        total += part[j]
+    return total

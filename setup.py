@@ -66,7 +66,7 @@ class BuildEngine(build_ext):
 
 
 class BuildPackage(build_py):
-    """Adds the .pxd files and the kernels' header, so that other Cython code can call the engine."""
+    """Adds the .pxd files and the headers they name, so that other Cython code can call the engine."""
 
     def run(self):
         super().run()
@@ -76,7 +76,8 @@ class BuildPackage(build_py):
         (package / "include").mkdir(parents=True, exist_ok=True)
         for name in files(CYTHON, "*.pxd"):
             shutil.copy(name, package)
-        shutil.copy(KERNELS / "kernels.h", package / "include")
+        for name in files(KERNELS, "*.h"):
+            shutil.copy(name, package / "include")
 
 
 class SourceArchive(sdist):

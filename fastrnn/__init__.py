@@ -27,7 +27,7 @@ except ValueError as error:  # FASTRNN_ISA or FASTRNN_NUM_THREADS; the command l
 _HOMES = {
     "cells": ("RNNCell", "LSTMCell", "GRUCell"),
     "runners": ("RNN", "LSTM", "GRU"),
-    "layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "LastStep", "MeanOverTime"),
+    "layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "ActivationRegularization", "LastStep", "MeanOverTime"),
     "sequential": ("Sequential",),
     "optim": ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "clip_grad_norm", "clip_grad_value"),
     "batches": ("LaneStream",),
@@ -37,7 +37,9 @@ _HOMES = {
     "threads": ("set_num_threads", "get_num_threads"),
     "config": ("show_config",),
 }
-_MODULES = ("losses", "optim", "schedules", "callbacks", "text")
+_MODULES = ("losses", "metrics", "optim", "averaging", "schedules", "callbacks", "decoding", "text", "diagnostics",
+            "distributed")
+_OPTIONAL = ("sklearn",)  # need an extra, so `from fastrnn import *` leaves them out
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *_HOME_OF, *_MODULES]
@@ -46,7 +48,7 @@ __all__ = ["__version__", *_HOME_OF, *_MODULES]
 def __getattr__(name):
     if name in _HOME_OF:
         value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
-    elif name in _MODULES:
+    elif name in _MODULES or name in _OPTIONAL:
         value = importlib.import_module(f".{name}", __name__)
     else:
         raise AttributeError(f"module 'fastrnn' has no attribute {name!r}")

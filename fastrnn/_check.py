@@ -57,6 +57,22 @@ def check_pair(values, name, **bounds):
     return tuple(check_number(value, f"{name}[{i}]", **bounds) for i, value in enumerate(values))
 
 
+def check_zoneout(value, name, has_c):
+    """A probability, or where there is a cell state a pair (p_h, p_c)."""
+    if not isinstance(value, (tuple, list)):
+        return check_number(value, name, low=0, high=1)
+    if not has_c:
+        raise TypeError(f"{name}: expected a number, as there is no cell state; found {value!r}")
+    return check_pair(value, name, low=0, high=1)
+
+
+def check_layer_norm(value, reset_after):
+    """A bool; a layer-normalised GRU is the one whose reset gate acts after the product."""
+    if check_bool(value, "layer_norm") and not reset_after:
+        raise ValueError("layer_norm: expected reset_after=True, the form that was published; found reset_after=False")
+    return bool(value)
+
+
 def check_generator(seed, name):
     """A numpy.random.Generator: `seed` itself, or one seeded by it."""
     try:
@@ -205,12 +221,12 @@ def pad_sequences(arrays, lengths, batch_first):
     return padded if batch_first else padded.swapaxes(0, 1), lengths
 
 
-def check_lengths(lengths, batch, steps):
+def check_lengths(lengths, batch, steps, name="lengths"):
     """An int64 array of `batch` lengths in 0 .. steps."""
-    lengths = _int_array(lengths, "lengths")
+    lengths = _int_array(lengths, name)
     if lengths.shape != (batch,):
-        raise ValueError(f"lengths: expected {batch} ints, one per sequence; found shape {lengths.shape}")
-    return _in_range(lengths, "lengths", steps + 1, None).copy()
+        raise ValueError(f"{name}: expected {batch} ints, one per sequence; found shape {lengths.shape}")
+    return _in_range(lengths, name, steps + 1, None).copy()
 
 
 def check_sum_and_count(state):
@@ -307,6 +323,82 @@ def check_class_target(target, shape, classes, weight):
         raise ValueError(f"target: expected shape {shape}, as the logits without their last axis; "
                          f"found {target.shape}")
     return _in_range(target, "target", classes, weight)
+
+
+def check_labels(target, target_lengths, batch, classes, blank, weight):
+    """The labels of all sequences one after another and the batch + 1 places where each one's begin, int64.
+
+    Labels are in 0 .. classes - 1 and not the blank, except where the sequence's weight is 0.
+    """
+    labels, counts = _labels_and_counts(target, target_lengths, batch)
+    if len(counts) != batch:
+        raise ValueError(f"target: expected the labels of {batch} sequences, found those of {len(counts)}")
+    starts = np.concatenate([[0], np.cumsum(counts)])
+    wrong = (labels < 0) | (labels >= classes) | (labels == blank)
+    if weight is not None:
+        wrong &= np.repeat(weight, counts) != 0
+    if wrong.any():
+        at = int(wrong.argmax())
+        row = int(np.searchsorted(starts, at, side="right")) - 1
+        raise ValueError(f"target: expected labels in 0 .. {classes - 1} other than the blank, {blank}; "
+                         f"found {labels[at]} at [{row}, {at - starts[row]}]")
+    return labels, starts
+
+
+def _labels_and_counts(target, target_lengths, batch):
+    if isinstance(target, (list, tuple)) and target_lengths is None:
+        rows = [check_axes(_int_array(row, f"target[{k}]"), f"target[{k}]", {1: "(n,)"})
+                for k, row in enumerate(target)]
+        counts = np.array([len(row) for row in rows], np.int64)
+        return np.concatenate([np.empty(0), *rows], dtype=np.int64, casting="unsafe"), counts
+    labels = _int_array(target, "target").astype(np.int64)
+    if labels.ndim == 2:
+        if target_lengths is None:
+            target_lengths = np.full(len(labels), labels.shape[1])
+        counts = check_lengths(target_lengths, len(labels), labels.shape[1], "target_lengths")
+        return labels[np.arange(labels.shape[1]) < counts[:, None]], counts
+    if labels.ndim != 1 or target_lengths is None:
+        raise ValueError("target: expected a list of arrays of ints, shape (B, n), or (n,) with target_lengths; "
+                         f"found shape {labels.shape}")
+    counts = check_lengths(target_lengths, batch, labels.size, "target_lengths")
+    if counts.sum() != labels.size:
+        raise ValueError(f"target_lengths: expected {labels.size} labels in all as in target, found {counts.sum()}")
+    return labels, counts
+
+
+def check_stepped(network, name):
+    """A module that can be stepped and has an output for every step."""
+    if not callable(getattr(network, "stream", None)):
+        raise TypeError(f"{name}: expected a fastrnn network with a stream, found {type(network).__name__}")
+    if network.pools_time:
+        raise ValueError(f"{name}: expected one with an output for every step, found one that pools the steps")
+
+
+def check_texts(texts, name):
+    """A list of str; one str stands for a list of it."""
+    found = [texts] if isinstance(texts, str) else texts
+    if not isinstance(found, (list, tuple)) or not all(isinstance(text, str) for text in found):
+        raise TypeError(f"{name}: expected a string or a list of strings, found {texts!r}")
+    return found
+
+
+def check_prompts(prompts, name):
+    """A list of int64 arrays (P,), P > 0."""
+    if not isinstance(prompts, (list, tuple, np.ndarray)):
+        raise TypeError(f"{name}: expected a list of arrays of ids, found {type(prompts).__name__}")
+    if len(prompts) == 0:
+        raise ValueError(f"{name}: expected at least one, found none")
+    arrays = [check_axes(_int_array(ids, f"{name}[{k}]"), f"{name}[{k}]", {1: "(n,)"}).astype(np.int64)
+              for k, ids in enumerate(prompts)]
+    for k, ids in enumerate(arrays):
+        if not ids.size:
+            raise ValueError(f"{name}[{k}]: expected at least one id, found none")
+    return arrays
+
+
+def check_symbols(ids, name, size):
+    """An int64 array (n,) of ids in 0 .. size - 1, any number of them."""
+    return _in_range(check_axes(_int_array(ids, name), name, {1: "(n,)"}), name, size, None)
 
 
 def check_unit_interval(array, name):
@@ -462,12 +554,12 @@ def check_state(state, name, shapes, dtype):
     return tuple(arrays)
 
 
-def check_out(out, shape, dtype):
+def check_out(out, shape, dtype, name="out"):
     """An array that a result can be written into as it is."""
     if not isinstance(out, np.ndarray) or out.dtype != dtype:
-        raise TypeError(f"out: expected a {dtype} array, found {getattr(out, 'dtype', type(out).__name__)}")
+        raise TypeError(f"{name}: expected a {dtype} array, found {getattr(out, 'dtype', type(out).__name__)}")
     if out.shape != shape:
-        raise ValueError(f"out: expected shape {shape}, found {out.shape}")
+        raise ValueError(f"{name}: expected shape {shape}, found {out.shape}")
     if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError("out: expected a C-contiguous, writeable array")
+        raise ValueError(f"{name}: expected a C-contiguous, writeable array")
     return out

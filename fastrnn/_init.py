@@ -48,8 +48,8 @@ def initialise(params, rng, init="default"):
     Parameters
     ----------
     params : dict of str to array
-        Names ``weight_ih*`` (G*H, I), ``weight_hh*`` (G*H, H or P), ``weight_hr*`` (P, H) and ``bias_*``
-        (G*H,).
+        Names ``weight_ih*`` (G*H, I), ``weight_hh*`` (G*H, H or P), ``weight_hr*`` (P, H), ``bias_*`` (G*H,) or
+        (H,), and ``gain_*``, which are set to one.
     rng : numpy.random.Generator
     init : "default", "pytorch" or "irnn", or dict
         "pytorch" draws everything from U(-k, k), k = 1/sqrt(H); "irnn" starts from the identity. A dict may name
@@ -82,6 +82,9 @@ def initialise(params, rng, init="default"):
     for key, how in given.items():
         _choice(how, f"init[{key!r}]")
     for name, array in params.items():
+        if name.startswith("gain_"):
+            fill(array, 1, rng)
+            continue
         hidden, gates = _gate_blocks(params, name)
         blocks = array.reshape(gates, array.shape[0] // gates, *array.shape[1:])
         key = {"weight_hh": "recurrent", "weight_ih": "input", "weight_hr": "input"}.get(name[:9], "bias")
@@ -137,11 +140,11 @@ def _gate_blocks(params, name):
     suffix = f"_l{layer}" if layer else ""
     projection = params.get("weight_hr" + suffix)
     recurrent = params.get("weight_hh" + suffix)
-    if kind not in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh") or recurrent is None:
-        raise ValueError("params: expected names weight_ih*, weight_hh*, weight_hr*, bias_ih*, bias_hh*, "
-                         f"with a weight_hh* for every layer; found {name!r}")
+    if kind not in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh", "bias_c") or recurrent is None:
+        raise ValueError("params: expected names weight_ih*, weight_hh*, weight_hr*, bias_ih*, bias_hh*, bias_c*, "
+                         f"gain_*, with a weight_hh* for every layer; found {name!r}")
     hidden = recurrent.shape[1] if projection is None else projection.shape[1]
-    return hidden, 1 if kind == "weight_hr" else recurrent.shape[0] // hidden
+    return hidden, 1 if kind in ("weight_hr", "bias_c") else recurrent.shape[0] // hidden
 
 
 def _fans(shape):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._check import check_axes, check_bool, check_option, check_state, check_steps
+from ._check import check_axes, check_bool, check_layer_norm, check_option, check_state, check_steps
 from ._engine import Engine
 from .module import Tape, open_tape
 from .recurrent import Recurrent
@@ -11,12 +11,13 @@ from .recurrent import Recurrent
 class Cell(Recurrent):
     """One step of one kind of cell; see `RNNCell`, `LSTMCell`, `GRUCell`. B batch, I input, H hidden."""
 
-    def _setup(self, input_size, hidden_size, bias, dtype, seed, init, **cell):
+    def _setup(self, input_size, hidden_size, bias, dtype, seed, init, chances, **cell):
         super().__init__(dtype, seed)
         self._sizes(input_size, hidden_size, bias)
         self.init = init
         self._parts = 2 if self.kind == "LSTM" else 1
         self._allocate([""], [self.input_size], 1, **cell)
+        self._set_chances(*chances)
         self._engine = Engine(self._watched)
 
     def __call__(self, x, state=None):
@@ -41,13 +42,18 @@ class Cell(Recurrent):
         self._engine.infer(x, y, *state, *final)
         return _shaped(final, shape)
 
-    def forward(self, x, state=None, lengths=None):
-        """Training pass: returns (h, state, tape) for `backward`."""
+    def forward(self, x, state=None, lengths=None, *, seed=None, first_step=0):
+        """Training pass: as a call, with dropped and zoned-out values; returns (h, state, tape) for `backward`.
+
+        The steps of one sequence get one mask of recurrent dropout and of weights if they are given one `seed`, an int;
+        without it each call draws its own from `rng`. `first_step` is the number of the step, for zoneout.
+        """
         if lengths is not None:
             raise ValueError(f"lengths: expected None for one step, found {lengths!r}")
         x, state, shape = self._arguments(x, state)
         y, final = self._room(x.shape[1])
-        tape = Tape(self, self._engine.forward(x, y, *state, *final), shape)
+        seed, first_step = self._mask_seed(seed, first_step)
+        tape = Tape(self, self._engine.forward(x, y, *state, *final, None, 0.0, seed, first_step), shape)
         return y.reshape(shape), _shaped(final, shape), tape
 
     def backward(self, tape, dy=None, dstate=None):
@@ -97,8 +103,10 @@ _SHARED = """
 {own}    bias : bool
     dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
-        Of the initial parameters.
-    init : str or dict
+        Of the initial parameters and the masks.
+    recurrent_dropout, zoneout, weight_dropout : float
+        As in the sequence runners, see `fastrnn.{kind}`.
+{norm}    init : str or dict
         "default" (orthogonal recurrent, Glorot input, forget bias 1), "pytorch" or "irnn"; or a dict of scheme,
         recurrent, input, bias and forget_bias, such as {{"recurrent": "identity", "forget_bias": 2.0}}.
 
@@ -108,19 +116,25 @@ _SHARED = """
 """
 
 
+_NORM = """    layer_norm : bool
+        Layer normalisation, with the equations of `fastrnn.{kind}`.
+"""
+
+
 class RNNCell(Cell):
     __doc__ = """One step of a simple recurrent network (Elman 1990).
 
     h' = act(W_ih x + b_ih + W_hh h + b_hh)
 """ + _SHARED.format(own="""    nonlinearity : "tanh" or "relu"
-""", gates=", G = 1")
+""", gates=", G = 1", kind="RNN", norm="")
 
     kind = "RNN"
 
     def __init__(self, input_size, hidden_size, *, nonlinearity="tanh", bias=True, dtype="float32", seed=None,
-                 init="default"):
+                 init="default", recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0):
         self.nonlinearity = check_option(nonlinearity, "nonlinearity", ("tanh", "relu"))
-        self._setup(input_size, hidden_size, bias, dtype, seed, init, relu=nonlinearity == "relu")
+        self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout),
+                    relu=nonlinearity == "relu")
 
 
 class LSTMCell(Cell):
@@ -128,12 +142,17 @@ class LSTMCell(Cell):
 
     i, f, o = sigmoid(W_i* x + b_i* + W_h* h + b_h*)        g = tanh(W_ig x + b_ig + W_hg h + b_hg)
     c' = f * c + i * g                                      h' = o * tanh(c')
-""" + _SHARED.format(own="", gates="; gates in the order i, f, g, o")
+""" + _SHARED.format(own="", gates="; gates in the order i, f, g, o. With\n"
+                                 "    layer_norm also gain_ih, gain_hh (4*H,), gain_c and bias_c (H,)",
+                         kind="LSTM", norm=_NORM.format(kind="LSTM"))
 
     kind = "LSTM"
 
-    def __init__(self, input_size, hidden_size, *, bias=True, dtype="float32", seed=None, init="default"):
-        self._setup(input_size, hidden_size, bias, dtype, seed, init)
+    def __init__(self, input_size, hidden_size, *, bias=True, dtype="float32", seed=None, init="default",
+                 recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False):
+        self.layer_norm = check_bool(layer_norm, "layer_norm")
+        self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout),
+                    layer_norm=self.layer_norm)
 
 
 class GRUCell(Cell):
@@ -145,11 +164,14 @@ class GRUCell(Cell):
     h' = (1 - z) * n + z * h
 """ + _SHARED.format(own="""    reset_after : bool
         Whether the reset gate acts after the recurrent product of n, or on h before it.
-""", gates="; gates in the order r, z, n")
+""", gates="; gates in the order r, z, n. With\n    layer_norm also gain_ih and gain_hh (3*H,)", kind="GRU",
+                         norm=_NORM.format(kind="GRU"))
 
     kind = "GRU"
 
     def __init__(self, input_size, hidden_size, *, bias=True, reset_after=True, dtype="float32", seed=None,
-                 init="default"):
+                 init="default", recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False):
         self.reset_after = check_bool(reset_after, "reset_after")
-        self._setup(input_size, hidden_size, bias, dtype, seed, init, reset_after=self.reset_after)
+        self.layer_norm = check_layer_norm(layer_norm, self.reset_after)
+        self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout),
+                    reset_after=self.reset_after, layer_norm=self.layer_norm)

@@ -7,9 +7,11 @@ import numpy as np
 from ._check import (
     check_axes,
     check_bool,
+    check_layer_norm,
     check_lengths,
     check_number,
     check_option,
+    check_out,
     check_positive_int,
     check_ragged,
     check_state,
@@ -27,7 +29,7 @@ class Runner(Recurrent):
     """
 
     def _setup(self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
-               **cell):
+               chances, **cell):
         super().__init__(dtype, seed)
         self._sizes(input_size, hidden_size, bias)
         self.num_layers = check_positive_int(num_layers, "num_layers")
@@ -42,6 +44,7 @@ class Runner(Recurrent):
         inputs = [self.input_size if layer == 0 else directions * self._out
                   for layer in range(self.num_layers) for _ in range(directions)]
         self._allocate(suffixes, inputs, directions, **cell)
+        self._set_chances(*chances)
         self._engine = Engine(self._watched)
         if self.dropout and self.num_layers == 1:
             warnings.warn("dropout: expected num_layers of at least 2, as it acts between layers; found 1",
@@ -77,16 +80,29 @@ class Runner(Recurrent):
         self._engine.infer(call.x, call.y, *call.state, *call.final, call.lengths)
         return call.results()
 
-    def forward(self, x, state=None, lengths=None):
-        """Training pass: as a call, with dropout between layers; returns (y, state, tape) for `backward`."""
+    def forward(self, x, state=None, lengths=None, *, seed=None, first_step=0):
+        """Training pass: as a call, with dropped and zoned-out values; returns (y, state, tape) for `backward`.
+
+        Parameters
+        ----------
+        x, state, lengths
+            As for a call.
+        seed : int, optional
+            Of the masks of this pass; without it one is drawn from `rng`. A mask depends on the seed, the sequence's
+            place in the batch, the step and the unit only.
+        first_step : int
+            Number of x's first step: a sequence that is run piece by piece with one seed, each piece with its own
+            first step, gets the masks of the whole. (The reverse direction counts from its own start.)
+        """
         call = self._arguments(x, state, lengths)
         dropout = self.dropout if self.num_layers > 1 else 0.0
-        seed = int(self.rng.integers(2**63)) if dropout else 0
-        activations = self._engine.forward(call.x, call.y, *call.state, *call.final, call.lengths, dropout, seed)
+        seed, first_step = self._mask_seed(seed, first_step, dropout)
+        activations = self._engine.forward(call.x, call.y, *call.state, *call.final, call.lengths, dropout, seed,
+                                           first_step)
         y, state = call.results()
         return y, state, Tape(self, activations, call)
 
-    def backward(self, tape, dy=None, dstate=None):
+    def backward(self, tape, dy=None, dstate=None, *, dh=None):
         """Backpropagation through time; adds to `grads`.
 
         Parameters
@@ -96,6 +112,9 @@ class Runner(Recurrent):
             Gradient of the loss with respect to y; values beyond a sequence's length do not count.
         dstate : like the final state, optional
             A part of an LSTM's tuple may be None.
+        dh : array (L*D, T, B, P), optional
+            Takes dL/dh_t, the whole gradient of every layer's and direction's state at every step t, in the
+            sequence's own order; zero beyond a length.
 
         Returns
         -------
@@ -105,11 +124,31 @@ class Runner(Recurrent):
         activations, call = open_tape(tape, self)
         dy = call.gradient(dy)
         dstate = check_state(dstate, "dstate", call.shapes, self.dtype)
+        if dh is not None:
+            check_out(dh, (self.num_layers * (1 + self.bidirectional), *call.extent(), self._out), self.dtype, "dh")
+            dh[...] = 0
         dx = call.like_input()
         initial = call.new_states()
         tape.close()
-        self._engine.backward(activations, dy, *_pair(dstate), dx, *initial)
+        self._engine.backward(activations, dy, *_pair(dstate), dx, *initial, dh)
         return call.laid_out(dx), call.state_out(initial)
+
+    def activations(self, tape):
+        """What a forward pass computed, step by step; the tape may still serve `backward`.
+
+        Returns
+        -------
+        dict of name -> array, zero beyond a sequence's length
+            "h" (L*D, T, B, P); "gates" (L*D, T, B, G*H), after their activation, i f g o for the LSTM and r z n for the
+            GRU; "c" (L*D, T, B, H) for the LSTM.
+        """
+        activations, call = open_tape(tape, self)
+        shape = (self.num_layers * (1 + self.bidirectional), *call.extent())
+        widths = {"gates": {"LSTM": 4, "GRU": 3}.get(self.kind, 0) * self.hidden_size, "h": self._out,
+                  "c": self.hidden_size if self.kind == "LSTM" else 0}
+        found = {name: np.zeros((*shape, width), self.dtype) if width else None for name, width in widths.items()}
+        self._engine.activations(activations, *found.values())
+        return {name: array for name, array in found.items() if array is not None}
 
     def stream(self, batch_size=1):
         """A session that takes one time step, or a chunk of them, at a time; see `fastrnn.stream.Stream`."""
@@ -172,6 +211,12 @@ class _Call:
             return new((batch, steps, width), self.runner.dtype).swapaxes(0, 1)
         return new((steps, batch, width), self.runner.dtype)
 
+    def extent(self):
+        """(T, B)."""
+        if self.ragged:
+            return max(map(int, self.lengths), default=0), len(self.lengths)
+        return self.x.shape[:2]
+
     def like_input(self):
         return self.room(self.runner.input_size)
 
@@ -229,9 +274,18 @@ _SHARED = """
         Probability with which `forward` drops the values passed from layer to layer; a call never drops.
     bidirectional : bool
         A second set of layers from each sequence's last valid step to its first; outputs side by side.
-    dtype : "float32" or "float64"
+    recurrent_dropout : float
+        Probability with which `forward` drops a value of h_{{t-1}} from the recurrent product, W_hh (h_{{t-1}} * m), by
+        one mask m for all steps of a sequence (Gal and Ghahramani 2016); a call never drops.
+    zoneout : float{pair}
+        Probability with which `forward` leaves a value of {states} as it was a step before (Krueger et al. 2017).
+        A call takes the expected value: p h_{{t-1}} + (1 - p) h', where h' is what the equations above give.
+    weight_dropout : float
+        Probability with which `forward` drops a recurrent weight, by one mask of W_hh for the whole pass (DropConnect;
+        Merity et al. 2018); a call never drops. What is not dropped is scaled by 1 / (1 - p), here and above.
+{norm}    dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
-        Of the initial parameters and the dropout masks.
+        Of the initial parameters and the masks.
     init : str or dict
         "default" (orthogonal recurrent, Glorot input, forget bias 1), "pytorch" or "irnn"; or a dict of scheme,
         recurrent, input, bias and forget_bias, such as {{"recurrent": "identity", "forget_bias": 2.0}}.
@@ -239,7 +293,13 @@ _SHARED = """
     Notes
     -----
     ``params`` has PyTorch's names, shapes and gate order: weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, P), bias_ih_l0
-    and bias_hh_l0 (G*H,){projection}, and the same with suffix _reverse for the second direction.
+    and bias_hh_l0 (G*H,){projection}, and the same with suffix _reverse for the second direction.{gains}
+    The four probabilities may be assigned to at any time.
+"""
+
+
+_NORM = """    layer_norm : bool
+        Layer normalisation, in the place of the equations without it; see the equations above.
 """
 
 
@@ -248,15 +308,16 @@ class RNN(Runner):
 
     h_t = act(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)
 """ + _SHARED.format(own="""    nonlinearity : "tanh" or "relu"
-""", projection="")
+""", projection="", gains="", norm="", pair="", states="h")
 
     kind = "RNN"
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="tanh", bias=True, batch_first=False,
-                 dropout=0.0, bidirectional=False, dtype="float32", seed=None, init="default"):
+                 dropout=0.0, bidirectional=False, dtype="float32", seed=None, init="default", recurrent_dropout=0.0,
+                 zoneout=0.0, weight_dropout=0.0):
         self.nonlinearity = check_option(nonlinearity, "nonlinearity", ("tanh", "relu"))
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
-                    relu=nonlinearity == "relu")
+                    (recurrent_dropout, zoneout, weight_dropout), relu=nonlinearity == "relu")
 
 
 class LSTM(Runner):
@@ -266,19 +327,30 @@ class LSTM(Runner):
     g = tanh(W_ig x_t + b_ig + W_hg h_{t-1} + b_hg)
     c_t = f * c_{t-1} + i * g
     h_t = o * tanh(c_t), or W_hr (o * tanh(c_t)) with a projection (Sak et al. 2014)
+
+    With layer_norm (Ba et al. 2016), where norm(a) = (a - mean(a)) / sqrt(var(a) + 1e-5), over all four gates at once:
+
+    a = gain_ih * norm(W_ih x_t) + b_ih + gain_hh * norm(W_hh h_{t-1}) + b_hh
+    i, f, o = sigmoid(a_i, a_f, a_o), g = tanh(a_g), c_t = f * c_{t-1} + i * g
+    h_t = o * tanh(gain_c * norm(c_t) + b_c)
 """ + _SHARED.format(own="""    proj_size : int
         P < H: width of the projected h; 0 for none.
-""", projection=", weight_hr_l0 (P, H)")
+""", projection=", weight_hr_l0 (P, H)", gains="""
+    With layer_norm also gain_ih_l0 and gain_hh_l0 (4*H,), gain_c_l0 and bias_c_l0 (H,); gains start at one.""",
+                         norm=_NORM, pair=" or pair (p_h, p_c)", states="h, and of c,")
 
     kind = "LSTM"
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
-                 bidirectional=False, proj_size=0, dtype="float32", seed=None, init="default"):
+                 bidirectional=False, proj_size=0, dtype="float32", seed=None, init="default", recurrent_dropout=0.0,
+                 zoneout=0.0, weight_dropout=0.0, layer_norm=False):
+        self.layer_norm = check_bool(layer_norm, "layer_norm")
         self.proj_size = check_positive_int(proj_size, "proj_size", low=0)
         if self.proj_size >= check_positive_int(hidden_size, "hidden_size"):
             raise ValueError(f"proj_size: expected less than hidden_size {hidden_size}, found {proj_size}")
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
-                    projection=self.proj_size)
+                    (recurrent_dropout, zoneout, weight_dropout), projection=self.proj_size,
+                    layer_norm=self.layer_norm)
 
 
 class GRU(Runner):
@@ -288,14 +360,23 @@ class GRU(Runner):
     n = tanh(W_in x_t + b_in + r * (W_hn h_{t-1} + b_hn))       reset_after, as in cuDNN and PyTorch
     n = tanh(W_in x_t + b_in + W_hn (r * h_{t-1}) + b_hn)       otherwise, as first published
     h_t = (1 - z) * n + z * h_{t-1}
+
+    With layer_norm (Ba et al. 2016), where norm(a) = (a - mean(a)) / sqrt(var(a) + 1e-5), over r and z at once:
+
+    r, z = sigmoid(gain_i* * norm(W_i* x_t) + b_i* + gain_h* * norm(W_h* h_{t-1}) + b_h*)
+    n = tanh(gain_in * norm(W_in x_t) + b_in + r * (gain_hn * norm(W_hn h_{t-1}) + b_hn))
 """ + _SHARED.format(own="""    reset_after : bool
         Whether the reset gate acts after the recurrent product of n, or on h_{t-1} before it.
-""", projection="")
+""", projection="", gains="""
+    With layer_norm also gain_ih_l0 and gain_hh_l0 (3*H,); they start at one.""", norm=_NORM, pair="", states="h")
 
     kind = "GRU"
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
-                 bidirectional=False, reset_after=True, dtype="float32", seed=None, init="default"):
+                 bidirectional=False, reset_after=True, dtype="float32", seed=None, init="default",
+                 recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False):
         self.reset_after = check_bool(reset_after, "reset_after")
+        self.layer_norm = check_layer_norm(layer_norm, self.reset_after)
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
-                    reset_after=self.reset_after)
+                    (recurrent_dropout, zoneout, weight_dropout), reset_after=self.reset_after,
+                    layer_norm=self.layer_norm)

@@ -4,6 +4,7 @@ import copyreg
 
 from ._check import check_bool, check_dstates, check_entries, check_states, pad_sequences
 from .cells import Cell
+from .layers import Embedding, Linear
 from .module import ArrayDict, Module, Tape, module_from_config, open_tape
 
 
@@ -18,6 +19,9 @@ class Sequential(Module):
     batch_first : bool
         Layout of the whole network: x is (B, T, ...) if true, (T, B, ...) if not. The modules inside are set
         to it.
+    tie_embeddings : bool
+        Whether the last module, a Linear, shares the weight of the first, an Embedding (Press and Wolf 2017). The
+        weight counts, and is saved, once, under the Embedding's name.
 
     Attributes
     ----------
@@ -31,7 +35,7 @@ class Sequential(Module):
     tuple with one entry per module, None for those without a state.
     """
 
-    def __init__(self, *modules, batch_first=True):
+    def __init__(self, *modules, batch_first=True, tie_embeddings=False):
         if not modules:
             raise ValueError("modules: expected at least one module, found none")
         for k, module in enumerate(modules):
@@ -46,9 +50,15 @@ class Sequential(Module):
             if module.recurrent and any(other.pools_time for other in before):
                 raise ValueError(f"modules[{k}]: expected no recurrent module after one that pools the "
                                  f"steps, found {type(module).__name__}")
+            if getattr(module, "needs_time", False) and any(other.pools_time for other in before):
+                raise ValueError(f"modules[{k}]: expected no module that needs a time axis after one that pools the "
+                                 f"steps, found {module!r}")
         dtypes = {module.dtype.name: module.dtype for module in modules if module.params}
         if len(dtypes) > 1:
             raise ValueError(f"modules: expected one dtype, found {' and '.join(dtypes)}")
+        self.tie_embeddings = check_bool(tie_embeddings, "tie_embeddings")
+        if self.tie_embeddings:
+            _tie(modules)
         super().__init__(next(iter(dtypes.values()), "float32"))
         self.modules = modules
         self.recurrent = any(module.recurrent for module in modules)
@@ -67,9 +77,12 @@ class Sequential(Module):
 
     def _gathered(self, which):
         # anew each time: as long as nobody holds a runner's arrays, it need not look for changes in them
-        return ArrayDict({f"{k}.{name}": array
-                          for k, module in enumerate(self.modules)
-                          for name, array in getattr(module, which).items()})
+        arrays = {f"{k}.{name}": array
+                  for k, module in enumerate(self.modules)
+                  for name, array in getattr(module, which).items()}
+        if self.tie_embeddings:
+            del arrays[f"{len(self.modules) - 1}.weight"]
+        return ArrayDict(arrays)
 
     @property
     def batch_first(self):
@@ -92,12 +105,13 @@ class Sequential(Module):
     def config(self):
         """dict of the type's name, the modules' configurations and `batch_first`."""
         return {"type": "Sequential", "modules": [module.config() for module in self.modules],
-                "batch_first": self.batch_first}
+                "batch_first": self.batch_first, "tie_embeddings": self.tie_embeddings}
 
     @classmethod
     def from_config(cls, config):
         """The network that `config` describes."""
-        return cls(*map(module_from_config, config["modules"]), batch_first=config["batch_first"])
+        modules = map(module_from_config, config["modules"])
+        return cls(*modules, batch_first=config["batch_first"], tie_embeddings=config.get("tie_embeddings", False))
 
     def __call__(self, x, state=None, lengths=None):
         """Inference.
@@ -161,10 +175,28 @@ class Sequential(Module):
         return SequentialStream([module.stream(batch_size) for module in self.modules])
 
     def __repr__(self):
-        return f"{type(self).__name__}({', '.join(map(repr, self.modules))}, batch_first={self.batch_first})"
+        tied = ", tie_embeddings=True" if self.tie_embeddings else ""
+        return f"{type(self).__name__}({', '.join(map(repr, self.modules))}, batch_first={self.batch_first}{tied})"
 
     def __reduce__(self):
         return copyreg.__newobj__, (type(self),), self.__dict__  # the modules tell how they are copied
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if self.tie_embeddings:
+            _tie(self.modules)
+
+
+def _tie(modules):
+    """Let the Linear at the end share the weight of the Embedding at the start."""
+    first, last = modules[0], modules[-1]
+    if not (isinstance(first, Embedding) and isinstance(last, Linear)):
+        raise ValueError(f"tie_embeddings: expected an Embedding as first module and a Linear as last, "
+                         f"found {type(first).__name__} and {type(last).__name__}")
+    try:
+        last.tie(first)
+    except ValueError as error:
+        raise ValueError(f"tie_embeddings: {error}") from None
 
 
 class SequentialStream:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import masks
 import numpy as np
 import reference
 
@@ -22,6 +23,11 @@ class Problem:
     bias: bool = True
     proj_size: int = 0
     dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    zoneout: float | tuple = 0.0
+    weight_dropout: float = 0.0
+    mask_seed: int = 77
+    first_step: int = 0
     steps: int = 4
     batch: int = 4
     lengths: list | None = None
@@ -42,15 +48,11 @@ class Problem:
             rng,
         )
         self.params = {name: self.rounded(value) for name, value in params.items()}
-        sizes = (out, self.hidden_size) if self.cell == "lstm" else (out,)
+        sizes = (out, self.hidden_size) if self.cell in reference.LSTMS else (out,)
         self.x = self.normal(rng, self.steps, self.batch, self.input_size)
         self.state = tuple(self.normal(rng, self.rows, self.batch, size) for size in sizes)
         self.dy = self.normal(rng, self.steps, self.batch, out * self.directions)
         self.dstate = tuple(self.normal(rng, *s.shape) for s in self.state)
-        self.masks = None
-        if self.dropout:
-            kept = rng.random((self.num_layers - 1, *self.dy.shape)) >= self.dropout
-            self.masks = kept / (1 - self.dropout)
 
     @property
     def directions(self):
@@ -66,9 +68,48 @@ class Problem:
     def normal(self, rng, *shape):
         return self.rounded(rng.standard_normal(shape))
 
+    def chances(self):
+        zone_h, zone_c = self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout,) * 2
+        return {"recurrent": self.recurrent_dropout, "h": zone_h, "c": zone_c, "weight": self.weight_dropout}
+
+    def layer_masks(self):
+        if not self.dropout:
+            return None
+        place = self.steps, self.batch, self.dy.shape[2], self.dropout, self.first_step
+        return [masks.between_layers(self.mask_seed, layer, *place) for layer in range(1, self.num_layers)]
+
+    def step_masks(self):
+        lengths = [self.steps] * self.batch if self.lengths is None else self.lengths
+        widths = [s.shape[2] for s in self.state]
+        shape = self.params["weight_hh_l0"].shape
+        return [
+            masks.between_steps(
+                self.mask_seed,
+                cell,
+                self.bidirectional and cell % 2 == 1,
+                lengths,
+                self.steps,
+                widths,
+                shape,
+                self.chances(),
+                self.first_step,
+            )
+            for cell in range(self.rows)
+        ]
+
     def forward(self):
-        """y, state, tape"""
-        return reference.forward(self.cell, self.params, self.x, self.state, self.lengths, self.masks)
+        """y, state, tape of the training pass"""
+        return reference.forward(
+            self.cell, self.params, self.x, self.state, self.lengths, self.layer_masks(), self.step_masks()
+        )
+
+    def infer(self):
+        """y, state"""
+        chances = self.chances()
+        expected = {k: np.full((self.steps, 1, 1), chances[k]) for k in ("h", "c")}
+        return reference.forward(
+            self.cell, self.params, self.x, self.state, self.lengths, None, [expected] * self.rows
+        )[:2]
 
     def loss(self):
         y, state, _ = self.forward()

@@ -17,6 +17,11 @@ KINDS = {
     "lstm_projected": (fastrnn.LSTM, {"proj_size": 3}),
     "gru_reset_after": (fastrnn.GRU, {}),
     "gru_reset_before": (fastrnn.GRU, {"reset_after": False}),
+    "lstm_normalised": (fastrnn.LSTM, {"layer_norm": True}),
+    "lstm_normalised_projected_zoneout": (fastrnn.LSTM, {"layer_norm": True, "proj_size": 3, "zoneout": (0.1, 0.5)}),
+    "gru_normalised": (fastrnn.GRU, {"layer_norm": True}),
+    "rnn_zoneout": (fastrnn.RNN, {"zoneout": 0.3}),
+    "gru_zoneout": (fastrnn.GRU, {"zoneout": 0.3}),
 }
 sizes = st.one_of(st.sampled_from([1, 4, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 65]), st.integers(1, 70))
 
@@ -123,7 +128,7 @@ def cases(draw, streamable=False):
     return Case(
         kind,
         input_size=draw(sizes),
-        hidden_size=max(draw(sizes), 4 if kind == "lstm_projected" else 1),
+        hidden_size=max(draw(sizes), 4 if "projected" in kind else 1),
         num_layers=draw(st.integers(1, 3)),
         bidirectional=not streamable and draw(st.booleans()),
         dtype=draw(st.sampled_from(["float32", "float64"])),

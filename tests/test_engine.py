@@ -26,6 +26,8 @@ RUNNERS = {
     "lstm": (fastrnn.LSTM, {}),
     "gru_reset_after": (fastrnn.GRU, {}),
     "gru_reset_before": (fastrnn.GRU, {"reset_after": False}),
+    "layer_norm_lstm": (fastrnn.LSTM, {"layer_norm": True}),
+    "layer_norm_gru": (fastrnn.GRU, {"layer_norm": True}),
 }
 CELLS = {
     "rnn_tanh": (fastrnn.RNNCell, {"nonlinearity": "tanh"}),
@@ -33,7 +35,11 @@ CELLS = {
     "lstm": (fastrnn.LSTMCell, {}),
     "gru_reset_after": (fastrnn.GRUCell, {}),
     "gru_reset_before": (fastrnn.GRUCell, {"reset_after": False}),
+    "layer_norm_lstm": (fastrnn.LSTMCell, {"layer_norm": True}),
+    "layer_norm_gru": (fastrnn.GRUCell, {"layer_norm": True}),
 }
+CHANCES = "dropout", "recurrent_dropout", "zoneout", "weight_dropout"
+PLAIN = [cell for cell in RUNNERS if not cell.startswith("layer_norm")]
 LAYOUTS = ["time-major", "batch-first", "unbatched", "ragged"]
 
 # Around the vector widths (4, 8, 16 lanes) and the panels made of them, where a tail can go wrong.
@@ -44,11 +50,11 @@ batches = st.one_of(st.integers(1, 9), st.sampled_from([13, 17, 33]))
 
 
 @st.composite
-def problems(draw, sizes=sizes, batches=batches, steps=few, **fixed):
-    """A problem and the layout of the calls."""
-    cell = draw(st.sampled_from(list(RUNNERS)))
+def problems(draw, sizes=sizes, batches=batches, steps=few, cells=PLAIN, options=None, **fixed):
+    """A problem and the layout of the calls; `options` draws further fields, given those drawn."""
+    cell = draw(st.sampled_from(cells))
     hidden_size = draw(sizes)
-    projects = cell == "lstm" and hidden_size > 1 and draw(st.booleans())
+    projects = cell in reference.LSTMS and hidden_size > 1 and draw(st.booleans())
     steps, batch = draw(steps), draw(batches)
     drawn = {
         "cell": cell,
@@ -61,6 +67,8 @@ def problems(draw, sizes=sizes, batches=batches, steps=few, **fixed):
         "dtype": draw(st.sampled_from(["float32", "float64"])),
         "seed": draw(st.integers(0, 2**32)),
     }
+    if options:
+        drawn |= draw(options(drawn))
     layout = draw(st.sampled_from(LAYOUTS))
     if layout == "unbatched":
         batch = 1
@@ -76,6 +84,8 @@ def make_runner(problem, layout="time-major", **options):
     runner, own = RUNNERS[problem.cell]
     if problem.proj_size:
         options["proj_size"] = problem.proj_size
+    chances = {name: getattr(problem, name) for name in CHANCES}
+    options = {name: p for name, p in chances.items() if p} | options
     rnn = runner(
         problem.input_size,
         problem.hidden_size,
@@ -121,11 +131,11 @@ def arrange_state(state, problem, layout):
     state = tuple(s.astype(problem.dtype) for s in state)
     if layout == "unbatched":
         state = tuple(s[:, 0] for s in state)
-    return state if problem.cell == "lstm" else state[0]
+    return state if problem.cell in reference.LSTMS else state[0]
 
 
 def restore_state(state, problem, layout):
-    state = state if problem.cell == "lstm" else (state,)
+    state = state if problem.cell in reference.LSTMS else (state,)
     assert all(s.dtype == problem.dtype for s in state)
     return tuple(s[:, None] if layout == "unbatched" else s for s in state)
 
@@ -135,7 +145,9 @@ def lengths_argument(problem, layout):
 
 
 def assert_close(name, found, expected, problem):
-    allowed = tolerance(f"engine, {problem.dtype}")
+    kind = "engine, layer-normalised" if problem.cell.startswith("layer_norm") else \
+        "engine, dropping" if any(getattr(problem, chance) for chance in CHANCES) else "engine"
+    allowed = tolerance(f"{kind}, {problem.dtype}")
     error = relative_error(found, expected, tolerance("engine, smallest scale"))
     assert error < allowed, f"{name}: relative error {error}, allowed {allowed}"
 
@@ -165,7 +177,7 @@ def test_inference(each_isa, drawn, with_state, n):
     problem, layout = drawn
     if not with_state:
         without_state(problem)
-    expected_y, expected_state, _ = problem.forward()
+    expected_y, expected_state = problem.infer()
     state = arrange_state(problem.state, problem, layout) if with_state else None
     with threads(n):
         y, state = make_runner(problem, layout)(
@@ -219,7 +231,11 @@ def check_training(problem, layout, with_state, gradients, n):
     with threads(n):
         rnn = make_runner(problem, layout)
         y, state, tape = rnn.forward(
-            arrange(problem.x, problem, layout), state, lengths=lengths_argument(problem, layout)
+            arrange(problem.x, problem, layout),
+            state,
+            lengths=lengths_argument(problem, layout),
+            seed=problem.mask_seed,
+            first_step=problem.first_step,
         )
         dx, dstate = rnn.backward(tape, dy, dstate)
 
@@ -238,6 +254,7 @@ def test_cells(drawn, unbatched):
     problem, _ = drawn
     problem = replace(problem, steps=1, batch=1 if unbatched else problem.batch, lengths=None)
     kind, options = CELLS[problem.cell]
+    options = options | {name: getattr(problem, name) for name in CHANCES if name != "dropout"}
     cell = kind(problem.input_size, problem.hidden_size, bias=problem.bias, dtype=problem.dtype, **options)
     assert {f"{name}_l0" for name in cell.params} == problem.params.keys()
     for name, value in cell.params.items():
@@ -245,9 +262,9 @@ def test_cells(drawn, unbatched):
     x, state = problem.x[0].astype(problem.dtype), [s[0].astype(problem.dtype) for s in problem.state]
     if unbatched:
         x, state = x[0], [s[0] for s in state]
-    found = cell(x, tuple(state) if problem.cell == "lstm" else state[0])
-    _, expected, _ = problem.forward()
-    found = found if problem.cell == "lstm" else (found,)
+    found = cell(x, tuple(state) if problem.cell in reference.LSTMS else state[0])
+    _, expected = problem.infer()
+    found = found if problem.cell in reference.LSTMS else (found,)
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == problem.dtype
         assert_close("state", a, b[0, 0] if unbatched else b[0], problem)
@@ -281,10 +298,13 @@ def test_dropout_keeps_the_stated_share_and_the_mean(dropout):
 @pytest.mark.parametrize("lengths", [None, [3, 0, 5, 1]])
 @pytest.mark.parametrize("cell", RUNNERS)
 def test_dropout_equals_the_reference_with_the_same_mask(cell, lengths):
-    problem = Problem(cell, 3, 6, num_layers=2, steps=5, lengths=lengths)
-    problem.masks = [mask_of(5, 4, 6, 0.4, seed=11, lengths=lengths)]
+    mask_seed = int(np.random.default_rng(11).integers(2**63))
+    problem = Problem(cell, 3, 6, num_layers=2, steps=5, lengths=lengths, dropout=0.4, mask_seed=mask_seed)
+    valid = np.arange(5)[:, None] < (lengths or [5] * 4)
+    found = mask_of(5, 4, 6, 0.4, seed=11, lengths=lengths)
+    np.testing.assert_array_equal(found, problem.layer_masks()[0] * valid[..., None])
     expected_y, _, tape = problem.forward()
-    rnn = make_runner(problem, dropout=0.4)
+    rnn = make_runner(problem)
     rnn.set_rng(np.random.default_rng(11))
     y, _, tape_found = rnn.forward(problem.x, arrange_state(problem.state, problem, "time-major"), lengths)
     assert_close("y", y, expected_y, problem)

@@ -22,6 +22,26 @@ FEATURES = {
         "dropout": 0.4,
     },
     "three layers, dropout": {"num_layers": 3, "dropout": 0.4},
+    "recurrent dropout": {"recurrent_dropout": 0.4, "lengths": [3, 0, 4, 1], "mask_seed": 5},
+    "zoneout": {"zoneout": 0.4, "lengths": [3, 0, 4, 1]},
+    "weight dropout": {"weight_dropout": 0.4, "lengths": [3, 0, 4, 1]},
+    "everything, two bidirectional layers": {
+        "num_layers": 2,
+        "bidirectional": True,
+        "steps": 3,
+        "batch": 3,
+        "lengths": [2, 3, 0],
+        "dropout": 0.3,
+        "recurrent_dropout": 0.4,
+        "zoneout": 0.3,
+        "weight_dropout": 0.2,
+    },
+    "everything, projection": {
+        "proj_size": 2,
+        "recurrent_dropout": 0.4,
+        "zoneout": (0.3, 0.6),
+        "weight_dropout": 0.2,
+    },
     "projection": {"proj_size": 2},
     "projection, two bidirectional layers, lengths": {
         "proj_size": 2,
@@ -34,7 +54,7 @@ CASES = [
     pytest.param(cell, feature, id=f"{cell}, {name}")
     for cell in reference.CELLS
     for name, feature in FEATURES.items()
-    if cell == "lstm" or "proj_size" not in feature
+    if cell in reference.LSTMS or "proj_size" not in feature
 ]
 
 

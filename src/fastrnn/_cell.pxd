@@ -5,12 +5,19 @@ E extra values a unit. Row-major; names start with `d` for gradients.
 
 A cell turns the input product into the next state. Before `step_forward`, z: [R, G*H] holds W_ih x + start, where
 start is what `pack_forward` put into `Layer.start`. Room for more is in the table, not in the loop: peepholes,
-clipping, layer norm or zoneout need other step functions and `extra` values, and change nothing in the code that
-calls them.
+clipping or layer normalisation need other step functions and `extra` values, and change nothing in the code that
+calls them. What happens to the states between steps is no cell's business: see `_noise`.
 """
 
 from fastrnn._kernels cimport fr_int, fr_kernels, fr_team, meet_team
 from fastrnn._workspace cimport Arena, take
+
+cdef struct Gains:
+    # Layer normalisation (Ba et al. 2016): gains [GH], [GH], and [H] with the shift of c [H]; NULL where absent.
+    char *ih
+    char *hh
+    char *c
+    char *b_c
 
 cdef struct Layer:
     # One direction of one layer: sizes, live parameters and gradients, packed weights.
@@ -18,7 +25,8 @@ cdef struct Layer:
     const CellOps *ops
     fr_int input_size, hidden, out          # I, H, P
     fr_int gates                            # G*H
-    fr_int extra                            # E*H
+    fr_int ld_z                             # from row to row of z: G*H, and a little more where that is a power of two
+    fr_int extra                            # E*H + what the cell keeps whatever H is
     bint relu
     # Parameters: [GH,I], [GH,P], [GH], [GH], [P,H]; NULL where absent.
     const char *w_ih
@@ -26,11 +34,13 @@ cdef struct Layer:
     const char *b_ih
     const char *b_hh
     const char *w_hr
+    Gains gains
     char *dw_ih
     char *dw_hh
     char *db_ih
     char *db_hh
     char *dw_hr
+    Gains dgains
     # Packed for the forward pass.
     char *start                             # [GH] where the sums of z start
     char *start_n                           # [H] the same for a GRU's recurrent part of n
@@ -38,6 +48,7 @@ cdef struct Layer:
     char *p_hh
     char *p_hn                              # recurrent weights of n, where a GRU needs them apart
     char *p_hr
+    char *norm                              # [S*H] gains and shifts of layer normalisation, see each cell; for BPTT too
     # Packed for BPTT: the transposed products.
     char *q_ih
     char *q_hh
@@ -51,12 +62,16 @@ cdef struct Step:
     char *extra                             # [R, EH] what else BPTT needs, see each cell
     const char *h_prev                      # [R, P]
     char *h                                 # [R, P]  may be h_prev when nothing is kept
-    fr_int ld_h_prev, ld_h                  # elements from row to row of the two
+    const char *h_in                        # [R, P] what the recurrent product reads: h_prev, or some of it dropped
+    fr_int ld_h_prev, ld_h, ld_h_in         # elements from row to row of the three
     const char *c_prev                      # [R, H]
     char *c                                 # [R, H]  may be c_prev when nothing is kept
     char *dh                                # [R, P] gradient of h in, of h_prev out
+    char *dh_in                             # [R, P] gradient of h_in out: dh, or where `direct`, added to it
+    char *dp                                # [R, P] gradient of h, kept for the projection's weights
     char *dc                                # [R, H] gradient of c in, of c_prev out
     char *scratch                           # [R, H]
+    char *sums                              # [S*H] what the steps add up for `add_sums`
     # Workers that share this step's columns, and which one this is; NULL: alone.
     fr_team *team
     int part
@@ -71,7 +86,10 @@ cdef struct Product:
 cdef struct CellOps:
     int gates                               # G
     int extra                               # E
+    int stats                               # further values in a row of `extra`
+    int sums                                # S
     bint has_c
+    bint direct                             # h_t depends on h_{t-1} otherwise than through h_in
     # Carve and fill the packed weights; with arena.base NULL only measure.
     void (*pack_forward)(Layer *layer, Arena *arena) noexcept nogil
     void (*pack_backward)(Layer *layer, Arena *arena) noexcept nogil
@@ -79,6 +97,8 @@ cdef struct CellOps:
     void (*step_backward)(const Layer *layer, const Step *step) noexcept nogil
     # Fills at most 2 products, returns how many.
     int (*products)(const Layer *layer, Product *products) noexcept nogil
+    # Adds to the live gradients what the steps have added up in `sums`; NULL where S is 0.
+    void (*add_sums)(const Layer *layer, const char *sums) noexcept nogil
 
 
 cdef inline bint leads(const Step *step) noexcept nogil:

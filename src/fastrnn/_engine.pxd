@@ -4,23 +4,27 @@ from libc.stdint cimport uint64_t
 
 from fastrnn._cell cimport Layer
 from fastrnn._kernels cimport fr_int, fr_team
+from fastrnn._noise cimport Chances
 from fastrnn._rows cimport Rows, View
 from fastrnn._sequence cimport Run
 from fastrnn._weights cimport Packed, Weights
 from fastrnn._workspace cimport Workspace
 
 cdef enum:
-    MAX_PARTS = 256                 # MAX_WORKERS of _pool
+    MAX_PARTS = 256                 # at least MAX_WORKERS of _pool
 
 cdef struct Call:
-    int layers, directions, parts   # parts: workers that share the batch
-    int helpers                     # workers that share the weight gradients
+    int layers, directions
+    int threads                     # that the call is worth
+    int parts                       # of the batch, each through all layers by one thread
     fr_team team                    # size > 1: one part, whose columns this many workers share
     bint keep
     bint x_in_place, y_in_place     # no copies: the caller's arrays have the layers' own row order
     fr_int batch
     double dropout
+    Chances chances
     uint64_t seed
+    fr_int first                    # number of the first step, for the masks
     const Layer *packed             # [layers * directions]
     Rows rows[MAX_PARTS]
     Run *runs                       # [parts, layers, directions]
@@ -33,12 +37,14 @@ cdef struct Call:
     char *cn
     # BPTT only.
     View dy, dx
+    View dh_steps                   # of the first layer and direction; dh_layer bytes further the next
+    fr_int dh_layer
     const char *dhn
     const char *dcn
     char *dh0
     char *dc0
     char **buffers                  # [parts, 4]
-    char **work                     # [helpers] for gemm_tn
+    char **work                     # [threads] for gemm_tn
 
 cdef class Activations:
     """The arrays of one call; as a tape it keeps them until BPTT."""
@@ -59,4 +65,4 @@ cdef class Engine:
     cdef int _give_back(self, Activations act) except -1
     cdef int _forward(self, Activations act, h0, c0, hn, cn) except -1
     cdef int _prepare(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
-                      uint64_t seed) except -1
+                      uint64_t seed, fr_int first) except -1

@@ -1,7 +1,7 @@
 """All layers and directions of a runner over a batch.
 
-The batch is split over the workers for the whole sequence: each takes its sequences through every layer without meeting
-the others, then all share the rows of the weight gradients. All arrays of a call lie in one block (`Activations`).
+The batch is split in parts for the whole sequence: a thread takes the sequences of one through every layer without
+meeting the others, then all share the rows of the weight gradients. All arrays of a call lie in one block (`Activations`).
 Arguments are checked by the callers in Python; here everything is taken as given.
 """
 
@@ -12,6 +12,7 @@ cimport numpy as cnp
 
 from fastrnn._dropout cimport drop
 from fastrnn._kernels cimport can_meet, large_products, meet_team
+from fastrnn._noise cimport carve_noise, start_noise
 from fastrnn._pool cimport reserve, run, run_reserved, workers_for
 from fastrnn._rows cimport (
     add_from_reverse, carve_rows, from_reverse, gather, index_rows, scatter, to_reverse)
@@ -25,6 +26,14 @@ cdef enum:
     # Multiply-adds of one step from which a lone sequence is worth a team. Two threads against one, by step: 0.13 M
     # (LSTM 128) 0.97 times as fast, 0.22 M (GRU 192) 1.17, 0.5 M (LSTM 256) 1.25, 1.2 M (LSTM 384) 1.9, 2.1 M 1.85.
     WORTH_A_TEAM = 200000
+    # In inference more parts than threads, claimed one by one, even out a thread that runs late or shares its CPU: in
+    # turn with NumPy, whose idle threads spin, an LSTM 256 of 32 sequences and a product took 1.44 times the sum of
+    # each alone with one part a thread, 1.20 with four. Few rows cost nothing while the weights come from a nearby
+    # cache (LSTM 256 and 512, one thread, 4 to 32 rows: 100 to 108 GFLOP/s; at H = 1024 8 rows ran at 45, 32 at 72).
+    # In training four parts cost a tenth (LSTM 256: 35 ms with one, 36 with two, 39 with four).
+    PARTS_A_THREAD = 4
+    PART_ROWS = 4
+    NEARBY_BYTES = 16777216
     # A larger block goes back to the system after its call: filling in its pages anew is little beside its work.
     KEPT_BYTES = 268435456
 
@@ -91,6 +100,8 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
                 runs = runs_of(call, part, layer) + direction if real else &measured
                 aim_output(call, rows, runs, layer, direction)
                 carve_forward(layer_of(call, layer, direction), rows, runs, arena, call.keep)
+                runs.noise = carve_noise(&call.chances, layer_of(call, layer, direction), rows.batch, rows.count, arena,
+                                         call.keep)
                 runs.x = own
                 if direction == 1:
                     runs.x = <char *>take(arena, rows.count * cell.input_size * size)
@@ -109,7 +120,7 @@ cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
     cdef const Layer *cell
     cdef Run measured
     call.buffers = <char **>take(arena, call.parts * 4 * sizeof(char *))
-    call.work = <char **>take(arena, call.helpers * sizeof(char *))
+    call.work = <char **>take(arena, call.threads * sizeof(char *))
     for layer in range(call.layers):
         cell = layer_of(call, layer, 0)
         width = max(width, max(cell.input_size, cell.out * call.directions))
@@ -124,7 +135,7 @@ cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
             block = <char *>take(arena, call.rows[part].count * width * size)
             if real:
                 call.buffers[part * 4 + direction] = block
-    for part in range(call.helpers):
+    for part in range(call.threads):
         block = <char *>take(arena, call.packed.k.gemm_tn_work)
         if real:
             call.work[part] = block
@@ -190,7 +201,7 @@ cdef void layer_input(const Call *call, int part, int layer) noexcept nogil:
     elif call.dropout > 0:
         memcpy(x, below[0].h + rows.batch * width, rows.count * width)
     if call.dropout > 0:
-        drop(x, size, call.packed.out * call.directions, rows, call.dropout, layer_seed(call, layer))
+        drop(x, size, call.packed.out * call.directions, rows, call.first, call.dropout, layer_seed(call, layer))
 
 
 cdef void prepare_direction(const Call *call, int part, int layer, int direction) noexcept nogil:
@@ -204,6 +215,8 @@ cdef void prepare_direction(const Call *call, int part, int layer, int direction
         to_reverse(<char *>at.x, call.inputs[part * call.layers + layer], width, rows, width)
     load_state(at.h, call.h0, call, rows, index, cell.out * size)
     load_state(at.c, call.c0, call, rows, index, cell.hidden * size)
+    if at.noise != NULL:
+        start_noise(at.noise, cell, rows, call.seed, index, call.first)
 
 
 cdef void store_final(const Call *call, int part, int layer, int direction) noexcept nogil:
@@ -263,6 +276,14 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
         store_output(call, part)
 
 
+cdef inline void aim_trace(const Call *call, Run *at, int index, int direction) noexcept nogil:
+    """Let BPTT note dL/dh_t of this direction where the caller wants it."""
+    at.dh_steps = call.dh_steps
+    at.reverse = direction == 1
+    if at.dh_steps.data != NULL:
+        at.dh_steps.data += index * call.dh_layer
+
+
 cdef void backward_task(void *arg, int part) noexcept nogil:
     """One worker's sequences back through every layer: dz, the states' and the inputs' gradients."""
     cdef Call *call = <Call *>arg
@@ -285,6 +306,7 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
         for direction in range(call.directions):
             cell = layer_of(call, layer, direction)
             index = layer * call.directions + direction
+            aim_trace(call, &runs[direction], index, direction)
             load_state(runs[direction].dh, call.dhn, call, rows, index, P * size)
             load_state(runs[direction].dc, call.dcn, call, rows, index, H * size)
             if direction == 0:
@@ -302,14 +324,14 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
                 input_gradient(buffers[3], cell, rows, &runs[1])
                 add_from_reverse(dx, buffers[3], rows, cell.k, cell.input_size)
         if layer > 0 and call.dropout > 0:
-            drop(dx, size, P * call.directions, rows, call.dropout, layer_seed(call, layer))
+            drop(dx, size, P * call.directions, rows, call.first, call.dropout, layer_seed(call, layer))
         dy, dx = dx, dy
     if call.dx.data != NULL:
         scatter(&call.dx, dy, call.packed.input_size * size, rows, False, call.packed.input_size * size)
 
 
 cdef void weights_task(void *arg, int part) noexcept nogil:
-    """One worker's rows of every weight gradient, over all sequences."""
+    """One thread's rows of every weight gradient, over all sequences."""
     cdef Call *call = <Call *>arg
     cdef int layer, direction, other
     for layer in range(call.layers):
@@ -317,7 +339,21 @@ cdef void weights_task(void *arg, int part) noexcept nogil:
             for other in range(call.parts):
                 if call.rows[other].batch > 0:
                     weight_gradient(layer_of(call, layer, direction), &call.rows[other],
-                                    runs_of(call, other, layer) + direction, part, call.helpers, call.work[part])
+                                    runs_of(call, other, layer) + direction, part, call.threads, call.work[part])
+
+
+cdef void add_sums(const Call *call) noexcept nogil:
+    """Add the gradients that cells sum up themselves, worker after worker."""
+    cdef int part, layer, direction
+    cdef const Layer *cell
+    if call.packed.ops.sums == 0:
+        return
+    for part in range(call.parts):
+        for layer in range(call.layers):
+            for direction in range(call.directions):
+                cell = layer_of(call, layer, direction)
+                if call.rows[part].batch > 0:
+                    cell.ops.add_sums(cell, runs_of(call, part, layer)[direction].sums)
 
 
 cdef class Activations:
@@ -341,30 +377,33 @@ cdef class Engine:
         return act
 
     cdef int _deal(self, Call *call, fr_int B, fr_int total) except -1:
-        """How many workers share the sequences, the weight gradients, and the columns of a lone sequence."""
+        """How many threads the call is worth, and what they share: the sequences, or the columns of a lone one."""
         cdef fr_int madds = 0
         cdef int i
         for i in range(self.weights.count):
             madds += call.packed[i].gates * (call.packed[i].input_size + call.packed[i].out)
-        call.helpers = workers_for(madds * total)
-        call.parts = <int>max(1, min(call.helpers, B))
+        call.threads = workers_for(madds * total)
+        call.parts = <int>max(1, min(call.threads, B))
+        if not call.keep and call.parts > 1 and madds * call.packed.k.itemsize <= NEARBY_BYTES * self.weights.count:
+            call.parts = <int>max(call.parts, min(min(PARTS_A_THREAD * call.threads, B // PART_ROWS), MAX_PARTS))
         call.team.size = 1
         call.team.arrived = call.team.round = 0
-        if B == 1 and call.helpers > 1 and madds >= WORTH_A_TEAM * self.weights.count and can_meet():
-            call.team.size = call.helpers
+        if B == 1 and call.threads > 1 and madds >= WORTH_A_TEAM * self.weights.count and can_meet():
+            call.team.size = call.threads
         return 0
 
     def plan(self, fr_int batch, fr_int steps):
-        """How a call on `steps` valid steps of `batch` sequences in all is shared: (workers that take sequences each,
-        workers that share the columns of a lone sequence, workers that share the weight gradients)."""
+        """How inference on `steps` valid steps of `batch` sequences in all is shared: (parts of the batch, threads that
+        share the columns of a lone sequence, threads in all)."""
         cdef Call call
+        call.keep = False
         cdef Packed packed = self.weights.forward_pack()
         call.packed = packed.layers
         self._deal(&call, batch, steps)
-        return call.parts, call.team.size, call.helpers
+        return call.parts, call.team.size, call.threads
 
     cdef int _prepare(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
-                      uint64_t seed) except -1:
+                      uint64_t seed, fr_int first) except -1:
         """Deal the sequences to the workers and place all arrays."""
         cdef Call *call = &act.call
         cdef Rows *rows
@@ -385,7 +424,9 @@ cdef class Engine:
         call.directions = self.directions
         call.keep = keep
         call.dropout = dropout
+        call.chances = self.weights.chances
         call.seed = seed
+        call.first = first
         call.packed = act.packed.layers
         call.batch = B
         act.starts = None
@@ -444,39 +485,52 @@ cdef class Engine:
         """
         cdef Activations act = self._activations()
         act.packed = self.weights.forward_pack()
-        self._prepare(act, x, y, lengths, False, 0.0, 0)
+        self._prepare(act, x, y, lengths, False, 0.0, 0, 0)
         self._forward(act, h0, c0, hn, cn)
         self._give_back(act)
 
-    def forward(self, x, y, h0, c0, hn, cn, lengths=None, double dropout=0.0, uint64_t seed=0):
-        """The training pass: as `infer`, and returns the tape for `backward`."""
+    def forward(self, x, y, h0, c0, hn, cn, lengths=None, double dropout=0.0, uint64_t seed=0, fr_int first=0):
+        """The training pass: as `infer`, and returns the tape for `backward`.
+
+        `dropout` acts between layers; every mask comes from the seed, for steps numbered from `first` on.
+        """
         cdef Activations act = self._activations()
-        act.packed = self.weights.forward_pack()
-        self._prepare(act, x, y, lengths, True, dropout, seed)
+        if self.weights.chances.weight > 0:
+            act.packed = self.weights.dropped_pack(self.weights.chances.weight, seed, True)
+        else:
+            act.packed = self.weights.forward_pack()
+        self._prepare(act, x, y, lengths, True, dropout, seed, first)
         self._forward(act, h0, c0, hn, cn)
         return act
 
     cdef int _forward(self, Activations act, h0, c0, hn, cn) except -1:
         cdef Call *call = &act.call
         call.h0, call.c0, call.hn, call.cn = _data(h0), _data(c0), _data(hn), _data(cn)
-        cdef int workers = call.parts
+        cdef int workers
         with nogil:
             if call.team.size > 1:
                 # Whoever meets must run at the same time: as many as there are threads free now.
                 workers = call.team.size = reserve(call.team.size)
                 run_reserved(&forward_task, call, workers)
             else:
-                run(&forward_task, call, workers)
+                run(&forward_task, call, call.parts, call.threads)
         return 0
 
-    def backward(self, Activations act, dy, dhn, dcn, dx, dh0, dc0):
-        """BPTT from `act`, which it uses up: fills dx, dh0, dc0 (None: not wanted) and adds to the gradients."""
+    def backward(self, Activations act, dy, dhn, dcn, dx, dh0, dc0, dh=None):
+        """BPTT from `act`, which it uses up: fills dx, dh0, dc0 (None: not wanted) and adds to the gradients.
+
+        dh: (layers * directions, T, B, P) or None, takes dL/dh_t where a sequence has a step t.
+        """
         if act.served:
             raise ValueError("tape: expected one from a new forward(), found one that backward() has used already")
         cdef Call *call = &act.call
         cdef Arena arena
         cdef Workspace memory = self.backward_memory
-        cdef Packed packed = self.weights.backward_pack()
+        cdef Packed packed
+        if call.chances.weight > 0:
+            packed = self.weights.dropped_pack(call.chances.weight, call.seed, False)
+        else:
+            packed = self.weights.backward_pack()
         self.backward_memory = Workspace()      # a second caller meanwhile gets its own
         call.packed = packed.layers
         arena.base = NULL
@@ -490,15 +544,49 @@ cdef class Engine:
         _view(&call.dy, dy, starts)
         _view(&call.dx, dx, starts)
         call.dhn, call.dcn, call.dh0, call.dc0 = _data(dhn), _data(dcn), _data(dh0), _data(dc0)
+        _view(&call.dh_steps, dh[0] if dh is not None else None, NULL)
+        call.dh_layer = dh.strides[0] if dh is not None else 0
         act.served = True
         with nogil:
-            run(&backward_task, call, call.parts)
+            run(&backward_task, call, call.parts, call.threads)
         with large_products():
             with nogil:
-                run(&weights_task, call, call.helpers)
+                run(&weights_task, call, call.threads, call.threads)
+                add_sums(call)
+        if call.chances.weight > 0:
+            self.weights.add_dropped(packed, call.chances.weight, call.seed)
         if memory.size <= KEPT_BYTES:
             self.backward_memory = memory
         self._give_back(act)
+
+    def activations(self, Activations act, gates, h, c):
+        """Fills gates: (layers * directions, T, B, G*H), h: (..., P) and c: (..., H), each perhaps None, from a tape that
+        BPTT has not used, where a sequence has a step t."""
+        cdef Call *call = &act.call
+        cdef Rows *rows
+        cdef Run *at
+        cdef const Layer *cell
+        cdef View view
+        cdef int part, layer, direction, index
+        cdef fr_int size = call.packed.k.itemsize
+        for part in range(call.parts):
+            rows = &call.rows[part]
+            for index in range(call.layers * call.directions):
+                layer = index // call.directions
+                direction = index % call.directions
+                at = runs_of(call, part, layer) + direction
+                cell = layer_of(call, layer, direction)
+                if gates is not None:
+                    _view(&view, gates[index], NULL)
+                    scatter(&view, at.z, cell.ld_z * size, rows, direction == 1, cell.gates * size)
+                if h is not None:
+                    _view(&view, h[index], NULL)
+                    scatter(&view, at.h + rows.batch * cell.out * size, cell.out * size, rows, direction == 1,
+                            cell.out * size)
+                if c is not None:
+                    _view(&view, c[index], NULL)
+                    scatter(&view, at.c + rows.batch * cell.hidden * size, cell.hidden * size, rows, direction == 1,
+                            cell.hidden * size)
 
     cdef int _give_back(self, Activations act) except -1:
         act.packed = None

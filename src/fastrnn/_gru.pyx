@@ -59,47 +59,47 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 
 cdef void step_forward_after(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden
-    # z[:, :2H] += h_prev: [R,H] W_h[rz]^T;   hn: [R,H] = h_prev W_hn^T + b_hn
-    product(layer.k, s, s.z, 3 * H, s.h_prev, s.ld_h_prev, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
-    product(layer.k, s, s.extra, H, s.h_prev, s.ld_h_prev, layer.p_hn, layer.start_n, 0, s.rows, H, H)
+    # z[:, :2H] += h_in: [R,H] W_h[rz]^T;   hn: [R,H] = h_in W_hn^T + b_hn
+    product(layer.k, s, s.z, layer.ld_z, s.h_in, s.ld_h_in, layer.p_hh, s.z, layer.ld_z, s.rows, 2 * H, H)
+    product(layer.k, s, s.extra, H, s.h_in, s.ld_h_in, layer.p_hn, layer.start_n, 0, s.rows, H, H)
     meet(s)
     if leads(s):
-        layer.k.gru_forward(s.h, s.ld_h, s.z, 3 * H, s.extra, H, s.h_prev, s.ld_h_prev, s.rows, H)
+        layer.k.gru_forward(s.h, s.ld_h, s.z, layer.ld_z, s.extra, H, s.h_prev, s.ld_h_prev, s.rows, H)
     meet(s)
 
 
 cdef void step_backward_after(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden
-    layer.k.gru_backward(s.z, 3 * H, s.extra, H, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
-    # dh_prev: [R,H] += dz[:, :2H] W_h[rz] + dhn: [R,H] W_hn
-    layer.k.gemm(s.dh, H, s.z, 3 * H, layer.q_hh, s.dh, H, s.rows, H, 2 * H)
-    layer.k.gemm(s.dh, H, s.extra, H, layer.q_hn, s.dh, H, s.rows, H, H)
+    layer.k.gru_backward(s.z, layer.ld_z, s.extra, H, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
+    # dh_in: [R,H] += dz[:, :2H] W_h[rz] + dhn: [R,H] W_hn
+    layer.k.gemm(s.dh_in, H, s.z, layer.ld_z, layer.q_hh, s.dh_in, H, s.rows, H, 2 * H)
+    layer.k.gemm(s.dh_in, H, s.extra, H, layer.q_hn, s.dh_in, H, s.rows, H, H)
 
 
 cdef void step_forward_before(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden
     cdef char *z_n = block_n(layer, s.z)
-    # z[:, :2H] += h_prev: [R,H] W_h[rz]^T;   z[:, 2H:] += (r * h_prev): [R,H] W_hn^T
-    product(layer.k, s, s.z, 3 * H, s.h_prev, s.ld_h_prev, layer.p_hh, s.z, 3 * H, s.rows, 2 * H, H)
+    # z[:, :2H] += h_in: [R,H] W_h[rz]^T;   z[:, 2H:] += (r * h_in): [R,H] W_hn^T
+    product(layer.k, s, s.z, layer.ld_z, s.h_in, s.ld_h_in, layer.p_hh, s.z, layer.ld_z, s.rows, 2 * H, H)
     meet(s)
     if leads(s):
-        layer.k.gru_reset(s.extra, H, s.z, 3 * H, s.h_prev, s.ld_h_prev, s.rows, H)
+        layer.k.gru_reset(s.extra, H, s.z, layer.ld_z, s.h_in, s.ld_h_in, s.rows, H)
     meet(s)
-    product(layer.k, s, z_n, 3 * H, s.extra, H, layer.p_hn, z_n, 3 * H, s.rows, H, H)
+    product(layer.k, s, z_n, layer.ld_z, s.extra, H, layer.p_hn, z_n, layer.ld_z, s.rows, H, H)
     meet(s)
     if leads(s):
-        layer.k.gru_update(s.h, s.ld_h, s.z, 3 * H, s.h_prev, s.ld_h_prev, s.rows, H)
+        layer.k.gru_update(s.h, s.ld_h, s.z, layer.ld_z, s.h_prev, s.ld_h_prev, s.rows, H)
     meet(s)
 
 
 cdef void step_backward_before(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden
-    layer.k.gru_update_backward(s.z, 3 * H, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
+    layer.k.gru_update_backward(s.z, layer.ld_z, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
     # drh: [R,H] = dn: [R,H] W_hn
-    layer.k.gemm(s.scratch, H, block_n(layer, s.z), 3 * H, layer.q_hn, NULL, 0, s.rows, H, H)
-    layer.k.gru_reset_backward(s.z, 3 * H, s.dh, H, s.scratch, H, s.h_prev, s.ld_h_prev, s.rows, H)
-    # dh_prev: [R,H] += dz[:, :2H] W_h[rz]
-    layer.k.gemm(s.dh, H, s.z, 3 * H, layer.q_hh, s.dh, H, s.rows, H, 2 * H)
+    layer.k.gemm(s.scratch, H, block_n(layer, s.z), layer.ld_z, layer.q_hn, NULL, 0, s.rows, H, H)
+    layer.k.gru_reset_backward(s.z, layer.ld_z, s.dh_in, H, s.scratch, H, s.h_in, s.ld_h_in, s.rows, H)
+    # dh_in: [R,H] += dz[:, :2H] W_h[rz]
+    layer.k.gemm(s.dh_in, H, s.z, layer.ld_z, layer.q_hh, s.dh_in, H, s.rows, H, 2 * H)
 
 
 cdef int products_after(const Layer *layer, Product *p) noexcept nogil:
@@ -116,7 +116,7 @@ cdef int products_before(const Layer *layer, Product *p) noexcept nogil:
     return 2
 
 
-gru_after_ops = CellOps(3, 1, False, &pack_forward_after, &pack_backward, &step_forward_after, &step_backward_after,
-                        &products_after)
-gru_before_ops = CellOps(3, 1, False, &pack_forward_before, &pack_backward, &step_forward_before,
-                         &step_backward_before, &products_before)
+gru_after_ops = CellOps(3, 1, 0, 0, False, True, &pack_forward_after, &pack_backward, &step_forward_after,
+                        &step_backward_after, &products_after, NULL)
+gru_before_ops = CellOps(3, 1, 0, 0, False, True, &pack_forward_before, &pack_backward, &step_forward_before,
+                         &step_backward_before, &products_before, NULL)

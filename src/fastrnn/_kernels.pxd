@@ -41,6 +41,20 @@ cdef extern from "kernels.h" nogil:
                                     fr_int r, fr_int hidden) noexcept nogil
         void (*gru_reset_backward)(void *gates, fr_int ldz, void *dh, fr_int lddh, const void *drh, fr_int lddrh,
                                    const void *h_prev, fr_int ldhp, fr_int r, fr_int hidden) noexcept nogil
+        void (*lstm_cell)(void *c, fr_int ldc, void *z, fr_int ldz, const void *c_prev, fr_int ldcp, fr_int r,
+                          fr_int hidden) noexcept nogil
+        void (*lstm_output)(void *h, fr_int ldh, const void *gates, fr_int ldz, const void *m, fr_int ldm, fr_int r,
+                            fr_int hidden) noexcept nogil
+        void (*lstm_output_backward)(void *dm, fr_int lddm, void *gates, fr_int ldz, const void *dh, fr_int lddh,
+                                     const void *scaled, fr_int lds, const void *gain, const void *shift, fr_int r,
+                                     fr_int hidden) noexcept nogil
+        void (*lstm_cell_backward)(void *gates, fr_int ldz, void *dc, fr_int lddc, const void *c_prev, fr_int ldcp,
+                                   fr_int r, fr_int hidden) noexcept nogil
+        void (*norm_forward)(void *y, fr_int ldy, void *scaled, fr_int lds, void *rstd, fr_int ldr, const void *x,
+                             fr_int ldx, const void *gain, const void *shift, fr_int r, fr_int n) noexcept nogil
+        void (*norm_backward)(void *dx, fr_int lddx, void *dgain, const void *dy, fr_int lddy, const void *scaled,
+                              fr_int lds, const void *rstd, fr_int ldr, const void *gain, fr_int r,
+                              fr_int n) noexcept nogil
 
     ctypedef struct fr_isa:
         const char *name
@@ -56,7 +70,22 @@ cdef extern from "kernels.h" nogil:
     const fr_isa *fr_isas() noexcept
     uint64_t fr_flush_begin() noexcept
     void fr_flush_end(uint64_t word) noexcept
+    int FR_NOBODY, FR_WORKER, FR_CALLER
+    void fr_play(int role) noexcept
+    void fr_keep_apart() noexcept
     uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed) noexcept
+
+cdef extern from "work.h" nogil:
+    ctypedef struct fr_work:
+        int waiting
+
+    void fr_work_open(fr_work *work, int parts)
+    int fr_work_claim(fr_work *work)
+    int fr_work_done(fr_work *work)
+    bint fr_work_watch(fr_work *work, int turns)
+    bint fr_work_finished(fr_work *work, int turns)
+    void fr_sleep_begin(int *asleep)
+    bint fr_sleep_end(int *asleep)
 
 ctypedef void (*gemm_tn_fn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m,
                             fr_int n, fr_int k, void *work) noexcept nogil
@@ -67,5 +96,7 @@ cdef void meet_team(fr_team *team) noexcept nogil
 cdef bint can_meet() noexcept nogil
 cdef uint64_t flush_begin() noexcept nogil
 cdef void flush_end(uint64_t word) noexcept nogil
+cdef void play(int role) noexcept nogil
+cdef void keep_apart() noexcept nogil
 cdef uint64_t fingerprint(const void *data, fr_int n, uint64_t seed) noexcept nogil
 cdef object large_products()

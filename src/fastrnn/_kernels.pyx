@@ -49,6 +49,14 @@ cdef void flush_end(uint64_t word) noexcept nogil:
     fr_flush_end(word)
 
 
+cdef void play(int role) noexcept nogil:
+    fr_play(role)
+
+
+cdef void keep_apart() noexcept nogil:
+    fr_keep_apart()
+
+
 cdef uint64_t fingerprint(const void *data, fr_int n, uint64_t seed) noexcept nogil:
     return fr_fingerprint(data, n, seed)
 

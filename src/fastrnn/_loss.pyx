@@ -5,23 +5,7 @@ from libc.math cimport exp, log, log1p
 from libc.stdint cimport uint64_t
 
 from fastrnn._kernels cimport flush_begin, flush_end, kernels
-from fastrnn._sums cimport row_total
-
-
-cdef inline floating _largest(const floating *x, Py_ssize_t n) noexcept nogil:
-    # eight chains, as in `row_total`: one alone would wait for each step
-    cdef floating part[8]
-    cdef Py_ssize_t i, j
-    for j in range(8):
-        part[j] = x[0]
-    for i in range(0, n - 7, 8):
-        for j in range(8):
-            part[j] = x[i + j] if x[i + j] > part[j] else part[j]
-    for i in range(n - n % 8, n):
-        part[0] = x[i] if x[i] > part[0] else part[0]
-    for j in range(1, 8):
-        part[0] = part[j] if part[j] > part[0] else part[0]
-    return part[0]
+from fastrnn._sums cimport largest, row_total
 
 
 cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssize_t target,
@@ -30,7 +14,7 @@ cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssi
     # loss = (1 - smoothing) c[t] nll[t] + smoothing / K * sum_k c[k] nll[k]
     # nll[k] = log(sum_j exp(x[j])) - x[k]
     cdef Py_ssize_t k
-    cdef floating top = _largest(logits, classes)
+    cdef floating top = largest(logits, classes)
     cdef double total, log_total, loss, hit = 1 - smoothing, spread = smoothing / classes
     cdef floating factor, even
     for k in range(classes):

@@ -13,6 +13,8 @@
 Gate order in memory: i, f, g, o. `extra` keeps m_t: [R,H] when there is a projection.
 """
 
+from libc.string cimport memcpy
+
 from fastrnn._cell cimport (
     Arena, CellOps, Layer, Step, leads, meet, pack_columns, pack_rows, pack_whole, pack_whole_transposed, product,
     whole_product)
@@ -33,19 +35,19 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 
 cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_int ld, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden, P = layer.out
-    # z: [R,4H] += h_prev: [R,P] W_hh^T
-    product(layer.k, s, s.z, 4 * H, s.h_prev, s.ld_h_prev, layer.p_hh, s.z, 4 * H, s.rows, 4 * H, P)
+    # z: [R,4H] += h_in: [R,P] W_hh^T
+    product(layer.k, s, s.z, layer.ld_z, s.h_in, s.ld_h_in, layer.p_hh, s.z, layer.ld_z, s.rows, 4 * H, P)
     meet(s)
     if leads(s):
-        layer.k.lstm_forward(m, ld, s.c, H, s.z, 4 * H, s.c_prev, H, keep, s.rows, H)
+        layer.k.lstm_forward(m, ld, s.c, H, s.z, layer.ld_z, s.c_prev, H, keep, s.rows, H)
     meet(s)
 
 
 cdef inline void gates_backward(const Layer *layer, const Step *s, const char *dm) noexcept nogil:
     cdef fr_int H = layer.hidden, P = layer.out
-    layer.k.lstm_backward(s.z, 4 * H, s.dc, H, dm, H, s.c, H, s.c_prev, H, s.rows, H)
-    # dh_prev: [R,P] = dz: [R,4H] W_hh
-    layer.k.gemm(s.dh, P, s.z, 4 * H, layer.q_hh, NULL, 0, s.rows, P, 4 * H)
+    layer.k.lstm_backward(s.z, layer.ld_z, s.dc, H, dm, H, s.c, H, s.c_prev, H, s.rows, H)
+    # dh_in: [R,P] = dz: [R,4H] W_hh
+    layer.k.gemm(s.dh_in, P, s.z, layer.ld_z, layer.q_hh, NULL, 0, s.rows, P, 4 * H)
 
 
 cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
@@ -64,11 +66,13 @@ cdef void projected_forward(const Layer *layer, const Step *s, bint keep) noexce
 
 
 cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
+    memcpy(s.dp, s.dh, s.rows * layer.out * layer.k.itemsize)
     # dm: [R,H] = dh: [R,P] W_hr
     layer.k.gemm(s.scratch, layer.hidden, s.dh, layer.out, layer.q_hr, NULL, 0, s.rows, layer.hidden, layer.out)
     gates_backward(layer, s, s.scratch)
 
 
-lstm_ops = CellOps(4, 0, True, &pack_forward, &pack_backward, &step_forward, &step_backward, &whole_product)
-lstm_projected_ops = CellOps(4, 1, True, &pack_forward, &pack_backward, &projected_forward, &projected_backward,
-                             &whole_product)
+lstm_ops = CellOps(4, 0, 0, 0, True, False, &pack_forward, &pack_backward, &step_forward, &step_backward,
+                   &whole_product, NULL)
+lstm_projected_ops = CellOps(4, 1, 0, 0, True, False, &pack_forward, &pack_backward, &projected_forward,
+                             &projected_backward, &whole_product, NULL)

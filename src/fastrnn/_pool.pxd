@@ -1,11 +1,11 @@
-"""Worker threads that sleep between calls: see ``_pool.pyx``."""
+"""Worker threads: see ``_pool.pyx``."""
 
 from fastrnn._kernels cimport fr_int
 
-ctypedef void (*task_fn)(void *arg, int worker) noexcept nogil
+ctypedef void (*task_fn)(void *arg, int part) noexcept nogil
 
-# Runs task(arg, 0 .. workers-1), worker 0 in the calling thread; returns when all are done.
-cdef void run(task_fn task, void *arg, int workers) noexcept nogil
+# Runs task(arg, 0 .. parts-1) in at most so many threads, the calling one included; returns when all are done.
+cdef void run(task_fn task, void *arg, int parts, int threads) noexcept nogil
 # The same in two steps, for tasks that wait for one another: how many threads, at most `workers`, are free now and kept
 # for the caller, and running exactly so many.
 cdef int reserve(int workers) noexcept nogil

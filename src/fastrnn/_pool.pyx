@@ -1,18 +1,22 @@
 """Worker threads for whole sequences.
 
-Workers sleep on a lock between calls and never spin, so that they take nothing from another library's threads. They
-never touch Python objects. A second Python thread that calls while the pool is busy runs its work by itself. After a
-fork the child starts without workers and makes its own when first needed.
+The parts of a call are claimed one by one by the caller and by the workers it wakes, so a call never waits for a
+thread that is slow to wake. Workers watch for the next call for about 20 us and then sleep: they take nothing from
+another library's threads. They never touch Python objects. A second Python thread that calls while the pool is busy
+runs its work by itself. After a fork the child starts without workers and makes its own when first needed.
 """
 
 import os
 
-from fastrnn._kernels cimport flush_begin, flush_end
+from fastrnn._kernels cimport (
+    FR_CALLER, FR_NOBODY, FR_WORKER, flush_begin, flush_end, fr_sleep_begin, fr_sleep_end, fr_work, fr_work_claim, fr_work_done, fr_work_finished,
+    fr_work_open, fr_work_watch, keep_apart, play)
 
 cdef enum:
     MAX_WORKERS = 256
     # Multiply-adds a worker must have to be woken: a wake-up costs about 10 us, the time of 0.5 million at 50 GMAC/s.
     WORTH_A_WORKER = 500000
+    PATIENCE = 1000     # turns of about 20 ns before going to sleep
 
 # CPython's own portable threads and locks; none of these needs the GIL.
 cdef extern from "Python.h" nogil:
@@ -24,25 +28,53 @@ cdef extern from "Python.h" nogil:
     unsigned long PyThread_start_new_thread(void (*function)(void *) noexcept nogil, void *arg) noexcept
 
 cdef struct Worker:
-    PyThread_type_lock wake     # held while there is nothing to do
-    PyThread_type_lock done     # held until the task is finished
-    int index
+    PyThread_type_lock wake     # held; released once each time the worker is to wake
+    int asleep
 
 cdef Worker _workers[MAX_WORKERS]
 cdef int _started = 1           # worker 0 is the caller
 cdef int _limit = 1
 cdef PyThread_type_lock _busy = NULL
+cdef PyThread_type_lock _finished = NULL    # held; released when a sleeping caller's last part is done
+cdef fr_work _work
 cdef task_fn _task = NULL
 cdef void *_arg = NULL
 
 
+cdef inline void _do_part(int part) noexcept nogil:
+    _task(_arg, part)
+    if fr_work_done(&_work):
+        PyThread_release_lock(_finished)
+
+
 cdef void _serve(void *which) noexcept nogil:
     cdef Worker *me = <Worker *>which
+    cdef int part
     flush_begin()
+    play(FR_WORKER)
     while True:
+        part = fr_work_claim(&_work)
+        if part >= 0:
+            keep_apart()
+            _do_part(part)
+            continue
+        if fr_work_watch(&_work, PATIENCE):
+            continue
+        fr_sleep_begin(&me.asleep)
+        # Work that was opened before that would not wake us.
+        if fr_work_watch(&_work, 0) and fr_sleep_end(&me.asleep):
+            continue
         PyThread_acquire_lock(me.wake, WAIT_LOCK)
-        _task(_arg, me.index)
-        PyThread_release_lock(me.done)
+
+
+cdef void _await() noexcept nogil:
+    """Until every part is done."""
+    while not fr_work_finished(&_work, PATIENCE):
+        fr_sleep_begin(&_work.waiting)
+        if fr_work_finished(&_work, 0) and fr_sleep_end(&_work.waiting):
+            break
+        PyThread_acquire_lock(_finished, WAIT_LOCK)
+    play(FR_NOBODY)
 
 
 cdef int _grow(int workers) noexcept nogil:
@@ -51,17 +83,34 @@ cdef int _grow(int workers) noexcept nogil:
     cdef Worker *w
     while _started < workers:
         w = &_workers[_started]
-        w.index = _started
+        w.asleep = 0
         w.wake = PyThread_allocate_lock()
-        w.done = PyThread_allocate_lock()
-        if w.wake == NULL or w.done == NULL:
+        if w.wake == NULL:
             break
         PyThread_acquire_lock(w.wake, WAIT_LOCK)
-        PyThread_acquire_lock(w.done, WAIT_LOCK)
         if PyThread_start_new_thread(&_serve, w) == <unsigned long>-1:
             break
         _started += 1
     return _started
+
+
+cdef void _open(task_fn task, void *arg, int parts, int workers) noexcept nogil:
+    """Let `workers` threads, the caller included, start on the parts."""
+    global _task, _arg
+    cdef int i
+    _task = task
+    _arg = arg
+    play(FR_CALLER)
+    fr_work_open(&_work, parts)
+    for i in range(1, workers):
+        if fr_sleep_end(&_workers[i].asleep):
+            PyThread_release_lock(_workers[i].wake)
+
+
+cdef void _alone(task_fn task, void *arg, int parts) noexcept nogil:
+    cdef int part
+    for part in range(parts):
+        task(arg, part)
 
 
 cdef int reserve(int workers) noexcept nogil:
@@ -74,31 +123,32 @@ cdef int reserve(int workers) noexcept nogil:
 
 
 cdef void run_reserved(task_fn task, void *arg, int workers) noexcept nogil:
-    global _task, _arg
     cdef unsigned long long word = flush_begin()
-    cdef int i
-    if workers > 1:
-        _task = task
-        _arg = arg
-        for i in range(1, workers):
-            PyThread_release_lock(_workers[i].wake)
-    task(arg, 0)
-    if workers > 1:
-        for i in range(1, workers):
-            PyThread_acquire_lock(_workers[i].done, WAIT_LOCK)
+    if workers < 2:
+        _alone(task, arg, workers)
+    else:
+        _open(task, arg, workers, workers)
+        _do_part(fr_work_claim(&_work))     # one only: the parts wait for one another
+        _await()
         PyThread_release_lock(_busy)
     flush_end(word)
 
 
-cdef void run(task_fn task, void *arg, int workers) noexcept nogil:
-    cdef unsigned long long word
-    cdef int i, helpers = reserve(workers)
-    run_reserved(task, arg, helpers)
-    if helpers < workers:
-        word = flush_begin()
-        for i in range(helpers, workers):
-            task(arg, i)
-        flush_end(word)
+cdef void run(task_fn task, void *arg, int parts, int threads) noexcept nogil:
+    cdef unsigned long long word = flush_begin()
+    cdef int part, workers = reserve(min(parts, threads))
+    if workers < 2:
+        _alone(task, arg, parts)
+    else:
+        _open(task, arg, parts, workers)
+        while True:
+            part = fr_work_claim(&_work)
+            if part < 0:
+                break
+            _do_part(part)
+        _await()
+        PyThread_release_lock(_busy)
+    flush_end(word)
 
 
 cdef int workers_for(fr_int madds) noexcept nogil:
@@ -116,14 +166,17 @@ def limit():
     return _limit
 
 
-def _after_fork():
-    # The parent's threads do not exist here, and its locks may be held for ever.
-    global _started, _busy
+def _start_over():
+    # After a fork: the parent's threads do not exist here, and its locks may be held for ever.
+    global _started, _busy, _finished
     _started = 1
     _busy = PyThread_allocate_lock()
+    _finished = PyThread_allocate_lock()
+    PyThread_acquire_lock(_finished, WAIT_LOCK)
+    _work.waiting = 0
 
 
 MOST = MAX_WORKERS
-_busy = PyThread_allocate_lock()
+_start_over()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=_start_over)

@@ -13,19 +13,20 @@ from fastrnn._kernels cimport fr_int
 
 cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden
-    # z: [R,H] += h_prev: [R,H] W_hh^T
-    product(layer.k, s, s.z, H, s.h_prev, s.ld_h_prev, layer.p_hh, s.z, H, s.rows, H, H)
+    # z: [R,H] += h_in: [R,H] W_hh^T
+    product(layer.k, s, s.z, layer.ld_z, s.h_in, s.ld_h_in, layer.p_hh, s.z, layer.ld_z, s.rows, H, H)
     meet(s)
     if leads(s):
-        layer.k.rnn_forward(s.h, s.ld_h, s.z, H, layer.relu, s.rows, H)
+        layer.k.rnn_forward(s.h, s.ld_h, s.z, layer.ld_z, layer.relu, s.rows, H)
     meet(s)
 
 
 cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden
-    layer.k.rnn_backward(s.z, H, s.dh, H, s.h, s.ld_h, layer.relu, s.rows, H)
-    # dh_prev: [R,H] = dz: [R,H] W_hh
-    layer.k.gemm(s.dh, H, s.z, H, layer.q_hh, NULL, 0, s.rows, H, H)
+    layer.k.rnn_backward(s.z, layer.ld_z, s.dh, H, s.h, s.ld_h, layer.relu, s.rows, H)
+    # dh_in: [R,H] = dz: [R,H] W_hh
+    layer.k.gemm(s.dh_in, H, s.z, layer.ld_z, layer.q_hh, NULL, 0, s.rows, H, H)
 
 
-rnn_ops = CellOps(1, 0, False, &pack_whole, &pack_whole_transposed, &step_forward, &step_backward, &whole_product)
+rnn_ops = CellOps(1, 0, 0, 0, False, False, &pack_whole, &pack_whole_transposed, &step_forward, &step_backward,
+                  &whole_product, NULL)

@@ -23,8 +23,11 @@ cdef struct View:
 cdef void carve_rows(Rows *rows, Arena *arena, fr_int batch, fr_int steps) noexcept nogil
 cdef void index_rows(Rows *rows) noexcept nogil
 cdef void gather(char *dst, const View *src, const Rows *rows, fr_int nbytes) noexcept nogil
-cdef void scatter(View *dst, const char *src, fr_int stride, const Rows *rows, bint reverse,
+cdef void scatter(const View *dst, const char *src, fr_int stride, const Rows *rows, bint reverse,
                   fr_int nbytes) noexcept nogil
+# One step of it: src: [active[t], width] goes to where the sequences are at step t, in their forward or reverse order.
+cdef void scatter_step(const View *dst, const char *src, fr_int stride, const Rows *rows, fr_int t, bint reverse,
+                       fr_int nbytes) noexcept nogil
 cdef void to_reverse(char *dst, const char *src, fr_int stride, const Rows *rows, fr_int nbytes) noexcept nogil
 cdef void from_reverse(char *dst, fr_int stride, const char *src, const Rows *rows, fr_int nbytes) noexcept nogil
 cdef void add_from_reverse(char *dst, const char *src, const Rows *rows, const fr_kernels *k,

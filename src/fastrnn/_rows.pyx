@@ -53,15 +53,19 @@ cdef void gather(char *dst, const View *src, const Rows *rows, fr_int nbytes) no
             dst += nbytes
 
 
-cdef void scatter(View *dst, const char *src, fr_int stride, const Rows *rows, bint reverse,
+cdef void scatter_step(const View *dst, const char *src, fr_int stride, const Rows *rows, fr_int t, bint reverse,
+                       fr_int nbytes) noexcept nogil:
+    cdef fr_int j
+    for j in range(rows.active[t]):
+        memcpy(at(dst, rows.length[j] - 1 - t if reverse else t, rows.seq[j]), src + j * stride, nbytes)
+
+
+cdef void scatter(const View *dst, const char *src, fr_int stride, const Rows *rows, bint reverse,
                   fr_int nbytes) noexcept nogil:
     """The caller's array from src: [N, width], rows `stride` bytes apart, in forward or reverse order."""
-    cdef fr_int t, j, step
+    cdef fr_int t
     for t in range(rows.steps):
-        for j in range(rows.active[t]):
-            step = rows.length[j] - 1 - t if reverse else t
-            memcpy(at(dst, step, rows.seq[j]), src, nbytes)
-            src += stride
+        scatter_step(dst, src + rows.offset[t] * stride, stride, rows, t, reverse, nbytes)
 
 
 cdef void to_reverse(char *dst, const char *src, fr_int stride, const Rows *rows, fr_int nbytes) noexcept nogil:

@@ -2,7 +2,8 @@
 
 from fastrnn._cell cimport Layer
 from fastrnn._kernels cimport fr_int, fr_team
-from fastrnn._rows cimport Rows
+from fastrnn._noise cimport Noise
+from fastrnn._rows cimport Rows, View
 from fastrnn._workspace cimport Arena
 
 cdef struct Run:
@@ -18,6 +19,10 @@ cdef struct Run:
     char *dc        # [batch, H]
     char *dp        # [N, P] gradient of h_t, kept for the projection's weights
     char *scratch   # [batch, H]
+    char *sums      # [S*H] of the cell; NULL where S is 0
+    View dh_steps   # (T, B, P), the caller's: takes dL/dh_t of every step, if it has data
+    bint reverse
+    Noise *noise    # recurrent dropout and zoneout; or NULL
 
 cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *arena, bint keep) noexcept nogil
 cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *arena) noexcept nogil

@@ -5,9 +5,12 @@ BPTT: step by step dz_t and dh_{t-1}, then single large products over all steps 
 `h` starts with the initial state, so the first step is no special case.
 """
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from fastrnn._cell cimport Product, Step, meet, product
+from fastrnn._kernels cimport keep_apart
+from fastrnn._noise cimport noisy_backward, noisy_forward
+from fastrnn._rows cimport scatter_step
 from fastrnn._workspace cimport take
 
 cdef enum:
@@ -17,7 +20,7 @@ cdef enum:
 
 cdef inline fr_int block_end(const Layer *layer, const Rows *rows, fr_int t) noexcept nogil:
     """The end of the block of steps that starts at t."""
-    cdef fr_int limit = BLOCK_BYTES // (layer.gates * layer.k.itemsize)
+    cdef fr_int limit = BLOCK_BYTES // (layer.ld_z * layer.k.itemsize)
     cdef fr_int end = t + 1
     while end < rows.steps and rows.offset[end + 1] - rows.offset[t] <= limit:
         end += 1
@@ -26,8 +29,8 @@ cdef inline fr_int block_end(const Layer *layer, const Rows *rows, fr_int t) noe
 
 cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *arena, bint keep) noexcept nogil:
     cdef fr_int size = layer.k.itemsize
-    cdef fr_int block = max(rows.batch, min(rows.count, BLOCK_BYTES // (layer.gates * size)))
-    run.z = <char *>take(arena, (rows.count if keep else block) * layer.gates * size)
+    cdef fr_int block = max(rows.batch, min(rows.count, BLOCK_BYTES // (layer.ld_z * size)))
+    run.z = <char *>take(arena, (rows.count if keep else block) * layer.ld_z * size)
     run.extra = <char *>take(arena, (rows.count if keep else rows.batch) * layer.extra * size)
     run.h = <char *>take(arena, (rows.batch + (0 if run.y != NULL else rows.count)) * layer.out * size)
     run.c = NULL
@@ -41,6 +44,7 @@ cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *
     run.dc = <char *>take(arena, rows.batch * layer.hidden * size) if layer.ops.has_c else NULL
     run.scratch = <char *>take(arena, rows.batch * layer.hidden * size)
     run.dp = <char *>take(arena, rows.count * layer.out * size) if layer.w_hr != NULL else NULL
+    run.sums = <char *>take(arena, layer.ops.sums * layer.hidden * size) if layer.ops.sums > 0 else NULL
 
 
 cdef inline fr_int row_before(const Rows *rows, fr_int t) noexcept nogil:
@@ -63,6 +67,8 @@ cdef inline void place(Step *step, const Layer *layer, const Rows *rows, const R
         step.ld_h = run.ld_y
         if t > 0:
             step.ld_h_prev = run.ld_y
+    step.h_in = step.h_prev
+    step.ld_h_in = step.ld_h_prev
     if run.c != NULL:
         step.c_prev = run.c + (before * layer.hidden * size if keep else 0)
         step.c = run.c + (now * layer.hidden * size if keep else 0)
@@ -74,25 +80,29 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
     """h_1 .. h_T from x and the initial state; with keep also what BPTT needs. `team` shares the columns, not the rows:
     every member calls this with its own `part`."""
     cdef Step step
-    cdef fr_int G = layer.gates, I = layer.input_size, size = layer.k.itemsize
+    cdef fr_int G = layer.gates, ld_z = layer.ld_z, I = layer.input_size, size = layer.k.itemsize
     cdef fr_int t = 0, end, first
     cdef char *block
     step.c_prev = step.c = NULL
-    step.dh = step.dc = step.scratch = NULL
+    step.dh = step.dh_in = step.dc = step.dp = step.scratch = step.sums = NULL
     step.team = team
     step.part = part
     while t < rows.steps:
+        keep_apart()
         end = block_end(layer, rows, t)
         first = rows.offset[t]
-        block = run.z + (first * G * size if keep else 0)
+        block = run.z + (first * ld_z * size if keep else 0)
         # z: [block, GH] = x: [block, I] W_ih^T + start
-        product(layer.k, &step, block, G, run.x + first * I * size, I, layer.p_ih, layer.start, 0,
+        product(layer.k, &step, block, ld_z, run.x + first * I * size, I, layer.p_ih, layer.start, 0,
                 rows.offset[end] - first, G, I)
         meet(&step)     # a step may share its columns in another way
         while t < end:
             place(&step, layer, rows, run, t, keep)
-            step.z = block + (rows.offset[t] - first) * G * size
-            layer.ops.step_forward(layer, &step, keep)
+            step.z = block + (rows.offset[t] - first) * ld_z * size
+            if run.noise == NULL:
+                layer.ops.step_forward(layer, &step, keep)
+            else:
+                noisy_forward(run.noise, layer, rows, &step, t, keep)
             t += 1
 
 
@@ -106,31 +116,41 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const c
     cdef Step step
     cdef fr_int P = layer.out, size = layer.k.itemsize, t
     step.c_prev = step.c = NULL
-    step.dh = run.dh
+    step.dh = step.dh_in = run.dh
     step.dc = run.dc
+    step.dp = NULL
     step.scratch = run.scratch
+    step.sums = run.sums
     step.team = NULL
     step.part = 0
+    if run.sums != NULL:
+        memset(run.sums, 0, layer.ops.sums * layer.hidden * size)
     for t in range(rows.steps - 1, -1, -1):
+        keep_apart()
         place(&step, layer, rows, run, t, True)
-        step.z = run.z + rows.offset[t] * layer.gates * size
+        step.z = run.z + rows.offset[t] * layer.ld_z * size
         layer.k.add(run.dh, P, dy + rows.offset[t] * stride * size, stride, step.rows, P)
+        if run.dh_steps.data != NULL:
+            scatter_step(&run.dh_steps, run.dh, P * size, rows, t, run.reverse, P * size)
         if run.dp != NULL:
-            memcpy(run.dp + rows.offset[t] * P * size, run.dh, step.rows * P * size)
-        layer.ops.step_backward(layer, &step)
+            step.dp = run.dp + rows.offset[t] * P * size
+        if run.noise == NULL:
+            layer.ops.step_backward(layer, &step)
+        else:
+            noisy_backward(run.noise, layer, rows, &step, t)
 
 
 cdef void input_gradient(char *dx, const Layer *layer, const Rows *rows, const Run *run) noexcept nogil:
     """dx: [N,I] = dz: [N,GH] W_ih."""
-    layer.k.gemm(dx, layer.input_size, run.z, layer.gates, layer.q_ih, NULL, 0, rows.count, layer.input_size,
+    layer.k.gemm(dx, layer.input_size, run.z, layer.ld_z, layer.q_ih, NULL, 0, rows.count, layer.input_size,
                  layer.gates)
 
 
 cdef inline void add_product(char *dw, const Layer *layer, const char *left, fr_int ld_left, const char *right,
-                             fr_int width, fr_int m, fr_int n, char *work) noexcept nogil:
+                             fr_int ld_right, fr_int width, fr_int m, fr_int n, char *work) noexcept nogil:
     """dw: [m, width] += left: [n, m]^T right: [n, width]."""
     if n > 0 and m > 0:
-        layer.k.gemm_tn(dw, width, left, ld_left, right, width, m, width, n, work)
+        layer.k.gemm_tn(dw, width, left, ld_left, right, ld_right, m, width, n, work)
 
 
 cdef void bias_gradient(const Layer *layer, const Rows *rows, const Run *run, const Product *products, int count,
@@ -139,7 +159,7 @@ cdef void bias_gradient(const Layer *layer, const Rows *rows, const Run *run, co
     cdef fr_int size = layer.k.itemsize, first, last
     cdef int i
     memset(work, 0, (end - m) * size)
-    layer.k.sum_rows(work, run.z + m * size, layer.gates, rows.count, end - m)
+    layer.k.sum_rows(work, run.z + m * size, layer.ld_z, rows.count, end - m)
     layer.k.add(layer.db_ih + m * size, layer.gates, work, layer.gates, 1, end - m)
     for i in range(count):
         first = max(m, products[i].row)
@@ -158,12 +178,15 @@ cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Run *ru
                              fr_int m, char *work) noexcept nogil:
     """Rows p.row + skip .. + m of dW_hh."""
     cdef fr_int size = layer.k.itemsize, P = layer.out
-    cdef fr_int ld = layer.extra if p.left_extra else layer.gates
+    cdef fr_int ld = layer.extra if p.left_extra else layer.ld_z
     cdef const char *left = (run.extra if p.left_extra else run.z) + (p.column + skip) * size
     cdef char *dw = layer.dw_hh + (p.row + skip) * P * size
     cdef fr_int t = 0, first, start
     if p.right_extra:
-        add_product(dw, layer, left, ld, run.extra, P, m, rows.count, work)
+        add_product(dw, layer, left, ld, run.extra, layer.extra, P, m, rows.count, work)
+        return
+    if run.noise != NULL and run.noise.h_in != NULL:
+        add_product(dw, layer, left, ld, run.noise.h_in, P, P, m, rows.count, work)
         return
     # h_{t-1} follows h_{t-2} without a gap as long as no sequence ends: one product for each such stretch.
     while t < rows.steps:
@@ -172,8 +195,8 @@ cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Run *ru
         t += 1
         while t < rows.steps and row_before(rows, t) - start == rows.offset[t] - first:
             t += 1
-        add_product(dw, layer, left + first * ld * size, ld, run.h + start * P * size, P, m, rows.offset[t] - first,
-                    work)
+        add_product(dw, layer, left + first * ld * size, ld, run.h + start * P * size, P, P, m,
+                    rows.offset[t] - first, work)
 
 
 cdef inline fr_int share(fr_int n, int part, int parts) noexcept nogil:
@@ -188,14 +211,15 @@ cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, 
     cdef Product p[2]
     cdef fr_int m = share(G, part, parts), end = share(G, part + 1, parts)
     cdef int i, count = layer.ops.products(layer, p)
-    add_product(layer.dw_ih + m * layer.input_size * size, layer, run.z + m * size, G, run.x, layer.input_size,
-                end - m, rows.count, work)
-    if layer.db_ih != NULL and rows.count > 0:
+    keep_apart()
+    add_product(layer.dw_ih + m * layer.input_size * size, layer, run.z + m * size, layer.ld_z, run.x, layer.input_size,
+                layer.input_size, end - m, rows.count, work)
+    if layer.db_ih != NULL and layer.ops.sums == 0 and rows.count > 0:
         bias_gradient(layer, rows, run, p, count, m, end, work)
     for i in range(count):
         m = share(p[i].width, part, parts)
         recurrent_gradient(layer, rows, run, &p[i], m, share(p[i].width, part + 1, parts) - m, work)
     if layer.w_hr != NULL:
         m = share(layer.out, part, parts)
-        add_product(layer.dw_hr + m * H * size, layer, run.dp + m * size, layer.out, run.extra, H,
-                    share(layer.out, part + 1, parts) - m, rows.count, work)
+        add_product(layer.dw_hr + m * H * size, layer, run.dp + m * size, layer.out, run.extra,
+                    layer.extra, H, share(layer.out, part + 1, parts) - m, rows.count, work)

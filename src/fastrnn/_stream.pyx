@@ -10,6 +10,7 @@ cimport numpy as cnp
 
 from fastrnn._cell cimport Layer, Step
 from fastrnn._kernels cimport flush_begin, flush_end, fr_int
+from fastrnn._noise cimport Chances, Noise, expected_noise, noisy_forward
 from fastrnn._weights cimport Packed, Weights
 from fastrnn._workspace cimport Arena, Workspace, take
 
@@ -29,6 +30,8 @@ cdef class StreamCore:
     cdef Workspace memory
     cdef char *z
     cdef char *extra
+    cdef char *h_new                # room for zoneout
+    cdef char *c_new
     cdef char *h_data
     cdef char *c_data
     cdef fr_int batch, features, width, madds
@@ -58,8 +61,10 @@ cdef class StreamCore:
         for turn in range(2):
             arena.base = self.memory.data if turn else NULL
             arena.used = 0
-            self.z = <char *>take(&arena, self.batch * cell.gates * weights.itemsize)
+            self.z = <char *>take(&arena, self.batch * cell.ld_z * weights.itemsize)
             self.extra = <char *>take(&arena, self.batch * cell.extra * weights.itemsize)
+            self.h_new = <char *>take(&arena, self.batch * cell.out * weights.itemsize)
+            self.c_new = <char *>take(&arena, self.batch * cell.hidden * weights.itemsize)
             self.memory.reserve(arena.used)
 
     cdef bint _ready(self, object array, fr_int width) noexcept:
@@ -101,6 +106,9 @@ cdef class StreamCore:
     cdef void _advance(self, const Layer *layers, const char *x, char *y) noexcept nogil:
         cdef Step step
         cdef const Layer *cell
+        cdef const Chances *p = &self.weights.chances
+        cdef bint zones = p.zone_h > 0 or p.zone_c > 0
+        cdef Noise noise
         cdef fr_int size = layers.k.itemsize, B = self.batch, i
         cdef unsigned long long word = flush_begin()
         cdef char *h = self.h_data
@@ -108,17 +116,22 @@ cdef class StreamCore:
         step.rows = B
         step.z = self.z
         step.extra = self.extra
-        step.dh = step.dc = step.scratch = NULL
+        step.dh = step.dh_in = step.dc = step.dp = step.scratch = step.sums = NULL
+        if zones:
+            noise = expected_noise(p, layers, self.h_new, self.c_new)
         step.team = NULL
         step.part = 0
         for i in range(self.weights.count):
             cell = layers + i
-            cell.k.gemm(self.z, cell.gates, x, cell.input_size, cell.p_ih, cell.start, 0, B, cell.gates,
+            cell.k.gemm(self.z, cell.ld_z, x, cell.input_size, cell.p_ih, cell.start, 0, B, cell.gates,
                         cell.input_size)
-            step.ld_h_prev = step.ld_h = cell.out
-            step.h_prev = step.h = h + i * B * cell.out * size
+            step.ld_h_prev = step.ld_h_in = step.ld_h = cell.out
+            step.h_prev = step.h_in = step.h = h + i * B * cell.out * size
             step.c_prev = step.c = c + i * B * cell.hidden * size if c != NULL else NULL
-            cell.ops.step_forward(cell, &step, False)
+            if zones:
+                noisy_forward(&noise, cell, NULL, &step, 0, False)
+            else:
+                cell.ops.step_forward(cell, &step, False)
             x = step.h
         memcpy(y, x, B * self.width * size)
         flush_end(word)

@@ -1,4 +1,4 @@
-"""Sums in double, in eight chains: one alone would wait for each addition."""
+"""Sums in double, and the largest, of a row, in eight chains: one alone would wait for each step."""
 
 from cython cimport floating
 
@@ -17,3 +17,18 @@ cdef inline double row_total(const floating *x, Py_ssize_t n) noexcept nogil:
     for j in range(8):
         total += part[j]
     return total
+
+
+cdef inline floating largest(const floating *x, Py_ssize_t n) noexcept nogil:
+    cdef floating part[8]
+    cdef Py_ssize_t i, j
+    for j in range(8):
+        part[j] = x[0]
+    for i in range(0, n - 7, 8):
+        for j in range(8):
+            part[j] = x[i + j] if x[i + j] > part[j] else part[j]
+    for i in range(n - n % 8, n):
+        part[0] = x[i] if x[i] > part[0] else part[0]
+    for j in range(1, 8):
+        part[0] = part[j] if part[j] > part[0] else part[0]
+    return part[0]

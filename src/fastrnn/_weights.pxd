@@ -1,4 +1,7 @@
+from libc.stdint cimport uint64_t
+
 from fastrnn._cell cimport CellOps, Layer
+from fastrnn._noise cimport Chances
 from fastrnn._watch cimport Watched
 from fastrnn._workspace cimport Workspace
 
@@ -8,13 +11,18 @@ cdef class Weights(Watched):
     cdef const CellOps *ops
     cdef tuple grads
     cdef Packed packed
+    cdef Chances chances
 
     cdef Packed forward_pack(self)
     cdef Packed backward_pack(self)
-    cdef Packed _pack(self, bint for_forward)
+    cdef Packed dropped_pack(self, double p, uint64_t seed, bint for_forward)
+    cdef void add_dropped(self, Packed packed, double p, uint64_t seed) noexcept
+    cdef Packed _copies(self)
+    cdef Packed _pack(self, Packed packed, bint for_forward)
 
 
 cdef class Packed:
     cdef Workspace memory
+    cdef Workspace dropped          # the recurrent weights that are left, and their gradients; empty without dropping
     cdef Layer *layers
     cdef int count

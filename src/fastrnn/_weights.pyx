@@ -1,18 +1,30 @@
 """A runner's parameters, their gradients, and the packed copies that the kernels read."""
 
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+from fastrnn._cell cimport Gains
 from fastrnn._gru cimport gru_after_ops, gru_before_ops
-from fastrnn._kernels cimport kernels
+from fastrnn._kernels cimport fr_int, kernels
+from fastrnn._lngru cimport lngru_ops
+from fastrnn._lnlstm cimport lnlstm_ops, lnlstm_projected_ops
 from fastrnn._lstm cimport lstm_ops, lstm_projected_ops
+from fastrnn._noise cimport FOR_WEIGHTS, drop_weights, purpose_seed
 from fastrnn._rnn cimport rnn_ops
 from fastrnn._watch cimport Watched
-from fastrnn._workspace cimport Arena
+from fastrnn._workspace cimport Arena, take
 
 cnp.import_array()
+
+cdef enum:
+    # Rows of z that lie a multiple of SHARED_SETS bytes apart fall on few sets of the caches and drive one another out:
+    # they are put a LINE further apart. With the kernel's hints, dW of 1024 x 64 over 3200 rows went from 77 to 93
+    # GFLOP/s, 1024 x 256 from 97 to 103 (of 118, AVX-512; AVX2 80 to 91, 101 to 106).
+    SHARED_SETS = 1024
+    LINE = 64
+
 
 cdef char *_data(object array):
     return <char *>cnp.PyArray_DATA(array) if array is not None else NULL
@@ -23,6 +35,7 @@ cdef class Packed:
 
     def __cinit__(self, int count):
         self.memory = Workspace()
+        self.dropped = Workspace()
         self.count = count
         self.layers = <Layer *>calloc(count, sizeof(Layer))
         if self.layers == NULL:
@@ -35,12 +48,13 @@ cdef class Packed:
 cdef class Weights(Watched):
     """Parameters and gradients of `num_layers` x `directions` cells.
 
-    `names` holds for each layer and direction the keys of (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr) in
-    `params` and `grads`; absent ones are None. All arrays are C-contiguous and of one dtype.
+    `names` holds for each layer and direction the keys of (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, gain_ih,
+    gain_hh, gain_c, bias_c) in `params` and `grads`; absent ones are None. All arrays are C-contiguous and of one
+    dtype.
     """
 
     def __init__(self, str cell, params, grads, list names, list input_sizes, int hidden, int directions,
-                 bint relu=False, bint reset_after=True):
+                 bint relu=False, bint reset_after=True, bint layer_norm=False):
         cdef Layer *layer
         cdef int i
         super().__init__(params)
@@ -50,9 +64,15 @@ cdef class Weights(Watched):
         self.itemsize = next(iter(params.values())).itemsize
         projected = names[0][4] is not None
         if cell == "LSTM":
-            self.ops = &lstm_projected_ops if projected else &lstm_ops
+            if layer_norm:
+                self.ops = &lnlstm_projected_ops if projected else &lnlstm_ops
+            else:
+                self.ops = &lstm_projected_ops if projected else &lstm_ops
         elif cell == "GRU":
-            self.ops = &gru_after_ops if reset_after else &gru_before_ops
+            if layer_norm:
+                self.ops = &lngru_ops
+            else:
+                self.ops = &gru_after_ops if reset_after else &gru_before_ops
         else:
             self.ops = &rnn_ops
         self.layers = <Layer *>calloc(self.count, sizeof(Layer))
@@ -66,12 +86,15 @@ cdef class Weights(Watched):
             layer.hidden = hidden
             layer.out = params[names[i][4]].shape[0] if projected else hidden
             layer.gates = self.ops.gates * hidden
-            layer.extra = self.ops.extra * hidden
+            layer.ld_z = layer.gates + (LINE // self.itemsize if layer.gates * self.itemsize % SHARED_SETS == 0 else 0)
+            layer.extra = self.ops.extra * hidden + self.ops.stats
             layer.relu = relu
-            w_ih, w_hh, b_ih, b_hh, w_hr = (params.get(name) for name in names[i])
+            w_ih, w_hh, b_ih, b_hh, w_hr, *gains = (params.get(name) for name in names[i])
+            layer.gains = Gains(_data(gains[0]), _data(gains[1]), _data(gains[2]), _data(gains[3]))
             layer.w_ih, layer.w_hh, layer.b_ih = _data(w_ih), _data(w_hh), _data(b_ih)
             layer.b_hh, layer.w_hr = _data(b_hh), _data(w_hr)
-            w_ih, w_hh, b_ih, b_hh, w_hr = (grads.get(name) for name in names[i])
+            w_ih, w_hh, b_ih, b_hh, w_hr, *gains = (grads.get(name) for name in names[i])
+            layer.dgains = Gains(_data(gains[0]), _data(gains[1]), _data(gains[2]), _data(gains[3]))
             layer.dw_ih, layer.dw_hh, layer.db_ih = _data(w_ih), _data(w_hh), _data(b_ih)
             layer.db_hh, layer.dw_hr = _data(b_hh), _data(w_hr)
 
@@ -81,18 +104,64 @@ cdef class Weights(Watched):
     cdef Packed forward_pack(self):
         """The current packing for the forward pass, made anew when a parameter has changed."""
         if self.changed():
-            self.packed = self._pack(True)
+            self.packed = self._pack(self._copies(), True)
             self.settle()
         return self.packed
 
     cdef Packed backward_pack(self):
-        return self._pack(False)
+        return self._pack(self._copies(), False)
 
-    cdef Packed _pack(self, bint for_forward):
-        cdef Packed packed = Packed.__new__(Packed, self.count)
+    cdef Packed dropped_pack(self, double p, uint64_t seed, bint for_forward):
+        """A packing for one call with each recurrent weight dropped with probability p; for BPTT with gradients of its
+        own, which `add_dropped` takes over."""
+        cdef Packed packed = self._copies()
+        cdef Layer *layer
         cdef Arena arena
         cdef int i, turn
+        cdef fr_int nbytes
+        cdef char *w_hh
+        cdef char *dw_hh
+        for turn in range(2):
+            arena.base = packed.dropped.data if turn else NULL
+            arena.used = 0
+            for i in range(self.count):
+                layer = &packed.layers[i]
+                nbytes = layer.gates * layer.out * layer.k.itemsize
+                w_hh = <char *>take(&arena, nbytes)
+                dw_hh = <char *>take(&arena, 0 if for_forward else nbytes)
+                if turn == 0:
+                    continue
+                drop_weights(w_hh, self.layers[i].w_hh, layer.k.itemsize, layer.gates, layer.out, p,
+                             purpose_seed(seed, i, FOR_WEIGHTS), False)
+                layer.w_hh = w_hh
+                if not for_forward:
+                    layer.dw_hh = dw_hh
+                    memset(layer.dw_hh, 0, nbytes)
+            if turn == 0:
+                packed.dropped.reserve(arena.used)
+        return self._pack(packed, for_forward)
+
+    cdef void add_dropped(self, Packed packed, double p, uint64_t seed) noexcept:
+        """Adds the gradients that a pack for BPTT has collected to those of the weights that it did not drop."""
+        cdef const Layer *layer
+        cdef int i
+        for i in range(self.count):
+            layer = &packed.layers[i]
+            drop_weights(self.layers[i].dw_hh, layer.dw_hh, layer.k.itemsize, layer.gates, layer.out, p,
+                         purpose_seed(seed, i, FOR_WEIGHTS), True)
+
+    def set_chances(self, double recurrent, double zone_h, double zone_c, double weight):
+        """Probabilities of recurrent dropout, of zoneout for h and c, and of dropped recurrent weights."""
+        self.chances = Chances(recurrent, zone_h, zone_c, weight)
+
+    cdef Packed _copies(self):
+        cdef Packed packed = Packed.__new__(Packed, self.count)
         memcpy(packed.layers, self.layers, self.count * sizeof(Layer))
+        return packed
+
+    cdef Packed _pack(self, Packed packed, bint for_forward):
+        cdef Arena arena
+        cdef int i, turn
         for turn in range(2):
             arena.base = packed.memory.data if turn else NULL
             arena.used = 0

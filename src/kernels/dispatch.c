@@ -1,5 +1,10 @@
 /* The table of instruction sets, the processor's answer to it, and the helpers that need no vectors. */
+#if defined(__linux__)
+#define _GNU_SOURCE /* sched_getcpu, CPU_SET */
+#include <sched.h>
+#endif
 #include "isa.h"
+#include "work.h"
 #include <string.h>
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -87,22 +92,17 @@ void fr_flush_end(uint64_t word)
 
 void fr_meet(fr_team *team)
 {
-    const int round = __atomic_load_n(&team->round, __ATOMIC_RELAXED);
-    if (__atomic_add_fetch(&team->arrived, 1, __ATOMIC_ACQ_REL) == team->size) {
-        __atomic_store_n(&team->arrived, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&team->round, round + 1, __ATOMIC_RELEASE);
+    const int round = fr_load(&team->round);
+    if (fr_add(&team->arrived, 1) == team->size) {
+        fr_store(&team->arrived, 0);
+        fr_store(&team->round, round + 1);
         return;
     }
-    for (int turn = 0; __atomic_load_n(&team->round, __ATOMIC_ACQUIRE) == round; turn++) {
-        if (turn > FR_PATIENCE) {
+    for (int turn = 0; fr_load(&team->round) == round; turn++) {
+        if (turn > FR_PATIENCE)
             sched_yield();
-        } else {
-#if defined(FR_X86)
-            __builtin_ia32_pause();
-#elif defined(__aarch64__)
-            __asm__ volatile("yield");
-#endif
-        }
+        else
+            fr_pause();
     }
 }
 
@@ -111,6 +111,40 @@ int fr_can_meet(void) { return 1; }
 void fr_meet(fr_team *team) { (void)team; }
 
 int fr_can_meet(void) { return 0; }
+#endif
+
+#if defined(__linux__)
+static __thread int role = 0;
+static int caller_cpu = -1;
+
+void fr_play(int new_role)
+{
+    role = new_role;
+    fr_keep_apart();
+}
+
+void fr_keep_apart(void)
+{
+    cpu_set_t all, others;
+    int cpu;
+    if (role == 0 || (cpu = sched_getcpu()) < 0)
+        return;
+    if (role == FR_CALLER) {
+        if (fr_load(&caller_cpu) != cpu)
+            fr_store(&caller_cpu, cpu);
+        return;
+    }
+    if (fr_load(&caller_cpu) != cpu || sched_getaffinity(0, sizeof all, &all) != 0)
+        return;
+    others = all;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+        (void)sched_setaffinity(0, sizeof all, &all);
+}
+#else
+void fr_play(int role) { (void)role; }
+
+void fr_keep_apart(void) {}
 #endif
 
 uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed)

@@ -35,28 +35,52 @@ static void FN(rnn_backward)(void *dz_, fr_int ldz, const void *dh_, fr_int lddh
     }
 }
 
+/* i, f, g, o from z, and c; o also goes to `out` where there is one. */
+FR_INLINE void FN(lstm_row)(const int with_out, REAL *out, REAL *c, REAL *z, const REAL *c_prev, int keep,
+                            fr_int hidden)
+{
+    FR_UNITS {
+        const V i = FN(vsigmoid)(FN(vload_n)(z + j, left));
+        const V f = FN(vsigmoid)(FN(vload_n)(z + hidden + j, left));
+        const V g = FN(vtanh)(FN(vload_n)(z + 2 * hidden + j, left));
+        const V o = FN(vsigmoid)(FN(vload_n)(z + 3 * hidden + j, left));
+        FN(vstore_n)(c + j, FN(vfma)(f, FN(vload_n)(c_prev + j, left), i * g), left);
+        if (with_out)
+            FN(vstore_n)(out + j, o, left);
+        if (keep) {
+            FN(vstore_n)(z + j, i, left);
+            FN(vstore_n)(z + hidden + j, f, left);
+            FN(vstore_n)(z + 2 * hidden + j, g, left);
+            FN(vstore_n)(z + 3 * hidden + j, o, left);
+        }
+    }
+}
+
 static void FN(lstm_forward)(void *h_, fr_int ldh, void *c_, fr_int ldc, void *z_, fr_int ldz, const void *c_prev_,
                              fr_int ldcp, int keep, fr_int r, fr_int hidden)
 {
     REAL *h = h_, *c = c_, *z = z_;
     const REAL *c_prev = c_prev_;
     FR_ROWS {
-        FR_UNITS {
-            const V i = FN(vsigmoid)(LD(z, ldz));
-            const V f = FN(vsigmoid)(LD(z + hidden, ldz));
-            const V g = FN(vtanh)(LD(z + 2 * hidden, ldz));
-            const V o = FN(vsigmoid)(LD(z + 3 * hidden, ldz));
-            ST(c, ldc, FN(vfma)(f, LD(c_prev, ldcp), i * g));
-            ST(h, ldh, o);
-            if (keep) {
-                ST(z, ldz, i);
-                ST(z + hidden, ldz, f);
-                ST(z + 2 * hidden, ldz, g);
-                ST(z + 3 * hidden, ldz, o);
-            }
-        }
+        FN(lstm_row)(1, h + m * ldh, c + m * ldc, z + m * ldz, c_prev + m * ldcp, keep, hidden);
         FR_UNITS ST(h, ldh, LD(h, ldh) * FN(vtanh)(LD(c, ldc)));
     }
+}
+
+static void FN(lstm_cell)(void *c_, fr_int ldc, void *z_, fr_int ldz, const void *c_prev_, fr_int ldcp, fr_int r,
+                          fr_int hidden)
+{
+    REAL *c = c_, *z = z_;
+    const REAL *c_prev = c_prev_;
+    FR_ROWS FN(lstm_row)(0, 0, c + m * ldc, z + m * ldz, c_prev + m * ldcp, 1, hidden);
+}
+
+static void FN(lstm_output)(void *h_, fr_int ldh, const void *gates_, fr_int ldz, const void *n_, fr_int ldn, fr_int r,
+                            fr_int hidden)
+{
+    REAL *h = h_;
+    const REAL *gates = gates_, *n = n_;
+    FR_EACH ST(h, ldh, LD(gates + 3 * hidden, ldz) * FN(vtanh)(LD(n, ldn)));
 }
 
 static void FN(lstm_backward)(void *gates_, fr_int ldz, void *dc_, fr_int lddc, const void *dh_, fr_int lddh,
@@ -73,6 +97,34 @@ static void FN(lstm_backward)(void *gates_, fr_int ldz, void *dc_, fr_int lddc, 
         ST(gates + hidden, ldz, ds * LD(c_prev, ldcp) * f * (ONE - f));
         ST(gates + 2 * hidden, ldz, ds * i * (ONE - g * g));
         ST(gates + 3 * hidden, ldz, dy * tc * o * (ONE - o));
+        ST(dc, lddc, ds * f);
+    }
+}
+
+static void FN(lstm_output_backward)(void *dn_, fr_int lddn, void *gates_, fr_int ldz, const void *dh_, fr_int lddh,
+                                     const void *scaled_, fr_int lds, const void *gain_, const void *shift_, fr_int r,
+                                     fr_int hidden)
+{
+    REAL *dn = dn_, *o = (REAL *)gates_ + 3 * hidden;
+    const REAL *dh = dh_, *scaled = scaled_, *gain = gain_, *shift = shift_;
+    FR_EACH {
+        const V n = FN(vfma)(LD(scaled, lds), FN(vload_n)(gain + j, left), FN(vload_n)(shift + j, left));
+        const V tn = FN(vtanh)(n), gate = LD(o, ldz), dy = LD(dh, lddh);
+        ST(o, ldz, dy * tn * gate * (ONE - gate));
+        ST(dn, lddn, dy * gate * (ONE - tn * tn));
+    }
+}
+
+static void FN(lstm_cell_backward)(void *gates_, fr_int ldz, void *dc_, fr_int lddc, const void *c_prev_, fr_int ldcp,
+                                   fr_int r, fr_int hidden)
+{
+    REAL *gates = gates_, *dc = dc_;
+    const REAL *c_prev = c_prev_;
+    FR_EACH {
+        const V i = LD(gates, ldz), f = LD(gates + hidden, ldz), g = LD(gates + 2 * hidden, ldz), ds = LD(dc, lddc);
+        ST(gates, ldz, ds * g * i * (ONE - i));
+        ST(gates + hidden, ldz, ds * LD(c_prev, ldcp) * f * (ONE - f));
+        ST(gates + 2 * hidden, ldz, ds * i * (ONE - g * g));
         ST(dc, lddc, ds * f);
     }
 }

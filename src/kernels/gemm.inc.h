@@ -182,7 +182,8 @@ static void FN(gemm)(void *c_, fr_int ldc, const void *a_, fr_int lda, const voi
 
 #define TN_KC 256
 #define TN_NC 512
-#define FR_TN_WORK ((fr_int)((TN_KC * (TN_NC + NR) + TN_KC * MR + VL) * sizeof(REAL)))
+#define MR_VECTORS ((MR + VL - 1) / VL * VL)
+#define FR_TN_WORK ((fr_int)((TN_KC * (TN_NC + NR) + TN_KC * MR_VECTORS) * sizeof(REAL)))
 
 /* dst: [k][m] from m columns of src, m <= MR. Whole vectors: what one row writes too much, the next one overwrites; what
  * it reads too much lies in the next row, so the matrix's last rows go element by element. */
@@ -191,10 +192,10 @@ FR_INLINE void FN(pack_columns)(REAL *dst, const REAL *src, fr_int ld, fr_int m,
     const fr_int whole = ld < MR + VL ? 0 : last ? k - 1 : k;
     for (fr_int kk = 0; kk < whole; kk++)
         for (fr_int j = 0; j < m; j += VL)
-            FN(vstore)(dst + kk * m + j, FN(vload)(src + kk * ld + j));
+            FN(vstore)(dst + kk * MR_VECTORS + j, FN(vload)(src + kk * ld + j));
     for (fr_int kk = whole; kk < k; kk++)
         for (fr_int j = 0; j < m; j++)
-            dst[kk * m + j] = src[kk * ld + j];
+            dst[kk * MR_VECTORS + j] = src[kk * ld + j];
 }
 
 static void FN(gemm_tn)(void *c_, fr_int ldc, const void *a_, fr_int lda, const void *b_, fr_int ldb, fr_int m,
@@ -212,9 +213,14 @@ static void FN(gemm_tn)(void *c_, fr_int ldc, const void *a_, fr_int lda, const 
             for (fr_int i = 0; blocks > 0; blocks--) {
                 const fr_int mn = (m - i + blocks - 1) / blocks;
                 FN(pack_columns)(ap, a + kb * lda + i, lda, mn, kn, kb + kn == k);
+                /* The columns after the next ones: rows lie too far apart for a hardware prefetcher. */
+                const REAL *ahead = a + kb * lda + i + 2 * mn;
+                fr_int hinted = i + 2 * mn < m ? 0 : kn;
                 for (fr_int jj = 0; jj < nn; jj += NR) {
                     REAL *out = c + i * ldc + j + jj;
-                    FN(micro_table)[mn](out, ldc, ap, 1, mn, bp + jj * kn, out, ldc, kn, nn - jj);
+                    for (; hinted < kn && hinted * nn < kn * (jj + NR); hinted++)
+                        FR_PREFETCH(ahead + hinted * lda);
+                    FN(micro_table)[mn](out, ldc, ap, 1, MR_VECTORS, bp + jj * kn, out, ldc, kn, nn - jj);
                 }
                 i += mn;
             }

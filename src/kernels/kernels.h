@@ -76,6 +76,31 @@ typedef struct fr_kernels {
     /* Backward of gru_reset: gates (r, ., .) in, (dz_r, ., .) out; drh: [R,H]; dh: [R,H] += r * drh. */
     void (*gru_reset_backward)(void *gates, fr_int ldz, void *dh, fr_int lddh, const void *drh, fr_int lddrh,
                                const void *h_prev, fr_int ldhp, fr_int r, fr_int hidden);
+
+    /* The halves of an LSTM step, where something stands between c and h. Gate values replace z: [R,4H];
+     * c: [R,H] = f * c_prev + i * g, may be c_prev. */
+    void (*lstm_cell)(void *c, fr_int ldc, void *z, fr_int ldz, const void *c_prev, fr_int ldcp, fr_int r,
+                      fr_int hidden);
+    /* h: [R,H] = o * tanh(m), o of gates: [R,4H]; h may be m. */
+    void (*lstm_output)(void *h, fr_int ldh, const void *gates, fr_int ldz, const void *m, fr_int ldm, fr_int r,
+                        fr_int hidden);
+    /* m = scaled: [R,H] * gain: [H] + shift: [H].  dm: [R,H] = dh * o * (1 - tanh(m)^2), may be dh; dz_o replaces o. */
+    void (*lstm_output_backward)(void *dm, fr_int lddm, void *gates, fr_int ldz, const void *dh, fr_int lddh,
+                                 const void *scaled, fr_int lds, const void *gain, const void *shift, fr_int r,
+                                 fr_int hidden);
+    /* gates: [R,4H] i f g . in, dz out but for o.  dc: [R,H] gradient of c in, of c_prev out. */
+    void (*lstm_cell_backward)(void *gates, fr_int ldz, void *dc, fr_int lddc, const void *c_prev, fr_int ldcp,
+                               fr_int r, fr_int hidden);
+
+    /* scaled: [R,N] = (x - mean) * rstd with the mean and rstd: [R] = 1 / sqrt(variance + 1e-5) of each row of x: [R,N];
+     * y: [R,N] = scaled * gain: [N] + shift: [N], or += scaled * gain where shift is NULL. scaled may be x; y too, given
+     * shift. */
+    void (*norm_forward)(void *y, fr_int ldy, void *scaled, fr_int lds, void *rstd, fr_int ldr, const void *x,
+                         fr_int ldx, const void *gain, const void *shift, fr_int r, fr_int n);
+    /* dx: [R,N] = rstd (g - mean(g) - scaled mean(g scaled)), g = dy: [R,N] * gain;  dgain: [N] += sum of dy scaled.
+     * dx may be dy or scaled. */
+    void (*norm_backward)(void *dx, fr_int lddx, void *dgain, const void *dy, fr_int lddy, const void *scaled,
+                          fr_int lds, const void *rstd, fr_int ldr, const void *gain, fr_int r, fr_int n);
 } fr_kernels;
 
 typedef struct fr_isa {
@@ -99,6 +124,13 @@ typedef struct fr_team {
 } fr_team;
 void fr_meet(fr_team *team);
 int fr_can_meet(void); /* whether this build has it */
+
+/* Linux at times puts a worker on its caller's CPU and leaves both there for 10 ms and more while another CPU idles or
+ * only spins. A thread says what it is; as long as it is a worker, fr_keep_apart moves it off the CPU that the last
+ * caller was on. Its affinity stays as it was. */
+enum { FR_NOBODY, FR_WORKER, FR_CALLER };
+void fr_play(int role);
+void fr_keep_apart(void);
 
 /* A 64-bit fingerprint of n bytes, chained from seed; any changed byte changes it (but for a chance of 2^-64). */
 uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed);

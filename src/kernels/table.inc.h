@@ -3,6 +3,7 @@
 #include "math.inc.h"
 #include "gemm.inc.h"
 #include "gates.inc.h"
+#include "norm.inc.h"
 
 static const fr_kernels FN(table) = {
     .itemsize = sizeof(REAL),
@@ -27,4 +28,10 @@ static const fr_kernels FN(table) = {
     .gru_update = FN(gru_update),
     .gru_update_backward = FN(gru_update_backward),
     .gru_reset_backward = FN(gru_reset_backward),
+    .lstm_cell = FN(lstm_cell),
+    .lstm_output = FN(lstm_output),
+    .lstm_output_backward = FN(lstm_output_backward),
+    .lstm_cell_backward = FN(lstm_cell_backward),
+    .norm_forward = FN(norm_forward),
+    .norm_backward = FN(norm_backward),
 };

@@ -25,12 +25,17 @@ import math
 
 import numpy as np
 
-from . import _loss
+from . import _ctc, _loss
 from ._check import (
+    check_axes,
+    check_bool,
     check_class_target,
     check_element_weights,
+    check_labels,
+    check_lengths,
     check_number,
     check_option,
+    check_positive_int,
     check_prediction,
     check_real_target,
     check_unit_interval,
@@ -237,6 +242,62 @@ def gaussian_nll(prediction, target, *, scale="log_variance", min_scale=1e-3, le
     z = (target - mean) / s
     loss, dmean = _reduce(math.log(2 * math.pi) / 2 + np.log(s) + z * z / 2, -z / s, weight, factor)
     return loss, np.concatenate([dmean, _gradient(ds_over_s * (1 - z * z), weight, factor)], axis=-1)
+
+
+def ctc(prediction, target, lengths=None, target_lengths=None, *, blank=0, zero_infinity=False, mask=None,
+        sample_weight=None, reduction="mean", batch_first=True):
+    """Connectionist temporal classification (Graves et al. 2006): labels without a time for each.
+
+    A path has one label or blank at each of T steps; without its repetitions, then without its blanks, it is the
+    target. The loss of a sequence is -log of the probability of all its target's paths together,
+
+        -log sum over paths of prod over t of softmax(prediction[t])[path[t]]
+
+    Parameters
+    ----------
+    prediction : array (B, T, K), (T, B, K) with ``batch_first=False``, or (T, K); float32 or float64
+        Logits. Logarithms of probabilities are such too: their softmax is the probabilities.
+    target : list of B arrays (L_i,) of ints, int array (B, L), or int array (sum of target_lengths,)
+        Labels 0 .. K-1 without `blank`; for a prediction (T, K) one array (L,).
+    lengths : sequence of B ints, optional
+        Valid steps of each sequence.
+    target_lengths : sequence of B ints, optional
+        Labels of each sequence in an array; those beyond are padding.
+    blank : int
+    zero_infinity : bool
+        A target that no path fits, as it has more labels, with a blank between any two that are the same, than the
+        sequence has steps, has loss inf and a gradient of NaN; if true, both are 0.
+    mask : bool array (B,), optional
+    sample_weight : array (B,), optional
+    reduction : "mean" or "sum"
+        The elements are the sequences: "mean" divides by their number, or by the sum of their weights. (torch's
+        "mean" first divides each loss by its number of labels.)
+    batch_first : bool
+
+    Returns
+    -------
+    (float, array like prediction)
+        The gradient is with respect to the logits.
+    """
+    prediction = check_prediction(prediction)
+    orders = {3: "(B, T, K)" if batch_first else "(T, B, K)", 2: "(T, K)"}
+    x = check_axes(prediction, "prediction", orders)
+    if x.ndim == 2:
+        for name, value in ("lengths", lengths), ("target_lengths", target_lengths):
+            if value is not None:
+                raise ValueError(f"{name}: expected None for one sequence (T, K), found {value!r}")
+        x, target, batch_first = x[None], [target], True
+    batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
+    blank = check_positive_int(blank, "blank", low=0, high=x.shape[2] - 1)
+    zero_infinity = check_bool(zero_infinity, "zero_infinity")
+    lengths = check_lengths(np.full(batch, steps) if lengths is None else lengths, batch, steps)
+    weight = check_element_weights((batch,), None, mask, sample_weight, True)
+    labels, starts = check_labels(target, target_lengths, batch, x.shape[2], blank, weight)
+    scale = _scale(weight, batch, reduction)
+    loss, gradient = np.empty(batch), np.empty_like(x)
+    _ctc.ctc(loss, gradient, x, labels, starts, lengths, weight, blank, zero_infinity, scale, batch_first)
+    total = loss.sum() if weight is None else loss[weight > 0] @ weight[weight > 0]
+    return float(total) * scale, gradient.reshape(prediction.shape)
 
 
 def _elements(prediction, target, lengths, mask, sample_weight, reduction, batch_first):

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ._check import check_generator, check_number, check_option, check_positive_int
+from ._check import check_generator, check_option, check_texts
+from .decoding.sampling import sample
 from .layers import Embedding, Linear
 from .module import Module
 from .runners import GRU, LSTM, RNN
@@ -123,59 +124,31 @@ class CharModel(Sequential):
         """The text of ids; the replacement character stands for the unknown."""
         return "".join(REPLACEMENT if k == UNKNOWN else self.vocabulary[k - 1] for k in ids)
 
-    def sample(self, length, *, prompt="", temperature=1.0, top_k=None, top_p=None, seed=None):
+    def sample(self, length, *, prompt="", **options):
         """Text drawn from the model, a character at a time.
 
         Parameters
         ----------
         length : int
-        prompt : str
-            What the text goes on from; a newline if empty.
-        temperature : float, at least 0
-            Divides the logits; 0 always takes the likeliest character.
-        top_k : int, optional
-            Draw from the likeliest k characters only.
-        top_p : float in (0, 1], optional
-            Draw from the fewest likeliest characters that together have at least this probability.
-        seed : int, numpy.random.SeedSequence, numpy.random.Generator or None
+        prompt : str or list of str
+            What the text goes on from; a newline if empty. A list gives as many texts, drawn side by side.
+        temperature, top_k, top_p, repetition_penalty, repetition_window, seed
+            As for `fastrnn.decoding.sample`.
 
         Returns
         -------
-        iterator of str
-            The characters after the prompt; the unknown one is never drawn.
+        iterator of str, or of lists of str
+            The characters after the prompt, or after each; the unknown one is never drawn.
         """
-        length = check_positive_int(length, "length", low=0)
-        temperature = check_number(temperature, "temperature", low=0)
-        top_k = None if top_k is None else check_positive_int(top_k, "top_k")
-        top_p = None if top_p is None else check_number(top_p, "top_p", above=0, high=1)
-        return self._draw(
-            length, self.encode(prompt or "\n"), temperature, top_k, top_p, check_generator(seed, "seed")
-        )
+        prompts = [self.encode(one or "\n") for one in check_texts(prompt, "prompt")]
+        ids = sample(self, prompts, length, forbid=[UNKNOWN], **options)
+        return self._characters(ids, isinstance(prompt, str))
 
-    def _draw(self, length, prompt, temperature, top_k, top_p, rng):
-        stream = self.stream()
-        stream.run(prompt[:-1])
-        k = prompt[-1]
-        for _ in range(length):
-            k = choose(stream.step(k)[1:], temperature, top_k, top_p, rng) + 1
-            yield self.vocabulary[k - 1]
+    def _characters(self, steps, one):
+        for ids in steps:
+            found = [self.vocabulary[k - 1] for k in ids]
+            yield found[0] if one else found
 
     @staticmethod
     def _points(text):
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-
-
-def choose(logits, temperature, top_k, top_p, rng):
-    """The index drawn from softmax(logits / temperature), held to the likeliest; see `CharModel.sample`."""
-    if temperature == 0:
-        return int(np.argmax(logits))
-    logits = np.asarray(logits, np.float64)
-    p = np.exp((logits - logits.max()) / temperature)
-    order = np.argsort(-p, kind="stable")
-    p = p[order] / p.sum()
-    if top_k is not None:
-        p = p[:top_k]
-    if top_p is not None:
-        p = p[: int(np.searchsorted(np.cumsum(p) / p.sum(), top_p)) + 1]
-    total = np.cumsum(p)
-    return int(order[min(np.searchsorted(total, rng.random() * total[-1], side="right"), len(p) - 1)])

@@ -3,15 +3,14 @@
 import hashlib
 import math
 import sys
-import time
 
 from .batches import LaneStream
-from .callbacks import Callback, ProgressBar
+from .callbacks import Callback, ModelCheckpoint, ProgressBar
 from .checkpoint import CheckpointSeries, build_model
 from .io import save
 from .optim import Adam
 from .schedules import LinearDecay, WarmUp
-from .tensorfile import check_writable
+from .tensorfile import check_writable, remove_stale
 from .text import CharModel
 from .trainer import Trainer
 
@@ -60,30 +59,16 @@ class CharProgress(ProgressBar):
         return f"{self._bits:.3f} bits/char"
 
 
-class Keeper(Callback):
-    """Writes checkpoints after each epoch and every few seconds, and the model after each epoch."""
+class Keeper(ModelCheckpoint):
+    """Writes checkpoints beside `out` after each epoch and every few seconds, and the model after each epoch."""
 
-    last = True
-
-    def __init__(self, series, out, fresh):
-        self.series, self.out, self.fresh = series, out, fresh
-        self._written = time.monotonic()
-
-    def on_step_end(self, trainer, logs):
-        if time.monotonic() - self._written >= CHECKPOINT_SECONDS:
-            self.write(trainer)
+    def __init__(self, out):
+        super().__init__(out, every_seconds=CHECKPOINT_SECONDS)
+        self.out = out
 
     def on_epoch_end(self, trainer, logs):
-        self.write(trainer)
+        super().on_epoch_end(trainer, logs)
         save(trainer.model, self.out)
-
-    def write(self, trainer):
-        """Write a checkpoint now; the first of a fresh run replaces what earlier runs left."""
-        if self.fresh:
-            self.series.clear()
-            self.fresh = False
-        self.series.write(trainer.step, trainer.state_dict())
-        self._written = time.monotonic()
 
 
 class Report(Callback):
@@ -127,8 +112,8 @@ def train(text, out, options, resume=False):
         After everything is saved.
     """
     check_writable(out)
-    series = CheckpointSeries(out)
-    found = series.newest() if resume else None
+    remove_stale(out)
+    found = CheckpointSeries(out).newest() if resume else None
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     options = {**DEFAULTS, **options} if found is None else _agree(options, digest, *found)
     training, held_out = split(text, options["batch_size"] * options["seq_len"])
@@ -149,8 +134,7 @@ def train(text, out, options, resume=False):
     rise = max(1, updates // 10)
     schedule = WarmUp(LinearDecay(options["lr"], max(1, updates - rise), per="batch"), rise, start=0.1)
     display = CharProgress(stream)
-    keeper = Keeper(series, out, fresh=found is None)
-    callbacks = [Report(display, options["epochs"]), keeper]
+    callbacks = [Report(display, options["epochs"]), Keeper(out)]
     if found is None:
         trainer = Trainer(
             model,
@@ -175,7 +159,6 @@ def train(text, out, options, resume=False):
                 validation_data=LaneStream(model.encode(held_out), 1, HELD_OUT_WINDOW),
             )
         except KeyboardInterrupt:
-            keeper.write(trainer)
             save(model, out)
             print(
                 f"interrupted: {out} and its checkpoint hold what was reached; --resume goes on",

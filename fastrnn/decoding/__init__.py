@@ -1,0 +1,22 @@
+"""From a network's outputs to sequences: sampling, beam search, and CTC's greedy and prefix beam search."""
+
+from .beam import beam_search
+from .ctc import CTCBeamSearch, ctc_beam_search, ctc_greedy
+from .language import NetworkScores
+from .sampling import choose, penalise, sample
+from .states import Hypothesis, log_softmax, stream_step, take_rows
+
+__all__ = [
+    "CTCBeamSearch",
+    "Hypothesis",
+    "NetworkScores",
+    "beam_search",
+    "choose",
+    "ctc_beam_search",
+    "ctc_greedy",
+    "log_softmax",
+    "penalise",
+    "sample",
+    "stream_step",
+    "take_rows",
+]

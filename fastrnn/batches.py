@@ -1,43 +1,70 @@
 """Data in batches: sequences, padded or ragged, in shuffled batches, and streams in aligned lanes."""
 
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
 
-from ._check import check_floats, check_number, check_positive_int
+from ._check import check_bool, check_floats, check_number, check_positive_int
+from .tbptt import check_tbptt, count, spans
+
+# Updates whose sequences are sorted by length together: more of them save less and less padding, and mix less. Padded
+# steps per valid step at 32 per batch, 4000 sequences of lognormal length (median 40, sigma 0.6): 2.0 shuffled freely,
+# 0.35 with 8, 0.10 with 32, 0.03 with 125. The runners skip padding anyhow; what it costs is in the layers around them:
+# a tagger of 1000 classes (LSTM 64, LayerNorm) trains in 0.56 of the time, with windows of 20 steps in 0.46, a
+# classifier of the last step in 0.95. Held-out losses after 8 epochs are the same within the spread of three seeds.
+POOL = 32
 
 
 class Batch(NamedTuple):
-    """What one update sees, batch first.
+    """What one pass sees, batch first.
 
     x : (B, T, I), or (B, T) of ids.
-    y : (B, ...), or (B, T, ...) where there is a target for every step; None in prediction.
+    y : (B, ...), or (B, T - context, ...) where there is a target for every step, or a list of B arrays of labels of
+        any number; None in prediction.
     lengths : (B,) or None where all steps are valid.
-    weight : (B,) or (B, T), or None where all count the same.
+    weight : (B,) or (B, T - context), or None where all count the same.
+    context : first steps that do not count: the loss is that of the others, the gradient flows through all.
+    carry : step before which the next window takes up the state; None for the end.
     """
 
     x: np.ndarray
     y: np.ndarray | None
     lengths: np.ndarray | None
     weight: np.ndarray | None
+    context: int = 0
+    carry: int | None = None
+
+    @property
+    def steps(self):
+        """Steps that count, padding included."""
+        return self.x.shape[1] - self.context
+
+    @property
+    def counted(self):
+        """Valid steps that count of each sequence, (B,), or None where all are valid."""
+        if self.lengths is None or not self.context:
+            return self.lengths
+        return np.maximum(self.lengths - self.context, 0)
 
     def mass(self, per_step):
         """The divisor of a mean over this batch, up to a constant: valid elements, or their weights."""
-        if not per_step:
+        if not per_step or isinstance(self.y, list):
             return float(len(self.x) if self.weight is None else self.weight.sum())
-        batch, steps = self.x.shape[:2]
+        batch, steps, counted = len(self.x), self.steps, self.counted
         if self.weight is None:
-            return float(batch * steps if self.lengths is None else self.lengths.sum())
+            return float(batch * steps if counted is None else counted.sum())
         weight = self.weight[:, None] if self.weight.ndim == 1 else self.weight
-        if self.lengths is None:
+        if counted is None:
             return float(np.broadcast_to(weight, (batch, steps)).sum())
-        return float((weight * (np.arange(steps) < self.lengths[:, None])).sum())
+        return float((weight * (np.arange(steps) < counted[:, None])).sum())
 
-    def window(self, start, stop):
-        """Steps `start` to `stop` of a batch that has targets for every step."""
-        lengths = None if self.lengths is None else np.clip(self.lengths - start, 0, stop - start)
-        weight = self.weight if self.weight is None or self.weight.ndim == 1 else self.weight[:, start:stop]
-        return Batch(self.x[:, start:stop], self.y[:, start:stop], lengths, weight)
+    def window(self, span):
+        """The steps of a `Span` of a batch that has targets for every step."""
+        first, new, stop, carry = span
+        lengths = None if self.lengths is None else np.clip(self.lengths - first, 0, stop - first)
+        weight = self.weight if self.weight is None or self.weight.ndim == 1 else self.weight[:, new:stop]
+        return Batch(self.x[:, first:stop], self.y[:, new:stop], lengths, weight, new - first, carry - first)
 
 
 class Sequences:
@@ -56,11 +83,21 @@ class Sequences:
         For integer y; multiplies the weights. Classes that a dict leaves out weigh 1.
     per_step : bool
         Whether the model puts out something for every step.
+    labels : bool
+        Whether y is a list of N arrays of ints of any length, for a loss that aligns them with the steps (CTC);
+        weights are then one for each sequence.
     dtype : numpy.dtype
         Of what is no id or class.
     batch_size : int
-    window : int, optional
-        Steps per update; batches with more are cut, for truncated BPTT. None leaves them whole.
+    window : int or (int, int), optional
+        Steps per update, and those it reaches back over (see `fastrnn.tbptt`); longer batches are cut. None leaves
+        them whole.
+    accumulate : int
+        Batches that make one update together.
+    bucket : bool, optional
+        Whether batches are made of sequences of about the same length, which are padded less: shuffled sequences
+        are sorted by length within pools of 32 updates, cut into batches, and the batches shuffled (Khomenko et al.
+        2016). None: where lengths differ.
 
     Raises
     ------
@@ -79,13 +116,17 @@ class Sequences:
         sample_weight=None,
         class_weight=None,
         per_step=True,
+        labels=False,
         dtype=np.float32,
         batch_size=32,
         window=None,
+        accumulate=1,
+        bucket=None,
     ):
         self.per_step = per_step
         self.batch_size = check_positive_int(batch_size, "batch_size")
-        self.window = None if window is None else check_positive_int(window, "tbptt")
+        self.accumulate = check_positive_int(accumulate, "accumulate")
+        self.window = check_tbptt(window)
         if window is not None and not per_step:
             raise ValueError(
                 "tbptt: expected None for a model with one output per sequence (only the last window "
@@ -94,41 +135,73 @@ class Sequences:
         self.ragged = isinstance(X, (list, tuple))
         self.x = _features(X, dtype)
         self.lengths = _lengths(self.x, lengths, self.ragged)
-        self.y = None if y is None else _targets(y, self.x, self.ragged and per_step, per_step, dtype)
-        self.weight = _weights(sample_weight, class_weight, self.x, self.y, self.ragged, per_step)
+        self.labels = labels
+        if labels:
+            for name, value in ("tbptt", window), ("class_weight", class_weight):
+                if value is not None:
+                    raise ValueError(f"{name}: expected None with targets of any number of labels, found {value!r}")
+            self.y = None if y is None else _labels(y, self.x)
+        else:
+            self.y = None if y is None else _targets(y, self.x, self.ragged and per_step, per_step, dtype)
+        self.weight = _weights(sample_weight, class_weight, self.x, self.y, self.ragged, per_step and not labels)
+        differ = self.lengths is not None and len(set(self.lengths.tolist())) > 1
+        self.bucket = differ and (bucket is None or check_bool(bucket, "bucket_by_length"))
 
     def __len__(self):
         return len(self.x)
 
     def fingerprint(self):
         """What must be the same for an interrupted fit to go on."""
-        return {"sequences": len(self), "batch_size": self.batch_size, "window": self.window}
+        return {
+            "sequences": len(self),
+            "batch_size": self.batch_size,
+            "window": self.window,
+            "accumulate": self.accumulate,
+            "bucket": self.bucket,
+        }
 
     def order(self, rng=None):
-        """The batches of one epoch as arrays of indices, shuffled by `rng` if given."""
+        """The sequences of each update of one epoch as arrays of indices, shuffled by `rng` if given."""
         indices = np.arange(len(self)) if rng is None else rng.permutation(len(self))
-        return [indices[k : k + self.batch_size] for k in range(0, len(indices), self.batch_size)]
+        size = self.batch_size * self.accumulate
+        if self.bucket:
+            pool = len(self) if rng is None else POOL * size
+            indices = np.concatenate([self._by_length(part) for part in _cut(indices, pool)])
+        updates = _cut(indices, size)
+        if self.bucket and rng is not None:
+            updates = [updates[k] for k in rng.permutation(len(updates))]
+        return updates
+
+    def _by_length(self, indices):
+        return indices[np.argsort(self.lengths[indices], kind="stable")]
+
+    def parts(self, indices):
+        """The batches that make one update together."""
+        return _cut(indices, self.batch_size)
 
     def updates(self, indices):
-        """Number of windows in the batch of these `indices`."""
-        return 1 if self.window is None else max(1, -(-self._steps(indices) // self.window))
+        """Number of updates that the sequences of these `indices` make, window by window."""
+        return 1 if self.window is None else count(self._steps(indices), self.window[0])
 
-    def windows(self, indices, start=0):
-        """The windows of the batch of these `indices` from number `start` on, one `Batch` for each update."""
+    def windows(self, indices, start=0, context=True):
+        """The windows of the batch of these `indices` from number `start` on, one `Batch` for each update.
+
+        Without `context` they hold the new steps alone.
+        """
         batch = self.batch(indices)
         if self.window is None:
             return [batch][start:]
-        steps = max(1, batch.x.shape[1])
-        return [
-            batch.window(k, min(k + self.window, steps))
-            for k in range(start * self.window, steps, self.window)
-        ]
+        k1, k2 = self.window
+        return [batch.window(span) for span in spans(batch.x.shape[1], k1, k2 if context else k1, start)]
 
     def batch(self, indices):
         """The `Batch` of the sequences with these `indices`."""
         steps = self._steps(indices)
         lengths = None if self.lengths is None else self.lengths[indices]
-        y = None if self.y is None else _take(self.y, indices, steps if self.per_step else None)
+        if self.labels and self.y is not None:
+            y = [self.y[k] for k in indices]
+        else:
+            y = None if self.y is None else _take(self.y, indices, steps if self.per_step else None)
         weight = self.weight
         if weight is not None:
             by_step = isinstance(weight, list) or weight.ndim == 2
@@ -147,11 +220,11 @@ class Sequences:
                 f"{len(self)} sequences, found {fraction}"
             )
         cut = len(self) - held
-        return self._part(slice(None, cut)), self._part(slice(cut, None))
+        return self._part(slice(None, cut)), self._part(slice(cut, None), accumulate=1)
 
-    def _part(self, part):
+    def _part(self, part, **changes):
         copy = object.__new__(type(self))
-        copy.__dict__.update(self.__dict__)
+        copy.__dict__.update(self.__dict__, **changes)
         for name in ("x", "y", "lengths", "weight"):
             values = getattr(self, name)
             setattr(copy, name, None if values is None else values[part])
@@ -173,8 +246,8 @@ class LaneStream:
     ----------
     x : int array (T,) of ids, or array (T, I)
     batch_size : int
-    seq_len : int
-        Steps per window, and so per update.
+    seq_len : int or (int, int)
+        Steps per window, and so per update; or these and the steps reached back over, as `tbptt` of `Trainer`.
     y : array (T, ...), optional
         A target for every step. Without it the target is the next step's x, of which T - 1 there are.
     dtype : "float32" or "float64"
@@ -192,7 +265,7 @@ class LaneStream:
 
     def __init__(self, x, batch_size, seq_len, y=None, dtype="float32"):
         self.batch_size = check_positive_int(batch_size, "batch_size")
-        self.window = check_positive_int(seq_len, "seq_len")
+        self.window = check_tbptt(seq_len, "seq_len")
         x = _array(x, "x", np.dtype(dtype))
         if x.ndim == 1 and not _holds_ids(x):
             x = x[:, None]
@@ -230,14 +303,28 @@ class LaneStream:
         """One batch, of all lanes; there is nothing to shuffle."""
         return [slice(None)]
 
+    def parts(self, indices):
+        """The batches that make one update together: all lanes are one."""
+        return [indices]
+
     def updates(self, _):
         """Number of windows in an epoch."""
-        return -(-self.steps // self.window)
+        return count(self.steps, self.window[0])
 
-    def windows(self, _, start=0):
-        """The windows from number `start` on, one `Batch` for each update."""
-        for k in range(start * self.window, self.steps, self.window):
-            yield Batch(self.x[:, k : k + self.window], self.y[:, k : k + self.window], None, None)
+    def windows(self, _, start=0, context=True):
+        """The windows from number `start` on, one `Batch` for each update; without `context` the new steps alone."""
+        k1, k2 = self.window
+        lanes = Batch(self.x, self.y, None, None)
+        return map(lanes.window, spans(self.steps, k1, k2 if context else k1, start))
+
+
+def passes(data, indices, start=0):
+    """The updates that sequences make from number `start` on: lists of one `Batch` per part, None once it has ended."""
+    return zip_longest(*(data.windows(part, start) for part in data.parts(indices)))
+
+
+def _cut(indices, size):
+    return [indices[k : k + size] for k in range(0, len(indices), size)]
 
 
 def check_ids(data, size):
@@ -377,6 +464,17 @@ def _targets(y, x, ragged, per_step, dtype):
             )
         arrays[k] = values.astype(common, copy=False)
     return arrays
+
+
+def _labels(y, x):
+    """y as a list of int64 arrays (n,), one for each sequence."""
+    _check_count(y, "y", len(x))
+    arrays = [_array(values, f"y[{k}]", np.float64) for k, values in enumerate(y)]
+    for k, values in enumerate(arrays):
+        if values.ndim != 1 or (values.size and not _holds_ids(values)):
+            raise ValueError(f"y[{k}]: expected the labels of X[{k}], ints of shape (n,); found {values.dtype} "
+                             f"of shape {values.shape}")
+    return [values.astype(np.int64, copy=False) for values in arrays]
 
 
 def _weights(sample_weight, class_weight, x, y, ragged, per_step):

@@ -46,11 +46,16 @@ class CheckpointSeries:
         self.keep = keep
 
     def write(self, number, state):
-        """Write `state` as checkpoint `number`, then remove what is older than the newest `keep`."""
+        """Write `state` as checkpoint `number`, then remove what is older than the newest `keep`.
+
+        Files with a higher number go too: they are damaged, or this run would not have written what they come after.
+        """
         path = self.stem.with_name(f"{self.stem.name}.{number:09d}.ckpt")
         write_checkpoint(path, state)
-        for old in self.paths()[self.keep :]:
-            old.unlink(missing_ok=True)
+        paths = self.paths()
+        at = paths.index(path)
+        for other in (*paths[:at], *paths[at + self.keep :]):
+            other.unlink(missing_ok=True)
         return path
 
     def paths(self):
@@ -61,31 +66,40 @@ class CheckpointSeries:
         return [path for _, path in sorted(numbered, reverse=True)]
 
     def newest(self):
-        """(path, state) of the newest whole checkpoint, or None; a warning for each damaged one.
+        """(path, state) of the newest whole checkpoint, or None; a warning for each newer, damaged one.
 
         Raises
         ------
         ValueError
             If there are files and all of them are damaged.
         """
-        damaged = None
+        damaged = []
         for path in self.paths():
             try:
-                return path, read_checkpoint(path)
+                state = read_checkpoint(path)
             except MissingFileError:
                 continue
             except ValueError as error:
+                damaged.append(error)
+                continue
+            for error in damaged:
+                warnings.warn(f"skipped: {error}; {path.name}, the one before, is whole", RuntimeWarning, stacklevel=2)
+            return path, state
+        if damaged:
+            for error in damaged[:-1]:
                 warnings.warn(f"skipped: {error}", RuntimeWarning, stacklevel=2)
-                damaged = error
-        if damaged is not None:
-            raise damaged
+            raise damaged[-1]
         return None
 
     def clear(self):
         """Remove every file of the series, and what killed processes left half written."""
         for path in self.paths():
             path.unlink(missing_ok=True)
-            remove_stale(path)
+        self.remove_stale()
+
+    def remove_stale(self):
+        """Remove what killed processes left half written."""
+        remove_stale(self.stem, "*.ckpt")
 
 
 def build_model(config):

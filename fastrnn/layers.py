@@ -18,7 +18,7 @@ from ._check import (
     check_sequence,
     check_sum_and_count,
 )
-from .module import Module, Tape, open_tape
+from .module import ArrayDict, Module, Tape, open_tape
 
 
 class Layer(Module):
@@ -144,6 +144,23 @@ class Linear(Layer):
         del params
         self._watched = _products.PackedLinear(self._params)
 
+    def tie(self, embedding):
+        """Share an `Embedding`'s weight (V, E), and its gradient, from now on: V outputs from E features.
+
+        Press and Wolf (2017). Both modules' arrays are then the same; `Sequential(..., tie_embeddings=True)` does
+        this and keeps it through files and copies.
+        """
+        if not isinstance(embedding, Embedding):
+            raise TypeError(f"embedding: expected an Embedding, found {type(embedding).__name__}")
+        weight, own = embedding.params["weight"], self.params["weight"]
+        if weight.shape != own.shape or weight.dtype != own.dtype:
+            raise ValueError(f"embedding: expected {own.dtype} weights of shape {own.shape} as those of the Linear, "
+                             f"found {weight.dtype} of shape {weight.shape}")
+        self._params = ArrayDict({**self._params, "weight": weight})
+        self._grads = ArrayDict({**self._grads, "weight": embedding.grads["weight"]})
+        del weight, own
+        self._watched = _products.PackedLinear(self._params)
+
     def _apply(self, x, lengths, training):
         x = check_features(x, "x", self.in_features, self.dtype)
         y = np.empty((*x.shape[:-1], self.out_features), self.dtype)
@@ -205,23 +222,113 @@ class Dropout(Layer):
     Parameters
     ----------
     p : float in [0, 1)
+    variational : bool
+        One mask for all steps of a sequence (Gal and Ghahramani 2016) instead of one for each step. x then has a
+        time axis: (B, T, H), (T, B, H) or unbatched (T, H). With truncated BPTT each window draws a mask of its own.
+    batch_first : bool
+        Layout of x, which matters to variational masks only; set by the `Sequential` around it, if any.
     seed : int, SeedSequence, Generator or None
     """
 
-    def __init__(self, p=0.5, *, seed=None):
+    def __init__(self, p=0.5, *, variational=False, batch_first=False, seed=None):
         super().__init__(seed=seed)
         self.p = check_number(p, "p", low=0, below=1)
+        self.variational = check_bool(variational, "variational")
+        self.batch_first = check_bool(batch_first, "batch_first")
+        self.needs_time = self.variational
 
     def _apply(self, x, lengths, training):
         x = check_floats(x, "x")
         if not training or self.p == 0:
             return x, (None,)
-        kept = self.rng.random(x.shape, np.float32) >= self.p
+        shape = x.shape
+        if self.variational:
+            shape = _one_step(check_sequence(x, "x").shape, self.batch_first)
+        kept = self.rng.random(shape, np.float32) >= self.p
         mask = kept * x.dtype.type(1 / (1 - self.p))
         return x * mask, (mask,)
 
     def _gradient(self, dy, mask):
         return dy if mask is None else dy * mask
+
+
+class ActivationRegularization(Layer):
+    """Passes x on unchanged; in training it adds a penalty of its size and of its change in time to the loss.
+
+    penalty = ar * mean(x_t^2) + tar * mean((x_t - x_{t-1})^2), over valid steps, or pairs of them, and features:
+    AR and TAR of Merity et al. (2017, "Revisiting activation regularization for language RNNs"), who take AR after a
+    recurrent layer's dropout and TAR before it.
+
+    Parameters
+    ----------
+    ar, tar : float, at least 0
+        Merity et al. use 2 and 1.
+    batch_first : bool
+        Layout of x, which has a time axis: (B, T, H), (T, B, H) or unbatched (T, H). Set by the `Sequential` around
+        it, if any.
+
+    Attributes
+    ----------
+    penalty : float
+        Of the last `forward`. `backward` returns dy plus the penalty's gradient, so that it need not be added to a
+        loss; `Trainer` reports it beside the loss.
+    start : int
+        The first step that counts. `Trainer` sets it where steps are run again to reach back over them.
+    counts : (int, int) or None
+        Steps and pairs to divide by, set by `Trainer` where several batches make one update; None for x's own.
+    """
+
+    needs_time = True
+    penalty = 0.0
+    start = 0
+    counts = None
+
+    def __init__(self, ar=0.0, tar=0.0, *, batch_first=False):
+        super().__init__()
+        self.ar = check_number(ar, "ar", low=0)
+        self.tar = check_number(tar, "tar", low=0)
+        self.batch_first = check_bool(batch_first, "batch_first")
+
+    def _apply(self, x, lengths, training):
+        if not training:
+            return x, ()
+        x = check_sequence(x, "x")
+        steps = _time_major(x, self.batch_first)
+        lengths = np.full(steps.shape[1], len(steps)) if lengths is None else \
+            check_lengths(lengths, steps.shape[1], len(steps))
+        scales = self._scales(lengths, x.shape[-1])
+        valid = _valid(steps, lengths)
+        valid[: self.start] = False
+        sizes, changes = self._terms(steps, valid)
+        self.penalty = sum(scale * float(np.sum(np.square(term), dtype=np.float64))
+                           for scale, term in zip(scales, (sizes, changes)))
+        return x, (x, valid, scales)
+
+    def _gradient(self, dy, x, valid, scales):
+        dx = dy.copy()
+        out = _time_major(dx, self.batch_first)
+        sizes, changes = self._terms(_time_major(x, self.batch_first), valid)
+        of_size, of_change = (dx.dtype.type(2 * scale) for scale in scales)
+        out += of_size * sizes
+        changes *= of_change
+        out[1:] += changes
+        out[:-1] -= changes
+        return dx
+
+    def _terms(self, x, valid):
+        """x and its changes in time, zero where they do not count."""
+        return np.where(valid, x, 0), np.where(valid[1:] & valid[:-1], x[1:] - x[:-1], 0)
+
+    def _scales(self, lengths, features):
+        """What the sums of squares are multiplied by."""
+        steps, pairs = counted_steps(lengths, self.start) if self.counts is None else self.counts
+        return self.ar / max(steps * features, 1), self.tar / max(pairs * features, 1)
+
+
+def counted_steps(lengths, start=0):
+    """(steps, pairs of steps one after another) of sequences with these lengths, from step `start` on."""
+    counted = np.maximum(np.asarray(lengths) - start, 0)
+    return int(counted.sum()), int(np.maximum(counted - 1, 0).sum())
 
 
 class Pooling(Layer):
@@ -244,7 +351,7 @@ class Pooling(Layer):
 
     def _apply(self, x, lengths, training):
         x = check_sequence(x, "x")
-        steps = self._time_major(x)
+        steps = _time_major(x, self.batch_first)
         if lengths is None:
             lengths = np.full(steps.shape[1], steps.shape[0])
         else:
@@ -255,13 +362,8 @@ class Pooling(Layer):
 
     def _gradient(self, dy, shape, lengths):
         dx = np.zeros(shape, dy.dtype)
-        self._unpool(self._time_major(dx), dy.reshape(-1, dy.shape[-1]), lengths)
+        self._unpool(_time_major(dx, self.batch_first), dy.reshape(-1, dy.shape[-1]), lengths)
         return dx
-
-    def _time_major(self, x):
-        if x.ndim == 2:
-            return x[:, None]
-        return x.swapaxes(0, 1) if self.batch_first else x
 
 
 class LastStep(Pooling):
@@ -383,6 +485,19 @@ def _written(y, out):
         return y
     check_out(out, y.shape, y.dtype)[...] = y
     return out
+
+
+def _time_major(x, batch_first):
+    """x (B, T, H), (T, B, H) or unbatched (T, H) as (T, B, H), without a copy."""
+    if x.ndim == 2:
+        return x[:, None]
+    return x.swapaxes(0, 1) if batch_first else x
+
+
+def _one_step(shape, batch_first):
+    """The shape with a time axis of 1."""
+    time = 1 if batch_first and len(shape) == 3 else 0
+    return (*shape[:time], 1, *shape[time + 1:])
 
 
 def _valid(x, lengths):

@@ -1,5 +1,6 @@
 """Safetensors files that are written whole or not at all, and checked when they are read. Never pickle."""
 
+import glob
 import hashlib
 import json
 import os
@@ -55,9 +56,13 @@ def write_tensors(path, kind, tensors, state):
     tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
     header = {"kind": kind, "version": VERSION, "state": state}
     header["sha256"] = _checksum(tensors, header)
-    data = save(
-        tensors, {KEY: json.dumps(header)}
-    )  # one entry: the order of several would change from run to run
+    # one entry: the order of several would change from run to run
+    write_whole(path, save(tensors, {KEY: json.dumps(header)}))
+
+
+def write_whole(path, data):
+    """Write bytes to `path` as `write_tensors` does: all of them or, with a FileError, none."""
+    path = _as_path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:
@@ -136,15 +141,13 @@ def check_writable(path):
         raise FileError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
-def remove_stale(path):
-    """Remove the temporary files that killed processes left beside `path`."""
+def remove_stale(path, ending=None):
+    """Remove the temporary files that killed processes left beside `path`, or beside the files `path`.`ending`."""
     path = Path(path)
-    for temporary in path.parent.glob(f".{_escape(path.name)}.*.tmp"):
-        temporary.unlink(missing_ok=True)
-
-
-def _escape(name):
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+    name = glob.escape(path.name) if ending is None else f"{glob.escape(path.name)}.{ending}"
+    for temporary in path.parent.glob(f".{name}.*.tmp"):
+        if temporary.name.split(".")[-2].isdecimal():
+            temporary.unlink(missing_ok=True)
 
 
 def _checksum(tensors, header):

@@ -43,7 +43,7 @@ def test_shuffling_follows_the_generator_and_keeps_pairs_together():
 def test_ragged_batches_are_padded_to_their_own_longest():
     X = ragged([3, 1, 0, 5])
     y = [np.arange(len(x)) for x in X]
-    first, second = all_batches(Sequences(X, y, batch_size=2))
+    first, second = all_batches(Sequences(X, y, batch_size=2, bucket=False))
     assert first.x.shape == (2, 3, 2) and second.x.shape == (2, 5, 2)
     assert first.lengths.tolist() == [3, 1] and second.lengths.tolist() == [0, 5]
     np.testing.assert_array_equal(first.x[1, :, 0], [2, 0, 0])
@@ -71,7 +71,7 @@ def test_windows_cut_steps_targets_lengths_and_weights():
     X = ragged([7, 4, 2])
     y = [np.arange(len(x)) * 1.0 for x in X]
     weight = [np.linspace(1, 2, len(x)) for x in X]
-    data = Sequences(X, y, sample_weight=weight, window=3, batch_size=3)
+    data = Sequences(X, y, sample_weight=weight, window=3, batch_size=3, bucket=False)
     (indices,) = data.order()
     whole, windows = data.batch(indices), data.windows(indices)
     assert data.updates(indices) == len(windows) == 3
@@ -199,3 +199,58 @@ def test_what_numpy_cannot_convert_is_named():
 
     with pytest.raises(TypeError, match=r"X: expected an array, found Tensor \(call detach\(\) first\)"):
         Sequences(Tensor())
+
+
+# Batches by length
+
+
+def lengths_of(data, rng):
+    return [data.lengths[indices] for indices in data.order(rng)]
+
+
+def test_batches_are_of_about_one_length_by_default():
+    lengths = np.random.default_rng(0).integers(1, 100, 300)
+    data = Sequences([np.zeros((n, 1)) for n in lengths], batch_size=8)
+    padding = {}
+    for bucket in (True, False):
+        data.bucket = bucket
+        found = lengths_of(data, np.random.default_rng(1))
+        assert sorted(np.concatenate(found)) == sorted(lengths), "each sequence once"
+        assert sorted(map(len, found)) == [4] + [8] * 37
+        padding[bucket] = sum(len(batch) * batch.max() - batch.sum() for batch in found) / lengths.sum()
+    assert padding[True] < 0.12 < 0.5 < padding[False]
+
+
+def test_batches_by_length_are_shuffled_and_seeded():
+    lengths = np.random.default_rng(0).integers(1, 100, 600)
+    data = Sequences([np.zeros((n, 1)) for n in lengths], batch_size=4)
+    assert data.bucket
+    first, again, other = ([o.tolist() for o in data.order(np.random.default_rng(s))] for s in (1, 1, 2))
+    assert first == again
+    assert {frozenset(o) for o in first} != {frozenset(o) for o in other}, "other company in every epoch"
+    longest = [lengths[o].max() for o in first]
+    assert abs(np.corrcoef(longest, np.arange(len(longest)))[0, 1]) < 0.3, "not from short to long"
+    plain = data.order()
+    assert (np.diff([lengths[o].max() for o in plain]) >= 0).all(), "without a seed from short to long"
+
+
+def test_no_batches_by_length_where_all_are_equal_or_by_wish():
+    x = [np.zeros((3, 1))] * 5
+    assert not Sequences(x).bucket and not Sequences(np.zeros((5, 3, 1)), lengths=[3] * 5).bucket
+    ragged = [np.zeros((n, 1)) for n in range(5)]
+    assert Sequences(ragged).bucket and not Sequences(ragged, bucket=False).bucket
+    with pytest.raises(TypeError, match="bucket_by_length: expected True or False, found 3"):
+        Sequences(ragged, bucket=3)
+
+
+@pytest.mark.parametrize("bucket", [True, False])
+def test_parts_of_an_update_are_the_large_batch(bucket):
+    x = [np.zeros((n, 1)) for n in np.random.default_rng(0).integers(1, 9, 50)]
+    large = Sequences(x, batch_size=12, bucket=bucket)
+    parts = Sequences(x, batch_size=4, accumulate=3, bucket=bucket)
+    for seed in range(3):
+        one, other = (d.order(np.random.default_rng(seed)) for d in (large, parts))
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_array_equal(np.concatenate(parts.parts(b)), a)
+            assert all(len(part) <= 4 for part in parts.parts(b))

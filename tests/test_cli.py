@@ -316,6 +316,7 @@ def test_samples_follow_seed_and_options(trained, capsys):
     assert one == sample("--prompt", "the ", "--seed", 1) != sample("--prompt", "the ", "--seed", 2)
     greedy = sample("--temperature", 0)
     assert greedy == sample("--temperature", 0) == sample("--top-k", 1) == sample("--top-p", 0.01)
+    assert greedy != sample("--temperature", 0, "--repetition-penalty", 3, "--repetition-window", 5)
     assert len(sample()) == 51
 
 

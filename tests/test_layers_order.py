@@ -14,21 +14,23 @@ PACKAGE, COMPILED_DIR = ROOT / "fastrnn", ROOT / "src" / "fastrnn"
 
 # fmt: off
 COMPILED = [
-    "_blas", "_kernels", "_workspace", "_pool", "_sums", "_cell", "_rnn", "_lstm", "_gru", "_rows", "_dropout",
-    "_sequence", "_watch", "_weights", "_engine", "_stream", "_products", "_embedding", "_layernorm", "_optim",
-    "_loss",
+    "_blas", "_kernels", "_workspace", "_pool", "_sums", "_cell", "_rnn", "_lstm", "_gru", "_norm", "_lnlstm",
+    "_lngru", "_rows", "_dropout", "_noise", "_sequence", "_watch", "_weights", "_engine", "_stream", "_products",
+    "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
 ]
 PYTHON = [
     "_version", "_onethread", "_check", "_init", "threads", "config", "progress", "tensorfile", "module", "recurrent",
-    "cells", "stream", "runners", "layers", "sequential", "text", "losses", "optim", "schedules", "batches",
-    "callbacks", "checkpoint", "trainer", "io", "textjob", "bench", "cli", "__init__",
+    "cells", "stream", "runners", "layers", "sequential", "decoding", "text", "losses", "metrics", "optim",
+    "averaging", "schedules", "tbptt", "batches", "passes", "checkpoint", "callbacks", "history", "interrupt",
+    "trainerparts", "trainerdata", "trainerstate", "trainloop", "trainer", "distributed", "diagnostics", "io",
+    "textjob", "sklearn", "bench", "examples", "cli", "__init__",
     "__main__",
 ]
 # fmt: on
 LEAVES = {"_onethread"}  # Python that imports nothing of ours: compiled code may use it too
-USERS = ["bench", "cli"]  # call the package as anybody does
-CELLS = ["_rnn", "_lstm", "_gru"]
-PROOF = ["reference", "gradcheck", "problems", "tolerances", "test_reference", "test_gradcheck"]
+USERS = ["bench", "examples", "cli"]  # call the package as anybody does
+CELLS = ["_rnn", "_lstm", "_gru", "_lnlstm", "_lngru"]
+PROOF = ["reference", "gradcheck", "masks", "problems", "tolerances", "test_reference", "test_gradcheck"]
 
 # cimport in its two forms, and the Python imports of a .pyx file
 CYTHON_IMPORT = re.compile(

@@ -1,0 +1,19 @@
+"""Hooks into `Trainer.fit`: stopping early, checkpoints, logs, progress, and `Callback` for those of one's own."""
+
+from .base import Callback, Monitor
+from .early_stopping import EarlyStopping
+from .model_checkpoint import ModelCheckpoint
+from .non_finite import TerminateOnNonFinite
+from .progress_bar import ProgressBar
+from .records import CSVLogger, LearningRateMonitor
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "LearningRateMonitor",
+    "ModelCheckpoint",
+    "Monitor",
+    "ProgressBar",
+    "TerminateOnNonFinite",
+]

@@ -1,0 +1,51 @@
+"""Live progress of a fit."""
+
+from ..progress import Progress
+from .base import Callback
+
+
+class ProgressBar(Callback):
+    """Live progress of a fit on standard error: a bar on a terminal, plain lines in a log.
+
+    Parameters
+    ----------
+    delay : float
+        Seconds before anything shows.
+    """
+
+    unit = "step"
+    writes = True
+
+    def __init__(self, delay=2.0):
+        self.delay = delay
+        self.display = None
+
+    def on_fit_begin(self, trainer):
+        done, total = trainer.extent
+        self.display = Progress(
+            self.amount(total, trainer), self.unit, done=self.amount(done, trainer), delay=self.delay
+        )
+        self._shown = self.display.done
+        self._validation = ""
+        self._metrics = [metric.name for metric in trainer.metrics]
+
+    def on_step_end(self, trainer, logs):
+        done = self.amount(trainer.extent[0], trainer)
+        self.display.advance(done - self._shown, f"epoch {trainer.epoch + 1}", self.note(logs) + self._validation)
+        self._shown = done
+
+    def on_epoch_end(self, trainer, logs):
+        shown = [name for name in ("val_loss", *(f"val_{name}" for name in self._metrics)) if name in logs]
+        self._validation = "".join(f", {name} {logs[name]:.4g}" for name in shown)
+
+    def on_fit_end(self, trainer):
+        if self.display is not None:
+            self.display.close()
+
+    def amount(self, updates, trainer):
+        """What `updates` updates are in the bar's unit."""
+        return updates
+
+    def note(self, logs):
+        """What stands behind the figures."""
+        return ", ".join(f"{name} {logs[name]:.4g}" for name in ("loss", *self._metrics))

@@ -70,7 +70,7 @@ def run_train(args):
     print(f"saved {args.out}; a sample:\n")
     # from the last whole words before the part held out: a start that the text itself would have
     prompt = textjob.split(text)[0][-200:].rpartition("\n\n")[2][-60:].partition(" ")[2]
-    _write_sample(model, prompt, 400, temperature=0.7, top_k=None, top_p=None, seed=args.seed or 0)
+    _write_sample(model, prompt, 400, temperature=0.7, seed=args.seed or 0)
 
 
 def add_sample(commands):
@@ -89,6 +89,9 @@ def add_sample(commands):
     _add_number(parser, "--temperature", heat, default=1.0, low=0)
     _add_whole(parser, "--top-k", "draw from the likeliest N characters only")
     _add_number(parser, "--top-p", "draw from the fewest with this probability together", above=0, high=1)
+    penalty = "above 1 makes recent characters less likely (default: %(default)s)"
+    _add_number(parser, "--repetition-penalty", penalty, default=1.0, above=0)
+    _add_whole(parser, "--repetition-window", "how many characters count as recent (default: all)")
     _add_whole(parser, "--seed", "for the same text again", low=0)
     parser.set_defaults(run=run_sample)
 
@@ -101,6 +104,8 @@ def run_sample(args):
         temperature=args.temperature,
         top_k=args.top_k,
         top_p=args.top_p,
+        repetition_penalty=args.repetition_penalty,
+        repetition_window=args.repetition_window,
         seed=args.seed,
     )
 
@@ -185,7 +190,36 @@ def run_bench(args):
     return run(args.quick, args.threads, args.json, args.plot, args.only)
 
 
-COMMANDS = (add_train, add_sample, add_eval, add_info, add_bench)
+def add_example(commands):
+    parser = commands.add_parser(
+        "example",
+        help="run one of the examples, or list them",
+        description="Run an example; without NAME list them. Exits with 1 if it does not show what it says.",
+        epilog="examples:\n"
+        "  fastrnn example\n"
+        "  fastrnn example gradients --plot gradients.png\n"
+        "  fastrnn example adding --quick",
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="which one")
+    parser.add_argument("--data", metavar="PATH", help="its data, for those that read any")
+    parser.add_argument("--plot", metavar="F", help="draw what it shows into this .png, .svg or .pdf")
+    parser.add_argument("--quick", action="store_true", help="a slice that takes seconds and shows nothing")
+    _add_whole(parser, "--seed", "of parameters and data (default: %(default)s)", low=0, default=0)
+    _add_whole(parser, "--threads", THREADS, high=MOST_THREADS)
+    parser.set_defaults(run=run_example)
+
+
+def run_example(args):
+    from . import examples
+
+    if args.name is None:
+        print(examples.listing())
+        return 0
+    _set_threads(args)
+    return examples.run(args.name, args)
+
+
+COMMANDS = (add_train, add_sample, add_eval, add_info, add_example, add_bench)
 
 
 def main(argv=None):
@@ -210,7 +244,7 @@ def main(argv=None):
     except BrokenPipeError:
         _drop_output()
         return 1
-    except (ValueError, TypeError, OSError, MemoryError) as error:
+    except (ValueError, TypeError, OSError, MemoryError, ImportError) as error:
         message = str(error) or type(error).__name__
         if type(error) is OSError and error.filename is None and not _takes_output():
             _drop_output()

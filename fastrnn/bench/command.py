@@ -6,6 +6,7 @@ import time
 
 from .._check import check_option, check_positive_int
 from .._version import __version__
+from ..diagnostics.plot import check_plot
 from ..progress import Progress
 from ..tensorfile import check_writable
 from ..threads import available_cpus
@@ -14,7 +15,7 @@ from .cold import measure_cold
 from .driver import FULL, QUICK, measure
 from .machine import describe, measure_limits
 from .peers import OURS, installed
-from .plot import check_plot, save_plot
+from .plot import save_plot
 from .problem import recurrent_bytes
 from .report import finish, summarise, summary_text, table_text
 
@@ -33,7 +34,7 @@ def run_command(quick, threads, json_path, plot_path, tables):
     if json_path is not None:
         check_writable(json_path)
     if plot_path is not None:
-        check_plot(plot_path)
+        check_plot(plot_path, "--plot")
     peers, missing = installed()
     for line in missing:
         print(line)

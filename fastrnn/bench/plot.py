@@ -6,20 +6,6 @@ COLOURS = ("#7aa6c2", "#1f5a7a")
 LOSS = "#b3542d"
 
 
-def check_plot(path):
-    """Raise a ValueError if no plot can be made, or written to `path`."""
-    import importlib.util
-
-    from ..tensorfile import check_writable
-
-    if importlib.util.find_spec("matplotlib") is None:
-        raise ValueError("--plot: expected matplotlib to be installed (pip install matplotlib)")
-    suffix = str(path).rpartition(".")[2].lower()
-    if suffix not in ("png", "svg", "pdf"):
-        raise ValueError(f"--plot: expected a name that ends in .png, .svg or .pdf, found {str(path)!r}")
-    check_writable(path)
-
-
 def save_plot(records, path):
     """Draw finished records to a file, whose suffix says its format."""
     from matplotlib.figure import Figure

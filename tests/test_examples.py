@@ -1,0 +1,116 @@
+"""The examples: their list, what each must have, a slice of every one, and whether they show what they say."""
+
+import importlib
+import inspect
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fastrnn import GRU, LSTM, examples
+from fastrnn.cli import main
+from fastrnn.examples import adding, gradients
+
+MODULES = [importlib.import_module(f"fastrnn.examples.{name}") for name in examples.NAMES]
+
+
+def call(capsys, *arguments):
+    """The command: (exit code, standard output, standard error)."""
+    capsys.readouterr()
+    code = main(["example", *map(str, arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_the_list(capsys):
+    code, out, _ = call(capsys)
+    lines = out.splitlines()
+    assert code == 0 and len(lines) == len(examples.NAMES)
+    for name, line, module in zip(examples.NAMES, lines, MODULES):
+        assert line.startswith(f"{name} ") and line.endswith(f"({module.TIME})")
+        assert examples.title(module) in line
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_what_an_example_must_have(module):
+    assert examples.title(module) and module.TIME and module.PUBLISHED
+    assert set(module.OPTIONS) <= {"data", "plot"}
+    assert list(inspect.signature(module.main).parameters) == ["args"]
+    source = inspect.getsource(module)
+    assert "from fastrnn" in source and "from .." not in source  # as anybody imports it
+
+
+@pytest.mark.parametrize("name", examples.NAMES)
+def test_a_slice_of_each_runs(capsys, name):
+    code, out, _ = call(capsys, name, "--quick", "--seed", 3)
+    assert code == 0
+    assert out.startswith(examples.title(importlib.import_module(f"fastrnn.examples.{name}")))
+    assert "shown" not in out
+
+
+def test_gradients_shows_the_textbook_picture(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "g.png"
+    code, out, _ = call(capsys, "gradients", "--plot", path)
+    assert code == 0 and "\nshown: Over 200 steps" in out
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_gated_network_solves_the_adding_problem_over_200_steps():
+    rng = np.random.default_rng(0)
+    X, y = adding.problem(400 * adding.BATCH, 200, rng)
+    trainer = adding.train(gradients.remember(GRU(2, adding.HIDDEN, seed=0), 200, 0), X, y, 1, 0)
+    assert trainer.evaluate(*adding.problem(1000, 200, rng), progress=False)["loss"] < adding.SOLVED
+
+
+def test_the_adding_problem():
+    X, y = adding.problem(500, 20, np.random.default_rng(0))
+    assert X.shape == (500, 20, 2) and X.dtype == np.float32
+    assert (X[:, :10, 1].sum(axis=1) == 1).all() and (X[:, 10:, 1].sum(axis=1) == 1).all()
+    assert np.allclose((X[..., 0] * X[..., 1]).sum(axis=1), y[:, 0], rtol=1e-6)
+    assert abs(np.mean((y - 1) ** 2) - 1 / 6) < 0.03
+
+
+@pytest.mark.parametrize("kind, row", [(LSTM, 1), (GRU, 1)])
+def test_gates_that_remember(kind, row):
+    runner = gradients.remember(kind(2, 50, seed=0), 100, 0)
+    bias = runner.params["bias_ih_l0"].reshape(-1, 50)
+    assert bias[row].min() >= 0 and bias[row].max() <= np.log(99) + 1e-6 and np.ptp(bias[row]) > 2
+    if kind is LSTM:
+        assert np.array_equal(bias[0], -bias[1])
+
+
+def test_an_example_that_does_not_show_it_exits_with_one(capsys, monkeypatch):
+    monkeypatch.setattr(gradients, "main", lambda args: False)
+    code, out, _ = call(capsys, "gradients")
+    assert code == 1 and "NOT shown" in out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["nothing"], "NAME: expected one of gradients, adding"),
+        (["adding", "--data", "x.csv"], "--data: expected none with adding, found 'x.csv'"),
+        (["adding", "--plot", "x.txt"], "--plot: expected a name that ends in .png, .svg or .pdf"),
+        (["adding", "--plot", "/nowhere/x.png"], "cannot be written"),
+    ],
+)
+def test_mistakes_are_one_line(capsys, arguments, message):
+    pytest.importorskip("matplotlib")
+    code, out, err = call(capsys, *arguments)
+    assert code == 2 and not out
+    assert message in err and err.count("\n") == 1
+
+
+def test_without_matplotlib_one_line_says_what_to_install(capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, _, err = call(capsys, "gradients", "--plot", "g.png")
+    assert code == 2 and err == 'fastrnn: error: --plot: expected Matplotlib, found none: pip install "fastrnn[plot]"\n'
+
+
+def test_an_option_that_is_taken_reaches_the_example(monkeypatch):
+    seen = []
+    monkeypatch.setattr(adding, "OPTIONS", ("data",))
+    monkeypatch.setattr(adding, "main", seen.append)
+    args = SimpleNamespace(quick=True, seed=1, data="here", plot=None)
+    assert examples.run("adding", args) == 0 and seen == [args]

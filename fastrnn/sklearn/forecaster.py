@@ -1,0 +1,251 @@
+"""RNNForecaster: the next steps of series."""
+
+import warnings
+
+import numpy as np
+from scipy.special import ndtri
+from sklearn.metrics import r2_score
+from sklearn.utils.validation import check_is_fitted
+
+from .._check import check_number, check_option, check_positive_int
+from .base import FITTED, NETWORK, TRAINING, UPDATES, RecurrentEstimator
+from .heads import find_head
+from .inputs import Scaler
+from .series import HELD, check_series, difference, in_form, last_held
+from .strategies import Autoregressive, Direct, origins
+
+STRATEGIES = {"direct": Direct, "autoregressive": Autoregressive}
+COVERAGE = 0.9  # of the intervals that held-out targets calibrate
+INTERVALS = ("gaussian", "quantile")
+
+
+class RNNForecaster(RecurrentEstimator):
+    __doc__ = f"""Forecasts several steps of series of one or more features, with intervals, by a recurrent network.
+
+    Parameters
+    ----------
+    horizon : int
+        Steps ahead that are forecast if `predict` is not told another number, and in "direct" mode at most.
+    mode : "direct" or "autoregressive"
+        One network output for each step ahead, or one for the next step, which is fed back to forecast further.
+    window : int or "auto"
+        Steps of the past that the network sees. "auto" takes 24, or twice the horizon or season if that is more, but
+        at most a third of the shortest series.
+    season : int or None
+        The network sees and forecasts differences to the step one season earlier, x_t - x_(t-season); 1 for plain
+        differences, None for the series itself.
+    interval : "gaussian", "quantile" or None
+        What the network puts out: mean and deviation, trained by their likelihood; quantiles, trained by the pinball
+        loss, whose median is the forecast; or a mean without intervals, trained by squared error. In "autoregressive"
+        mode intervals come from paths drawn step by step.
+    quantiles : sequence of float
+        Levels of the quantiles that are trained, besides 0.5.
+    n_paths : int
+        Paths that autoregressive intervals are taken from.
+    {NETWORK}    {TRAINING.format(updates=UPDATES, held=HELD)}
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        C, the features of a step; `feature_names_in_` for a table with names.
+    window_ : int
+    {FITTED}
+
+    Notes
+    -----
+    With `early_stopping` there are two fits. The first, without the end of the series, finds the number of epochs and
+    the factor by which intervals are to be wider, or narrower, so that those of 90 % hold 90 % of what was held out.
+    The second, of that many epochs, sees everything. Without it intervals are as the network gives them: too narrow
+    where it has learnt a short series by heart.
+
+    Series are brought to mean 0 and deviation 1 per feature, after differencing; forecasts are on the series' scale.
+    """
+
+    def __init__(
+        self,
+        horizon=1,
+        *,
+        mode="direct",
+        window="auto",
+        season=None,
+        interval="gaussian",
+        quantiles=(0.05, 0.25, 0.5, 0.75, 0.95),
+        n_paths=500,
+        cell="gru",
+        hidden_size=32,
+        num_layers=1,
+        dropout=0.0,
+        learning_rate=0.01,
+        weight_decay=0.01,
+        epochs="auto",
+        batch_size=32,
+        clip_norm=1.0,
+        early_stopping=True,
+        validation_fraction=0.2,
+        n_iter_no_change=20,
+        dtype="float32",
+        random_state=None,
+        verbose=False,
+    ):
+        self._keep(locals())
+
+    def fit(self, X, y=None):
+        """Train on one or more series.
+
+        Parameters
+        ----------
+        X : array (T,) or (T, C), list of such arrays, or array (n, T, C)
+            Steps in order of time; the features are forecast together.
+        y : ignored
+
+        Returns
+        -------
+        self
+        """
+        self._check_params()
+        series, form = check_series(self, X, reset=True)
+        self._lag = self.season or 0
+        self.window_ = self._choose_window(series)
+        self._check_length(series, self.window_ + self.horizon)
+        self._begin(anew=True)
+        self._scaler = Scaler([difference(x, self._lag) for x in series])
+        self._path_seed, self._spread, epochs = self._seed(), 1.0, None
+        strategy = self._strategy
+        x, y, counts, overlap = strategy.samples(series)
+        sizes = self.n_features_in_, strategy.targets * self._head.width, strategy.pooling
+        held, weight = last_held(counts, self.validation_fraction, overlap)
+        if self.early_stopping and not weight[~held].any():
+            warnings.warn(
+                "early_stopping: the series are too short to hold out their ends; intervals are not calibrated",
+                stacklevel=2,
+            )
+        elif self.early_stopping:
+            self.network_ = self._network(*sizes)
+            self._train(x, y, weight, self._head.loss, held)
+            if self.interval is not None:
+                self._spread = self._find_spread(x[held], y[held])
+            epochs = self._best_epoch
+        self.network_ = self._network(*sizes)
+        self._train(x, y, np.ones(len(x)), self._head.loss, epochs=epochs)
+        self._ends, self._form = [x[-self._lag - self.window_ :] for x in series], form
+        return self
+
+    def predict(self, horizon=None, series=None):
+        """Forecast the steps that follow a series: its mean, or with `interval` "quantile" its median.
+
+        Parameters
+        ----------
+        horizon : int, optional
+            Steps ahead; the estimator's own if None.
+        series : array (T,) or (T, C), list of such arrays, or array (n, T, C), optional
+            What to go on with, of which the last `season + window_` steps count; by default those of `fit`.
+
+        Returns
+        -------
+        array (horizon,) or (horizon, C); a list of them for a list; (n, horizon, C) for (n, T, C)
+        """
+        places, form = self._places(horizon, series)
+        return in_form([self._strategy.point(*place)[0] for place in places], form)
+
+    def predict_interval(self, horizon=None, series=None, coverage=0.9):
+        """Forecast an interval for each step, which holds its value with probability `coverage`.
+
+        Parameters
+        ----------
+        horizon, series
+            As for `predict`.
+        coverage : float between 0 and 1
+
+        Returns
+        -------
+        lower, upper : as `predict` returns
+        """
+        low = (1 - check_number(coverage, "coverage", above=0, below=1)) / 2
+        return tuple(self.predict_quantiles([low, 1 - low], horizon, series))
+
+    def predict_quantiles(self, levels, horizon=None, series=None):
+        """Forecast quantiles of each step: for every one of the `levels` what `predict` returns.
+
+        Parameters
+        ----------
+        levels : sequence of float between 0 and 1
+        horizon, series
+            As for `predict`.
+        """
+        levels = [check_number(level, f"levels[{k}]", above=0, below=1) for k, level in enumerate(levels)]
+        if self.interval is None:
+            raise ValueError("interval: expected 'gaussian' or 'quantile' to forecast quantiles, found None")
+        places, form = self._places(horizon, series)
+        found = [self._strategy.at(*place, levels)[:, 0] for place in places]
+        return [in_form([values[k] for values in found], form) for k in range(len(levels))]
+
+    def score(self, X, y=None):
+        """R^2 of the forecasts of `horizon` steps from every place in X that has as many steps before and after.
+
+        Parameters
+        ----------
+        X : array (T,) or (T, C), list of such arrays, or array (n, T, C)
+        y : ignored
+        """
+        check_is_fitted(self)
+        series, _ = check_series(self, X, reset=False)
+        self._check_length(series, self.window_ + self.horizon)
+        contexts, last, future = (np.concatenate(part) for part in zip(*(self._origins(x) for x in series)))
+        forecast = self._strategy.point(contexts, last, self.horizon)
+        return float(r2_score(future.reshape(-1, self.n_features_in_), forecast.reshape(-1, self.n_features_in_)))
+
+    def _check_params(self):
+        super()._check_params()
+        check_positive_int(self.horizon, "horizon")
+        check_option(self.mode, "mode", tuple(STRATEGIES))
+        if self.window != "auto":
+            check_positive_int(self.window, "window")
+        if self.season is not None:
+            check_positive_int(self.season, "season")
+        if self.interval is not None:
+            check_option(self.interval, "interval", INTERVALS)
+        check_positive_int(self.n_paths, "n_paths")
+        self._head  # noqa: B018  (checks the quantiles)
+
+    @property
+    def _head(self):
+        return find_head(self.interval, self.quantiles)
+
+    @property
+    def _strategy(self):
+        return STRATEGIES[self.mode](self)
+
+    def _choose_window(self, series):
+        if self.window != "auto":
+            return self.window
+        room = (min(map(len, series)) - self._lag - self.horizon) // 3
+        return max(1, min(max(24, 2 * self.horizon, 2 * self._lag), room))
+
+    def _check_length(self, series, steps):
+        needed = self._lag + steps
+        for k, x in enumerate(series):
+            if len(x) < needed:
+                raise ValueError(f"X: expected at least {needed} steps in each series (season, window and horizon), "
+                                 f"found {len(x)} in that with number {k}")
+
+    def _find_spread(self, x, y):
+        """How many times as far from the forecast as expected the targets that were held out are."""
+        deviations = np.abs(self._head.normal(self._infer(x), y))
+        return float(np.quantile(deviations, COVERAGE) / ndtri((1 + COVERAGE) / 2))
+
+    def _scaled_difference(self, x):
+        return self._scaler(difference(x, self._lag), self.dtype)
+
+    def _origins(self, x):
+        return origins(x, self._scaled_difference(x), self._lag, self.window_, self.horizon)
+
+    def _places(self, horizon, given):
+        """((context, last steps, horizon) of each series, the series' form)."""
+        check_is_fitted(self)
+        horizon = check_positive_int(self.horizon if horizon is None else horizon, "horizon")
+        series, form = self._ends, self._form
+        if given is not None:
+            series, form = check_series(self, given, reset=False)
+            self._check_length(series, 1)
+        ends = [x[-self._lag - self.window_ :] for x in series]
+        return [(self._scaled_difference(x)[None], x[None, len(x) - self._lag :], horizon) for x in ends], form

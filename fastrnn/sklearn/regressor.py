@@ -1,0 +1,122 @@
+"""RNNRegressor: numbers for each sequence."""
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.utils import check_array
+
+from .._check import check_option
+from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
+from .inputs import Scaler
+from .supervised import FEATURES, HELD, POOLED, STANDARDIZE, SupervisedEstimator
+
+LOSSES = ("mse", "mae", "huber")
+
+
+class RNNRegressor(RegressorMixin, SupervisedEstimator):
+    __doc__ = f"""Predicts one number, or several, for each sequence by a recurrent network.
+
+    Parameters
+    ----------
+    loss : "mse", "mae" or "huber"
+        Of targets at mean 0 and deviation 1, to which y is brought with `standardize`.
+    {NETWORK}    {POOLED}    {STANDARDIZE}    {WARM}    {TRAINING.format(updates=UPDATES, held=HELD)}
+
+    Attributes
+    ----------
+    {FEATURES}
+    {FITTED}
+    """
+
+    def __init__(
+        self,
+        *,
+        loss="mse",
+        cell="gru",
+        hidden_size=64,
+        num_layers=1,
+        dropout=0.0,
+        bidirectional=True,
+        pooling="last",
+        frame_size="auto",
+        standardize=True,
+        learning_rate=0.01,
+        weight_decay=0.01,
+        epochs="auto",
+        batch_size=16,
+        clip_norm=1.0,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        warm_start=False,
+        dtype="float32",
+        random_state=None,
+        verbose=False,
+    ):
+        self._keep(locals())
+
+    def fit(self, X, y, sample_weight=None):
+        """Train on sequences and their targets.
+
+        Parameters
+        ----------
+        X : array (n, T, I), table (n, T) with one feature per step, or list of arrays (T_i, I) or (T_i,)
+        y : array (n,) or (n, K) of numbers
+        sample_weight : array (n,), optional
+            A sample of weight 2 counts as if it were there twice, exactly.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight)
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """One pass over more data at the constant `learning_rate`; arguments as for `fit`.
+
+        The first call sets the scales of features and targets.
+        """
+        return self._fit(X, y, sample_weight, once=True)
+
+    def predict(self, X):
+        """Predicted targets, array (n,) or (n, K)."""
+        y = self._raw(X)
+        if self._target_scaler is not None:
+            y = self._target_scaler.back(y)
+        return y.reshape(len(y), *self._target_shape)
+
+    def _check_params(self):
+        super()._check_params()
+        check_option(self.loss, "loss", LOSSES)
+
+    @property
+    def _loss(self):
+        return self.loss
+
+    @property
+    def _outputs(self):
+        return int(np.prod(self._target_shape))
+
+    def _encode(self, y, used, x, anew):
+        y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
+        if y.ndim > 2:
+            raise ValueError(f"y: expected shape (n,) or (n, K), found {y.shape}")
+        if anew:
+            self._target_shape = y.shape[1:]
+        elif y.shape[1:] != self._target_shape:
+            raise ValueError(f"y: expected shape (n, *{self._target_shape}) as before, found {y.shape}")
+        return y[used].reshape(len(used), -1)
+
+    def _prepare(self, y, weight, anew):
+        if anew:
+            self._target_scaler = Scaler(y, weight) if self.standardize else None
+
+    def _scaled(self, y):
+        return y.astype(self.dtype) if self._target_scaler is None else self._target_scaler(y, self.dtype)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def _more_tags(self):  # before scikit-learn 1.6
+        return {"multioutput": True}

@@ -1,0 +1,122 @@
+"""What classifier, regressor and tagger share: from X and y to a fit, and from X to outputs."""
+
+import numpy as np
+from sklearn.model_selection import train_test_split
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
+
+from .._check import check_bool, check_option, check_positive_int
+from .base import POOLINGS, RecurrentEstimator
+from .inputs import Scaler, cast, check_sequences, check_weights, distinct, framed, take
+
+FRAMES = 32  # about as many steps as a network sees of longer sequences if the estimator may choose
+
+# What the docstrings share
+POOLED = """bidirectional : bool
+        Whether a second set of layers reads the sequence backwards.
+    pooling : "last" or "mean"
+        What goes to the output layer: each direction's last step, or the mean of all.
+    frame_size : int or "auto"
+        Steps that are put side by side and enter the network as one. "auto" makes about 32 frames of the mean
+        length; sequences that are shorter stay as they are.
+"""
+STANDARDIZE = """standardize : bool
+        Whether to bring each feature to mean 0 and deviation 1 over all steps of the training data. The scale is
+        kept and applied in prediction.
+"""
+HELD = "The part of the samples, drawn at random, that `early_stopping` holds out."
+FEATURES = """n_features_in_ : int
+        T for a table (n, T), else I, the features per step; `feature_names_in_` for a table with names."""
+
+
+class SupervisedEstimator(RecurrentEstimator):
+    """Base of the estimators that learn y from X.
+
+    A subclass defines ``_encode(y, used, x, anew)``, the targets of the samples `used` as an array or a list with one
+    entry for each of x, and `_outputs`, the number that the network puts out.
+    """
+
+    _loss = "cross_entropy"
+    pooling = None  # how the network brings its steps down to one
+    frame_size = 1
+
+    def _check_params(self):
+        super()._check_params()
+        check_bool(self.bidirectional, "bidirectional")
+        check_bool(self.standardize, "standardize")
+        if self.pooling is not None:
+            check_option(self.pooling, "pooling", POOLINGS)
+        if self.frame_size != "auto":
+            check_positive_int(self.frame_size, "frame_size")
+
+    def _fit(self, X, y, sample_weight, *, once=False, **labels):
+        """`fit`, or with `once` `partial_fit`."""
+        self._check_params()
+        if y is None:
+            raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
+        anew = not (hasattr(self, "network_") and (once or self.warm_start))
+        x = check_sequences(self, X, reset=anew)
+        check_consistent_length(X, y)
+        weight = check_weights(sample_weight, len(x))
+        used = np.flatnonzero(weight)
+        x, weight = take(x, used), weight[used]
+        y = self._encode(y, used, x, anew, **labels)
+        indices, weight = distinct(x, y, weight)
+        x, y = take(x, indices), take(y, indices)
+        if anew or not once:
+            self._begin(anew=anew)
+        if anew:
+            self._scaler = Scaler(x, weight) if self.standardize else None
+            self.frame_size_ = self._choose_frame(x)
+        self._prepare(y, weight, anew)
+        x = self._network_input(x)
+        if anew:
+            self.network_ = self._network(x[0].shape[-1], self._outputs, self.pooling, self.bidirectional)
+        if once:
+            self._train_once(x, self._scaled(y), weight, self._loss)
+        else:
+            held = self._held_out(y) if self.early_stopping else None
+            self._train(x, self._scaled(y), weight, self._loss, held)
+        return self
+
+    def _choose_frame(self, x):
+        if self.frame_size != "auto":
+            return self.frame_size
+        return -(-sum(map(len, x)) // (FRAMES * len(x)))
+
+    def _network_input(self, x):
+        x = cast(x, self.dtype) if self._scaler is None else self._scaler(x, self.dtype)
+        return framed(x, self.frame_size_)
+
+    def _raw(self, X):
+        """The network's outputs for X."""
+        check_is_fitted(self)
+        return self._infer(self._network_input(check_sequences(self, X, reset=False)))
+
+    def _held_out(self, y):
+        """Which samples to validate with: drawn at random, from each class in proportion where that can be."""
+        count = len(y)
+        strata = self._strata(y)
+        if strata is not None:
+            sizes = np.unique(strata, return_counts=True)[1]
+            held = int(np.ceil(self.validation_fraction * count))
+            strata = strata if sizes.min() > 1 and min(held, count - held) >= len(sizes) else None
+        _, out = train_test_split(
+            np.arange(count), test_size=self.validation_fraction, random_state=self._seed(), stratify=strata
+        )
+        return np.isin(np.arange(count), out)
+
+    def _strata(self, y):
+        """Classes to keep in proportion."""
+        return None
+
+    def _prepare(self, y, weight, anew):
+        """Set what is learnt from the targets before training."""
+
+    def _scaled(self, y):
+        """The targets as the network learns them."""
+        return y
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags

@@ -9,8 +9,8 @@ runs its work by itself. After a fork the child starts without workers and makes
 import os
 
 from fastrnn._kernels cimport (
-    FR_CALLER, FR_NOBODY, FR_WORKER, flush_begin, flush_end, fr_sleep_begin, fr_sleep_end, fr_work, fr_work_claim, fr_work_done, fr_work_finished,
-    fr_work_open, fr_work_watch, keep_apart, play)
+    FR_CALLER, FR_NOBODY, FR_WORKER, flush_begin, flush_end, fr_sleep_begin, fr_sleep_end, fr_work, fr_work_claim,
+    fr_work_done, fr_work_finished, fr_work_open, fr_work_watch, keep_apart, play)
 
 cdef enum:
     MAX_WORKERS = 256
@@ -174,6 +174,7 @@ def _start_over():
     _finished = PyThread_allocate_lock()
     PyThread_acquire_lock(_finished, WAIT_LOCK)
     _work.waiting = 0
+    fr_work_open(&_work, 0)     # a call that the parent was in must find no worker here
 
 
 MOST = MAX_WORKERS

@@ -52,9 +52,10 @@ def main(threads):
             rnn.backward(rnn.forward(x)[2], dy)
 
         ratios = [in_turn(lambda: a @ b, call) for call in (lambda rnn=rnn, x=x: rnn(x), update)]
-        slow = [timed(lambda rnn=rnn, x=x: rnn(x)) for x in (tiny, x) * ROUNDS]
-        print(f"{kind} H={hidden} B={batch} T={steps}, {threads} threads: in turn with products "
-              f"{ratios[0]:.2f} (inference), {ratios[1]:.2f} (training); denormals {median(slow[::2]) / median(slow[1::2]):.2f}")
+        times = [timed(lambda rnn=rnn, x=x: rnn(x)) for x in (tiny, x) * ROUNDS]
+        denormal = median(times[::2]) / median(times[1::2])
+        print(f"{kind} H={hidden} B={batch} T={steps}, {threads} threads: in turn with products {ratios[0]:.2f} "
+              f"(inference), {ratios[1]:.2f} (training); denormals {denormal:.2f}")
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ cdef extern from "work.h" nogil:
     int fr_work_done(fr_work *work)
     bint fr_work_watch(fr_work *work, int turns)
     bint fr_work_finished(fr_work *work, int turns)
+    void fr_yield()
     void fr_sleep_begin(int *asleep)
     bint fr_sleep_end(int *asleep)
 

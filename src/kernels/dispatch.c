@@ -86,7 +86,6 @@ void fr_flush_end(uint64_t word)
 }
 
 #if defined(__GNUC__) && !defined(_WIN32)
-#include <sched.h>
 /* Turns before yielding: about 20 us, ten times what the slowest unequal share of a step takes. */
 #define FR_PATIENCE 1000
 
@@ -100,7 +99,7 @@ void fr_meet(fr_team *team)
     }
     for (int turn = 0; fr_load(&team->round) == round; turn++) {
         if (turn > FR_PATIENCE)
-            sched_yield();
+            fr_yield();
         else
             fr_pause();
     }

@@ -4,6 +4,11 @@
 #define FASTRNN_WORK_H
 
 #include <stdint.h>
+#if defined(_WIN32)
+#include <windows.h>
+#else
+#include <sched.h>
+#endif
 
 /* Atomic operations, all in one total order. */
 #if defined(__GNUC__)
@@ -48,6 +53,16 @@ static inline void fr_pause(void)
     __asm__ volatile("yield");
 #elif defined(_MSC_VER) && (defined(_M_X64) || defined(_M_IX86))
     _mm_pause();
+#endif
+}
+
+/* Another thread may have this CPU. */
+static inline void fr_yield(void)
+{
+#if defined(_WIN32)
+    SwitchToThread();
+#else
+    sched_yield();
 #endif
 }
 

@@ -20,7 +20,15 @@ def set_num_threads(n):
     n : int
         1 to 256. Default: the CPUs this process may use, its cgroup's quota included, or FASTRNN_NUM_THREADS.
     """
+    global _chosen
     _pool.set_limit(_check_count(n, "n"))
+    _chosen = True
+
+
+def set_default(n):
+    """As `set_num_threads`, unless that or FASTRNN_NUM_THREADS has said a number."""
+    if not _chosen:
+        _pool.set_limit(min(n, _pool.MOST))
 
 
 def _check_count(n, name):
@@ -59,4 +67,5 @@ def _initial():
         raise ValueError(f"FASTRNN_NUM_THREADS: expected an int of 1 to {_pool.MOST}, found {asked!r}") from None
 
 
+_chosen = bool(os.environ.get("FASTRNN_NUM_THREADS"))
 _pool.set_limit(_initial())

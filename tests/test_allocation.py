@@ -36,5 +36,5 @@ def test_time_loops_allocate_nothing(counter, threads):
     for name, (first, second) in found.items():
         if name.startswith("steps"):
             assert (first, second) == (0, 0), name
-        else:  # five calls may allocate results, tapes, a new thread's workspace: not something in each of 180 more steps
+        else:  # a call may allocate results, a tape, a new thread's workspace, but nothing for each of 180 more steps
             assert abs(first - second) < 5, name

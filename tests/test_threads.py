@@ -364,3 +364,16 @@ def test_the_command_line_says_a_bad_environment_in_one_line(variable):
                           capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith(f"fastrnn: error: {variable}: expected") and done.stderr.count("\n") == 1
+
+
+def test_what_was_chosen_stays():
+    job = "import fastrnn, fastrnn.threads as t; {} t.set_default(3); print(fastrnn.get_num_threads())"
+    env = {name: value for name, value in os.environ.items() if name != "FASTRNN_NUM_THREADS"}
+
+    def said(first, **more):
+        command = [sys.executable, "-c", job.format(first)]
+        return int(subprocess.run(command, env={**env, **more}, capture_output=True, text=True, check=True).stdout)
+
+    assert said("") == 3
+    assert said("fastrnn.set_num_threads(2);") == 2
+    assert said("", FASTRNN_NUM_THREADS="1") == 1

@@ -30,8 +30,8 @@ class RankError(RuntimeError):
 class Ranks:
     """The processes that train together, one rank each.
 
-    Making one is collective: every process of `comm` does it at the same point. Unless ``FASTRNN_NUM_THREADS`` is
-    set, the CPUs of a host are shared out among its ranks by `set_num_threads`.
+    Making one is collective: every process of `comm` does it at the same point. The CPUs of a host are shared
+    out among its ranks, unless `set_num_threads` or ``FASTRNN_NUM_THREADS`` has said how many threads to use.
 
     Parameters
     ----------
@@ -75,11 +75,10 @@ class Ranks:
             if not _made:
                 atexit.register(_leave)
             _made.append(self)
-        if not os.environ.get("FASTRNN_NUM_THREADS"):
-            mine = _usable_cpus()
-            users = mine.copy()
-            local.Allreduce(self._mpi.IN_PLACE, users)
-            threads.set_num_threads(_fair_share(mine, users))
+        mine = _usable_cpus()
+        users = mine.copy()
+        local.Allreduce(self._mpi.IN_PLACE, users)
+        threads.set_default(_fair_share(mine, users))
         local.Free()
         guard.watch()
 

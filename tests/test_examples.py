@@ -48,6 +48,12 @@ def test_a_slice_of_each_runs(capsys, name):
     assert "shown" not in out
 
 
+def test_joblib_and_dask_give_the_bits_of_this_process(capsys):
+    pytest.importorskip("distributed")
+    code, out, _ = call(capsys, "search", "--quick")
+    assert code == 0 and "in this process: the same bits" in out and "the same bits as in this process" in out
+
+
 def test_gradients_shows_the_textbook_picture(capsys, tmp_path):
     pytest.importorskip("matplotlib")
     path = tmp_path / "g.png"

@@ -14,7 +14,7 @@ import importlib
 
 from ..diagnostics.plot import check_plot
 
-NAMES = ("gradients", "adding")
+NAMES = ("gradients", "adding", "search")
 
 
 def listing():

@@ -93,7 +93,7 @@ def main(args):
         import distributed  # noqa: F401
         import joblib  # noqa: F401
     except ImportError as error:
-        raise ImportError(f'{error.name}: expected joblib and Dask: pip install joblib "dask[distributed]"') from None
+        raise ImportError(f'{error.name}: expected joblib and Dask: pip install "fastrnn[search]"') from None
     count, epochs, steps, many = (4, 1, 700, 2_000) if args.quick else (24, 6, 2_500, 40_000)
     rng = np.random.default_rng(args.seed)
     X, y = windows(mackey_glass(steps, rng))

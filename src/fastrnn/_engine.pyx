@@ -1,7 +1,8 @@
 """All layers and directions of a runner over a batch.
 
 The batch is split in parts for the whole sequence: a thread takes the sequences of one through every layer without
-meeting the others, then all share the rows of the weight gradients. All arrays of a call lie in one block (`Activations`).
+meeting the others, then all share the rows of the weight gradients. All arrays of a call lie in one block
+(`Activations`).
 Arguments are checked by the callers in Python; here everything is taken as given.
 """
 
@@ -560,8 +561,8 @@ cdef class Engine:
         self._give_back(act)
 
     def activations(self, Activations act, gates, h, c):
-        """Fills gates: (layers * directions, T, B, G*H), h: (..., P) and c: (..., H), each perhaps None, from a tape that
-        BPTT has not used, where a sequence has a step t."""
+        """Fills gates: (layers * directions, T, B, G*H), h: (..., P) and c: (..., H), each perhaps None, from a tape
+        that BPTT has not used, where a sequence has a step t."""
         cdef Call *call = &act.call
         cdef Rows *rows
         cdef Run *at

@@ -2,8 +2,9 @@
 
 The parts of a call are claimed one by one by the caller and by the workers it wakes, so a call never waits for a
 thread that is slow to wake. Workers watch for the next call for about 20 us and then sleep: they take nothing from
-another library's threads. A caller watches for the last part for some 4 ms, of its own call. They never touch Python objects. A second Python thread that calls while the pool is busy
-runs its work by itself. After a fork the child starts without workers and makes its own when first needed.
+another library's threads. A caller watches for the last part of its own call for some 4 ms. They never touch Python
+objects. A second Python thread that calls while the pool is busy runs its work by itself. After a fork the child
+starts without workers and makes its own when first needed.
 """
 
 import os
@@ -18,8 +19,9 @@ cdef enum:
     WORTH_A_WORKER = 500000
     PATIENCE = 1000     # turns of about 20 ns before going to sleep
     # Rounds of WATCH turns, about 0.2 ms each, that a caller waits before it sleeps. A CPU that it leaves is taken by a
-    # thread that another library's pool keeps spinning, which that library then waits for: NumPy products (384 x 384) in
-    # turn with a GRU of 0.9 ms, 2 threads: 2.2 times the sum of both alone with no rounds, 1.15 to 1.25 with 5 to 100.
+    # thread that another library's pool keeps spinning, which that library then waits for: NumPy products (384 x 384)
+    # in turn with a GRU of 0.9 ms, 2 threads: 2.2 times the sum of both alone with no rounds, 1.15 to 1.25 with 5 to
+    # 100.
     ROUNDS = 20
     WATCH = 10000
 

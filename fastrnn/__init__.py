@@ -37,8 +37,8 @@ _HOMES = {
     "threads": ("set_num_threads", "get_num_threads"),
     "config": ("show_config",),
 }
-_MODULES = ("losses", "metrics", "optim", "averaging", "schedules", "callbacks", "decoding", "text", "diagnostics",
-            "distributed")
+_MODULES = ("losses", "metrics", "optim", "averaging", "schedules", "callbacks", "decoding", "text", "vocab", "bpe",
+            "windows", "scaling", "audio", "diagnostics", "distributed")
 _OPTIONAL = ("sklearn",)  # need an extra, so `from fastrnn import *` leaves them out
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -4,17 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ._check import check_generator, check_option, check_texts
+from ._check import check_generator, check_ids, check_option, check_positive_int, check_texts
 from .decoding.sampling import sample
-from .layers import Embedding, Linear
+from .layers import Embedding, Layer, Linear
 from .module import Module
 from .runners import GRU, LSTM, RNN
 from .sequential import Sequential
 from .tensorfile import FileError, MissingFileError
+from .vocab import Vocabulary, check_characters
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 UNKNOWN = 0  # the id of whatever is not in the vocabulary
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
 def read_text(paths=()):
@@ -54,15 +54,45 @@ def _read_file(path):
         ) from None
 
 
+class OneHot(Layer):
+    """Ids as rows of the identity matrix, y[..., k] = (x == k): an `Embedding` with nothing to train.
+
+    Parameters
+    ----------
+    size : int
+        How many ids there are.
+    dtype : "float32" or "float64"
+
+    Notes
+    -----
+    x holds ints in 0 .. size - 1 in any shape (...), y is (..., size). `backward` returns None for dx.
+    """
+
+    def __init__(self, size, *, dtype="float32"):
+        super().__init__(dtype)
+        self.size = check_positive_int(size, "size")
+
+    def _apply(self, x, lengths, training):
+        ids = check_ids(x, "x", self.size)
+        y = np.zeros((*ids.shape, self.size), self.dtype)
+        np.put_along_axis(y, ids[..., None], 1, axis=-1)
+        return y, ()
+
+    def _gradient(self, dy):
+        return None
+
+
 class CharModel(Sequential):
-    """A recurrent network that predicts the next character: Embedding, recurrent layers, Linear.
+    """A recurrent network that predicts the next character: Embedding or `OneHot`, recurrent layers, Linear.
 
     Parameters
     ----------
     vocabulary : str
         The characters it knows, each once. Character k has id k + 1; id 0 stands for all others.
     cell : "lstm", "gru" or "rnn"
-    hidden_size, num_layers, embedding_dim : int
+    hidden_size, num_layers : int
+    embedding_dim : int or None
+        Width of the characters' embedding; None for none: the recurrent layer then sees them one-hot.
     dropout : float
         Between recurrent layers.
     dtype : "float32" or "float64"
@@ -85,26 +115,23 @@ class CharModel(Sequential):
         dtype="float32",
         seed=None,
     ):
-        if not isinstance(vocabulary, str):
-            raise TypeError(f"vocabulary: expected a string of characters, found {type(vocabulary).__name__}")
-        if not vocabulary or len(set(vocabulary)) != len(vocabulary):
-            raise ValueError(
-                f"vocabulary: expected at least one character and each only once, found {vocabulary!r}"
-            )
-        self.vocabulary = vocabulary
+        self.vocabulary = check_characters(vocabulary, "vocabulary")
+        self._symbols = Vocabulary(vocabulary, level="character", specials=("unk",))
         self.cell = check_option(cell, "cell", tuple(CELLS))
         self.hidden_size, self.num_layers, self.embedding_dim = hidden_size, num_layers, embedding_dim
         self.dropout = dropout
         rng = check_generator(seed, "seed")
-        symbols = len(vocabulary) + 1
+        symbols = len(self._symbols)
+        if embedding_dim is None:
+            first, width = OneHot(symbols, dtype=dtype), symbols
+        else:
+            first, width = Embedding(symbols, embedding_dim, dtype=dtype, seed=rng), embedding_dim
         super().__init__(
-            Embedding(symbols, embedding_dim, dtype=dtype, seed=rng),
-            CELLS[cell](embedding_dim, hidden_size, num_layers, dropout=dropout, dtype=dtype, seed=rng),
+            first,
+            CELLS[cell](width, hidden_size, num_layers, dropout=dropout, dtype=dtype, seed=rng),
             Linear(hidden_size, symbols, dtype=dtype, seed=rng),
             batch_first=False,
         )
-        order = np.argsort(self._points(vocabulary), kind="stable")
-        self._sorted_points, self._sorted_ids = self._points(vocabulary)[order], order + 1
 
     config = Module.config
     __reduce__ = Module.__reduce__
@@ -116,13 +143,11 @@ class CharModel(Sequential):
 
     def encode(self, text):
         """The ids of a text's characters, int64 (len(text),)."""
-        points = self._points(text)
-        at = np.minimum(np.searchsorted(self._sorted_points, points), len(self._sorted_points) - 1)
-        return np.where(self._sorted_points[at] == points, self._sorted_ids[at], UNKNOWN)
+        return self._symbols.encode(text)
 
     def decode(self, ids):
         """The text of ids; the replacement character stands for the unknown."""
-        return "".join(REPLACEMENT if k == UNKNOWN else self.vocabulary[k - 1] for k in ids)
+        return self._symbols.decode(ids)
 
     def sample(self, length, *, prompt="", **options):
         """Text drawn from the model, a character at a time.
@@ -148,7 +173,3 @@ class CharModel(Sequential):
         for ids in steps:
             found = [self.vocabulary[k - 1] for k in ids]
             yield found[0] if one else found
-
-    @staticmethod
-    def _points(text):
-        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

@@ -13,6 +13,7 @@ from .schedules import LinearDecay, WarmUp
 from .tensorfile import check_writable, remove_stale
 from .text import CharModel
 from .trainer import Trainer
+from .vocab import Vocabulary
 
 # The least time to 1.95 bits per character on the default text is one epoch of many small updates. Held-out
 # bits after it, by batch size x seq_len: 16 x 16 1.82, 32 x 16 1.84 (five seeds: 1.83 to 1.85), 64 x 8 1.83,
@@ -121,7 +122,7 @@ def train(text, out, options, resume=False):
         options["epochs"] = min(MOST_EPOCHS, -(-EPOCH_CHARACTERS // len(training)))
     if found is None:
         model = CharModel(
-            "".join(sorted(set(training))),
+            Vocabulary.build(training, level="character").symbols,
             cell=options["cell"],
             hidden_size=options["hidden"],
             num_layers=options["layers"],

@@ -12,7 +12,8 @@ from sklearn.model_selection import GridSearchCV, KFold
 
 from fastrnn.sklearn import RNNAnomalyDetector, RNNForecaster, load
 from fastrnn.sklearn.heads import Gaussian, Point, Quantiles
-from fastrnn.sklearn.series import difference, last_held, next_steps, undo_difference, windows
+from fastrnn.sklearn.series import difference, last_held, undo_difference
+from fastrnn.windows import next_steps, windows
 
 MODES = ("direct", "autoregressive")
 SMALL = {"hidden_size": 12, "epochs": 30, "random_state": 0}

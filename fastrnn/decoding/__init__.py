@@ -1,7 +1,8 @@
-"""From a network's outputs to sequences: sampling, beam search, and CTC's greedy and prefix beam search."""
+"""From a network's outputs to sequences: sampling, beam search, CTC's greedy and prefix beam search; their errors."""
 
 from .beam import beam_search
 from .ctc import CTCBeamSearch, ctc_beam_search, ctc_greedy
+from .errors import edit_distance, error_rate
 from .language import NetworkScores
 from .sampling import choose, penalise, sample
 from .states import Hypothesis, log_softmax, stream_step, take_rows
@@ -14,6 +15,8 @@ __all__ = [
     "choose",
     "ctc_beam_search",
     "ctc_greedy",
+    "edit_distance",
+    "error_rate",
     "log_softmax",
     "penalise",
     "sample",

@@ -5,9 +5,10 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._check import check_number, check_positive_int
+from ..windows import next_steps
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM, RecurrentEstimator
 from .inputs import Scaler
-from .series import HELD, check_series, in_form, last_held, next_steps
+from .series import HELD, check_series, in_form, last_held
 
 
 class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):

@@ -179,6 +179,38 @@ class RNNForecaster(RecurrentEstimator):
         found = [self._strategy.at(*place, levels)[:, 0] for place in places]
         return [in_form([values[k] for values in found], form) for k in range(len(levels))]
 
+    def calibrate(self, X, y=None):
+        """Set by newer data how wide the intervals are; the network stays as it is.
+
+        For each step ahead and feature a factor, so that the intervals of 90 % hold 90 % of X (split conformal
+        prediction, with the network's own deviation as the scale: Lei et al. 2018). To be called again as X goes on.
+
+        Parameters
+        ----------
+        X : array (T,) or (T, C), list of such arrays, or array (n, T, C)
+            All places with `season + window_` steps before them and `horizon` behind them count; 50 or more are needed
+            for factors to mean much.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            Where there are no intervals, or X is too short; or in "autoregressive" mode, whose factor is that of `fit`.
+        """
+        check_is_fitted(self)
+        if self.interval is None or self.mode != "direct":
+            raise ValueError("calibrate: expected mode 'direct' with intervals, "
+                             f"found mode {self.mode!r} with interval {self.interval!r}")
+        series, _ = check_series(self, X, reset=False)
+        self._check_length(series, self.window_ + self.horizon)
+        contexts, last, future = (np.concatenate(part) for part in zip(*(self._origins(x) for x in series)))
+        self._spread = self._find_spread(contexts, self._strategy.scaled_targets(last, future))
+        return self
+
     def score(self, X, y=None):
         """R^2 of the forecasts of `horizon` steps from every place in X that has as many steps before and after.
 
@@ -229,9 +261,12 @@ class RNNForecaster(RecurrentEstimator):
                                  f"found {len(x)} in that with number {k}")
 
     def _find_spread(self, x, y):
-        """How many times as far from the forecast as expected the targets that were held out are."""
+        """How many times as far from the forecast as expected targets that were held out are, for each output."""
         deviations = np.abs(self._head.normal(self._infer(x), y))
-        return float(np.quantile(deviations, COVERAGE) / ndtri((1 + COVERAGE) / 2))
+        if deviations.ndim == 3:  # one output for every step of a window: they share a factor
+            deviations = deviations.reshape(-1, 1)
+        rank = min(1.0, COVERAGE * (1 + 1 / len(deviations)))  # that of the one to come, among these
+        return np.quantile(deviations, rank, axis=0, method="higher") / ndtri((1 + COVERAGE) / 2)
 
     def _scaled_difference(self, x):
         return self._scaler(difference(x, self._lag), self.dtype)

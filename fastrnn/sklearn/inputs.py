@@ -6,6 +6,8 @@ import numbers
 import numpy as np
 from sklearn.utils.validation import assert_all_finite, check_array
 
+from ..scaling import mean_and_deviation
+
 try:
     from sklearn.utils.validation import validate_data
 except ImportError:  # before scikit-learn 1.6
@@ -170,13 +172,7 @@ class Scaler:
     """
 
     def __init__(self, x, weight=None):
-        flat = np.concatenate([np.reshape(a, (-1, a.shape[-1])) for a in x]).astype(np.float64, copy=False)
-        if weight is not None:
-            weight = np.repeat(weight, [a.size // a.shape[-1] for a in x])
-        self.mean = np.average(flat, axis=0, weights=weight)
-        variance = np.average((flat - self.mean) ** 2, axis=0, weights=weight)
-        tiny = (10 * np.finfo(np.float64).eps * np.abs(self.mean)) ** 2  # what rounding leaves of a constant
-        self.scale = np.where(variance > tiny, np.sqrt(variance), 1.0)
+        self.mean, self.scale = mean_and_deviation(x, weight)
 
     def __call__(self, x, dtype):
         """x on the scale of mean 0 and deviation 1."""

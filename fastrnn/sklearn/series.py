@@ -1,4 +1,4 @@
-"""What forecaster and anomaly detector share: series as users have them, windows and differences."""
+"""What forecaster and anomaly detector share: series as users have them, and differences."""
 
 import numpy as np
 from sklearn.utils import check_array
@@ -36,18 +36,6 @@ def in_form(results, form):
     kind, flat = form
     results = [r[..., 0] if one and r.ndim > 1 else r for r, one in zip(results, flat)]
     return results[0] if kind == "one" else np.stack(results) if kind == "stack" else results
-
-
-def windows(series, length, stride=1):
-    """Each `stride`-th part of `length` steps of a series (T, C), counted from the last: (n, length, C)."""
-    starts = np.arange(len(series) - length, -1, -stride)[::-1]
-    return np.lib.stride_tricks.sliding_window_view(series, length, axis=0)[starts].swapaxes(1, 2)
-
-
-def next_steps(series, length):
-    """(windows of `length` steps, the step after each of theirs), overlapping by half: (n, length, C) both."""
-    parts = windows(series, length + 1, max(1, length // 2))
-    return parts[:, :-1], parts[:, 1:]
 
 
 def difference(series, lag):

@@ -7,8 +7,9 @@ scaled differences, the `last` (n, lag, C) steps before each forecast (lag 0 wit
 import numpy as np
 from scipy.special import ndtri
 
+from ..windows import next_steps, windows
 from .inputs import Scaler
-from .series import next_steps, undo_difference, windows
+from .series import undo_difference
 
 
 class Direct:
@@ -27,10 +28,13 @@ class Direct:
         """(x, y, windows of each series, how many windows before one share targets with it)."""
         origins = [self.forecaster._origins(x) for x in series]
         contexts, last, future = (np.concatenate(part) for part in zip(*origins))
-        y = (future - _season(last, future.shape[1])).reshape(len(future), -1)
-        self.forecaster._target_scaler = Scaler(y)
-        y = self.forecaster._target_scaler(y, contexts.dtype)
+        self.forecaster._target_scaler = Scaler(_targets(last, future))
+        y = self.scaled_targets(last, future)
         return contexts, y, [len(x) for x, _, _ in origins], future.shape[1] - 1
+
+    def scaled_targets(self, last, future):
+        """What the network puts out for `future` (n, H, C): (n, H * C)."""
+        return self.forecaster._target_scaler(_targets(last, future), self.forecaster.dtype)
 
     def point(self, contexts, last, horizon):
         """The mean, or the median, of each step: (n, H, C)."""
@@ -99,6 +103,10 @@ class Autoregressive:
             if h < horizon - 1:
                 raw = stream.step(steps[-1].astype(contexts.dtype))
         return undo_difference(forecaster._scaler.back(np.stack(steps, axis=1)), last)
+
+
+def _targets(last, future):
+    return (future - _season(last, future.shape[1])).reshape(len(future), -1)
 
 
 def _season(last, horizon):

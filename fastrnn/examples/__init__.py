@@ -14,7 +14,10 @@ import importlib
 
 from ..diagnostics.plot import check_plot
 
-NAMES = ("gradients", "adding", "search")
+NAMES = (
+    "gradients", "adding", "search", "character", "names", "sentiment", "music", "digits", "strings", "forecasting",
+    "anomaly",
+)
 
 
 def listing():

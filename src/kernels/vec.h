@@ -24,7 +24,8 @@
 #if defined(__GNUC__)
 #define FR_INLINE static inline __attribute__((always_inline))
 #define FR_UNROLL _Pragma("GCC unroll 16")
-#define FR_PREFETCH(p) __builtin_prefetch(p, 0, 2) /* into L2 */
+#define FR_PREFETCH(p) __builtin_prefetch(p, 0, 2)      /* into L2 */
+#define FR_PREFETCH_NEAR(p) __builtin_prefetch(p, 0, 3) /* into L1 */
 /* Alignment of one element: every load and store may be unaligned. */
 typedef REAL V __attribute__((vector_size(FR_BYTES), aligned(sizeof(REAL)), may_alias));
 typedef INT VI __attribute__((vector_size(FR_BYTES), aligned(sizeof(REAL)), may_alias));
@@ -39,6 +40,7 @@ FR_INLINE VI FN(vword)(V x) { return (VI)x; }
 #define FR_INLINE static __forceinline
 #define FR_UNROLL
 #define FR_PREFETCH(p) (void)(p)
+#define FR_PREFETCH_NEAR(p) (void)(p)
 typedef REAL V;
 typedef INT VI;
 FR_INLINE V FN(vset)(REAL x) { return x; }

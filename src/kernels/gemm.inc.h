@@ -11,10 +11,11 @@
 #endif
 #define KC 256 /* a panel block of KC x NR stays in L1: 16 KB (AVX2 f32) to 32 KB (AVX-512) */
 #define MC 96  /* rows of a kept in L2 while every panel passes by: MC x KC x 4 = 96 KB */
-/* Steps of k that weights are fetched ahead of their use. Of 1024 x 4096 floats (16 MB: past L2), GFLOP/s of 116 with
- * AVX-512 at 8 / 16 / 32 rows: 104 / 97 / 87 without it and without `spread`; 112 / 103 / 108 with 32, the same with 64,
- * 105 / 101 / 106 with 16. Weights from L2 run at 113 to 116 either way. */
+/* Weights of more than FAR bytes come from beyond L2 and are fetched AHEAD steps of k before their use. Of 1024 x 4096
+ * floats, GFLOP/s of 116 with AVX-512 at 8 / 16 / 32 rows: 104 / 97 / 87 without it and without `spread`; 112 / 103 /
+ * 108 with 32, the same with 64, 105 / 101 / 106 with 16. Weights in L2 run at 113 to 116 either way, 1 % slower with it. */
 #define AHEAD 32
+#define FAR 1048576
 /* Rows of a that are multiples of a page apart share their places in L1: they are copied to rows of this length. */
 #define SPREAD (KC + 64 / (int)sizeof(REAL))
 #define PAGE 4096
@@ -52,9 +53,9 @@ static void FN(pack)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int st
 }
 
 /* c[m, :] = init[m, :] + sum_k a[m*lda + k*ka] b[k, :] for mr rows and np adjacent panels (pstep elements apart).
- * cols: valid columns, np * NR in the fast case. */
-FR_INLINE void FN(micro)(const int mr, const int np, REAL *c, fr_int ldc, const REAL *a, fr_int lda, fr_int ka,
-                         const REAL *b, fr_int pstep, const REAL *init, fr_int ldi, fr_int k, fr_int cols)
+ * cols: valid columns, np * NR in the fast case. fetch: whether b is fetched ahead. */
+FR_INLINE void FN(micro)(const int mr, const int np, const int fetch, REAL *c, fr_int ldc, const REAL *a, fr_int lda,
+                         fr_int ka, const REAL *b, fr_int pstep, const REAL *init, fr_int ldi, fr_int k, fr_int cols)
 {
     V sum[MR][8];
     const int nv = 2 * np;
@@ -75,7 +76,7 @@ FR_INLINE void FN(micro)(const int mr, const int np, REAL *c, fr_int ldc, const 
         FR_UNROLL
         for (int v = 0; v < nv; v++)
             w[v] = FN(vload)(b + (v / 2) * pstep + kk * NR + (v % 2) * VL);
-        if (mr > 4) /* fewer rows wait for their weights anyway, and are hindered: 99 GFLOP/s for 109 at 4 rows */
+        if (fetch && mr > 4) /* fewer rows wait for their weights anyway, and are hindered: 99 GFLOP/s for 109 at 4 */
             FR_UNROLL
             for (int at = 0; at < NR; at += 64 / (int)sizeof(REAL))
                 FR_PREFETCH_NEAR(b + (kk + AHEAD) * NR + at);
@@ -101,32 +102,28 @@ FR_INLINE void FN(micro)(const int mr, const int np, REAL *c, fr_int ldc, const 
 /* One function per row count, so that every loop over rows unrolls into registers. */
 typedef void (*FN(micro_fn))(REAL *, fr_int, const REAL *, fr_int, fr_int, const REAL *, const REAL *, fr_int, fr_int,
                              fr_int);
-#define FR_MICRO(mr)                                                                                                  \
-    static void FN(micro##mr)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, fr_int ka, const REAL *b,               \
-                              const REAL *init, fr_int ldi, fr_int k, fr_int cols)                                    \
+#define FR_MICRO(name, fetch, mr)                                                                                     \
+    static void FN(name##mr)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, fr_int ka, const REAL *b,                \
+                             const REAL *init, fr_int ldi, fr_int k, fr_int cols)                                     \
     {                                                                                                                 \
-        FN(micro)(mr, 1, c, ldc, a, lda, ka, b, 0, init, ldi, k, cols);                                               \
+        FN(micro)(mr, 1, fetch, c, ldc, a, lda, ka, b, 0, init, ldi, k, cols);                                        \
     }
-FR_MICRO(1)
-FR_MICRO(2)
-FR_MICRO(3)
-FR_MICRO(4)
-FR_MICRO(5)
-FR_MICRO(6)
 #if MR == 12
-FR_MICRO(7)
-FR_MICRO(8)
-FR_MICRO(9)
-FR_MICRO(10)
-FR_MICRO(11)
-FR_MICRO(12)
+#define FR_EACH_COUNT(DO, ...)                                                                                        \
+    DO(__VA_ARGS__, 1) DO(__VA_ARGS__, 2) DO(__VA_ARGS__, 3) DO(__VA_ARGS__, 4) DO(__VA_ARGS__, 5) DO(__VA_ARGS__, 6) \
+    DO(__VA_ARGS__, 7) DO(__VA_ARGS__, 8) DO(__VA_ARGS__, 9) DO(__VA_ARGS__, 10) DO(__VA_ARGS__, 11)                  \
+    DO(__VA_ARGS__, 12)
+#else
+#define FR_EACH_COUNT(DO, ...)                                                                                        \
+    DO(__VA_ARGS__, 1) DO(__VA_ARGS__, 2) DO(__VA_ARGS__, 3) DO(__VA_ARGS__, 4) DO(__VA_ARGS__, 5) DO(__VA_ARGS__, 6)
 #endif
-static const FN(micro_fn) FN(micro_table)[MR + 1] = {
-    0, FN(micro1), FN(micro2), FN(micro3), FN(micro4), FN(micro5), FN(micro6),
-#if MR == 12
-    FN(micro7), FN(micro8), FN(micro9), FN(micro10), FN(micro11), FN(micro12),
-#endif
-};
+#define FR_NAME(name, mr) FN(name##mr),
+FR_EACH_COUNT(FR_MICRO, micro, 0)
+FR_EACH_COUNT(FR_MICRO, fetching, 1)
+static const FN(micro_fn) FN(micro_table)[MR + 1] = {0, FR_EACH_COUNT(FR_NAME, micro)};
+static const FN(micro_fn) FN(fetching_table)[MR + 1] = {0, FR_EACH_COUNT(FR_NAME, fetching)};
+#undef FR_NAME
+#undef FR_EACH_COUNT
 #undef FR_MICRO
 
 /* Few rows: the independent chains come from more columns, several panels at a time. */
@@ -134,9 +131,9 @@ static void FN(gemm_wide1)(REAL *c, const REAL *a, const REAL *packed, const REA
 {
     fr_int j = 0;
     for (; j + 4 * NR <= n; j += 4 * NR)
-        FN(micro)(1, 4, c + j, 0, a, 0, 1, packed + j * k, k * NR, init ? init + j : 0, 0, k, 4 * NR);
+        FN(micro)(1, 4, 0, c + j, 0, a, 0, 1, packed + j * k, k * NR, init ? init + j : 0, 0, k, 4 * NR);
     for (; j < n; j += NR)
-        FN(micro)(1, 1, c + j, 0, a, 0, 1, packed + j * k, 0, init ? init + j : 0, 0, k, n - j);
+        FN(micro)(1, 1, 0, c + j, 0, a, 0, 1, packed + j * k, 0, init ? init + j : 0, 0, k, n - j);
 }
 
 static void FN(gemm_wide2)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, const REAL *packed, const REAL *init,
@@ -144,19 +141,19 @@ static void FN(gemm_wide2)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, const
 {
     fr_int j = 0;
     for (; j + 2 * NR <= n; j += 2 * NR)
-        FN(micro)(2, 2, c + j, ldc, a, lda, 1, packed + j * k, k * NR, init ? init + j : 0, ldi, k, 2 * NR);
+        FN(micro)(2, 2, 0, c + j, ldc, a, lda, 1, packed + j * k, k * NR, init ? init + j : 0, ldi, k, 2 * NR);
     for (; j < n; j += NR)
-        FN(micro)(2, 1, c + j, ldc, a, lda, 1, packed + j * k, 0, init ? init + j : 0, ldi, k, n - j);
+        FN(micro)(2, 1, 0, c + j, ldc, a, lda, 1, packed + j * k, 0, init ? init + j : 0, ldi, k, n - j);
 }
 
 /* Rows r in the fewest blocks of at most MR, as even as can be: 16 rows run as 8 + 8, not 12 + 4. */
-FR_INLINE void FN(row_blocks)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, fr_int ka, const REAL *b,
-                              const REAL *init, fr_int ldi, fr_int r, fr_int k, fr_int cols)
+FR_INLINE void FN(row_blocks)(const FN(micro_fn) *table, REAL *c, fr_int ldc, const REAL *a, fr_int lda, fr_int ka,
+                              const REAL *b, const REAL *init, fr_int ldi, fr_int r, fr_int k, fr_int cols)
 {
     fr_int blocks = (r + MR - 1) / MR;
     for (fr_int m = 0; blocks > 0; blocks--) {
         const fr_int rows = (r - m + blocks - 1) / blocks;
-        FN(micro_table)[rows](c + m * ldc, ldc, a + m * lda, lda, ka, b, init ? init + m * ldi : 0, ldi, k, cols);
+        table[rows](c + m * ldc, ldc, a + m * lda, lda, ka, b, init ? init + m * ldi : 0, ldi, k, cols);
         m += rows;
     }
 }
@@ -176,6 +173,7 @@ static void FN(gemm)(void *c_, fr_int ldc, const void *a_, fr_int lda, const voi
     }
     /* A panel that is read by one row block only gains nothing from blocking k. */
     const fr_int kc = r <= MR ? k : KC;
+    const FN(micro_fn) *table = n * k * (fr_int)sizeof(REAL) > FAR ? FN(fetching_table) : FN(micro_table);
     const int crowded = r > MR && lda * (fr_int)sizeof(REAL) % PAGE == 0;
     REAL spread[MC * SPREAD];
     for (fr_int m = 0; m < r; m += MC) {
@@ -193,8 +191,8 @@ static void FN(gemm)(void *c_, fr_int ldc, const void *a_, fr_int lda, const voi
             }
             for (fr_int j = 0; j < n; j += NR) {
                 const REAL *start = kb ? c + m * ldc + j : init ? init + m * ldi + j : 0;
-                FN(row_blocks)(c + m * ldc + j, ldc, left, ldl, 1, packed + j * k + kb * NR, start, kb ? ldc : ldi, rows,
-                               kn, n - j);
+                FN(row_blocks)(table, c + m * ldc + j, ldc, left, ldl, 1, packed + j * k + kb * NR, start,
+                               kb ? ldc : ldi, rows, kn, n - j);
             }
             kb += kc;
         } while (kb < k);

@@ -38,7 +38,7 @@ _HOMES = {
     "config": ("show_config",),
 }
 _MODULES = ("losses", "metrics", "optim", "averaging", "schedules", "callbacks", "decoding", "text", "vocab", "bpe",
-            "windows", "scaling", "audio", "diagnostics", "distributed")
+            "windows", "scaling", "audio", "memory", "diagnostics", "distributed")
 _OPTIONAL = ("sklearn",)  # need an extra, so `from fastrnn import *` leaves them out
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 
+from . import memory
 from ._check import (
     check_axes,
     check_bool,
@@ -20,6 +21,7 @@ from ._check import (
 from ._engine import Engine
 from .module import Tape, open_tape
 from .recurrent import Recurrent
+from .segments import SegmentedPass, plan
 
 
 class Runner(Recurrent):
@@ -29,7 +31,7 @@ class Runner(Recurrent):
     """
 
     def _setup(self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
-               chances, **cell):
+               chances, recompute, **cell):
         super().__init__(dtype, seed)
         self._sizes(input_size, hidden_size, bias)
         self.num_layers = check_positive_int(num_layers, "num_layers")
@@ -45,10 +47,20 @@ class Runner(Recurrent):
                   for layer in range(self.num_layers) for _ in range(directions)]
         self._allocate(suffixes, inputs, directions, **cell)
         self._set_chances(*chances)
+        self.recompute = recompute
         self._engine = Engine(self._watched)
         if self.dropout and self.num_layers == 1:
             warnings.warn("dropout: expected num_layers of at least 2, as it acts between layers; found 1",
                           stacklevel=3)
+
+    @property
+    def recompute(self):
+        """Whether BPTT computes activations again, segment by segment, instead of keeping them; may be assigned."""
+        return self._recompute
+
+    @recompute.setter
+    def recompute(self, value):
+        self._recompute = check_bool(value, "recompute")
 
     @property
     def output_size(self):
@@ -93,12 +105,21 @@ class Runner(Recurrent):
         first_step : int
             Number of x's first step: a sequence that is run piece by piece with one seed, each piece with its own
             first step, gets the masks of the whole. (The reverse direction counts from its own start.)
+
+        Raises
+        ------
+        MemoryError
+            Where forward and BPTT would take more than there is, before anything is computed.
         """
         call = self._arguments(x, state, lengths)
         dropout = self.dropout if self.num_layers > 1 else 0.0
+        self._check_memory(call)
         seed, first_step = self._mask_seed(seed, first_step, dropout)
-        activations = self._engine.forward(call.x, call.y, *call.state, *call.final, call.lengths, dropout, seed,
-                                           first_step)
+        if self.recompute:
+            activations = SegmentedPass(self, call, dropout, seed, first_step)
+        else:
+            activations = self._engine.forward(call.x, call.y, *call.state, *call.final, call.lengths, dropout, seed,
+                                               first_step)
         y, state = call.results()
         return y, state, Tape(self, activations, call)
 
@@ -130,8 +151,25 @@ class Runner(Recurrent):
         dx = call.like_input()
         initial = call.new_states()
         tape.close()
-        self._engine.backward(activations, dy, *_pair(dstate), dx, *initial, dh)
+        if isinstance(activations, SegmentedPass):
+            activations.backward(dy, _pair(dstate), dx, initial, dh)
+        else:
+            self._engine.backward(activations, dy, *_pair(dstate), dx, *initial, dh)
         return call.laid_out(dx), call.state_out(initial)
+
+    def _check_memory(self, call):
+        steps, batch = call.extent()
+        # No cell keeps more than 16 values of each unit.
+        if 16 * steps * batch * self.num_layers * self.hidden_size * self.dtype.itemsize > memory.LITTLE_BYTES:
+            needed = sum(memory.runner_bytes(self, batch, steps, call.lengths))
+            remedy = "use fewer or shorter sequences" + ("" if self.recompute else ", or recompute=True")
+            memory.require(needed, "x", f"{batch} sequences of {steps} steps", remedy)
+
+    def segments(self, steps, batch, lengths=None):
+        """The `fastrnn.segments.Plan` of a training pass with `recompute` over (T, B) steps."""
+        state_bytes = sum(self._widths) * batch * self.num_layers * (1 + self.bidirectional) * self.dtype.itemsize
+        return plan(self._engine, state_bytes, steps, batch, lengths, 0.0 if self.bidirectional else self.dropout,
+                    0 if self.bidirectional else None)
 
     def activations(self, tape):
         """What a forward pass computed, step by step; the tape may still serve `backward`.
@@ -147,7 +185,10 @@ class Runner(Recurrent):
         widths = {"gates": {"LSTM": 4, "GRU": 3}.get(self.kind, 0) * self.hidden_size, "h": self._out,
                   "c": self.hidden_size if self.kind == "LSTM" else 0}
         found = {name: np.zeros((*shape, width), self.dtype) if width else None for name, width in widths.items()}
-        self._engine.activations(activations, *found.values())
+        if isinstance(activations, SegmentedPass):
+            activations.activations(found)
+        else:
+            self._engine.activations(activations, *found.values())
         return {name: array for name, array in found.items() if array is not None}
 
     def stream(self, batch_size=1):
@@ -286,6 +327,10 @@ _SHARED = """
 {norm}    dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
         Of the initial parameters and the masks.
+    recompute : bool
+        Whether `backward` computes the activations again, segment by segment of the steps, from a few states that
+        `forward` has kept: memory of about the square root of T instead of T, for at most a third more time and the
+        same bits. The input is read again, and the parameters must not change in between. May be assigned at any time.
     init : str or dict
         "default" (orthogonal recurrent, Glorot input, forget bias 1), "pytorch" or "irnn"; or a dict of scheme,
         recurrent, input, bias and forget_bias, such as {{"recurrent": "identity", "forget_bias": 2.0}}.
@@ -314,10 +359,10 @@ class RNN(Runner):
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="tanh", bias=True, batch_first=False,
                  dropout=0.0, bidirectional=False, dtype="float32", seed=None, init="default", recurrent_dropout=0.0,
-                 zoneout=0.0, weight_dropout=0.0):
+                 zoneout=0.0, weight_dropout=0.0, recompute=False):
         self.nonlinearity = check_option(nonlinearity, "nonlinearity", ("tanh", "relu"))
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
-                    (recurrent_dropout, zoneout, weight_dropout), relu=nonlinearity == "relu")
+                    (recurrent_dropout, zoneout, weight_dropout), recompute, relu=nonlinearity == "relu")
 
 
 class LSTM(Runner):
@@ -343,13 +388,13 @@ class LSTM(Runner):
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
                  bidirectional=False, proj_size=0, dtype="float32", seed=None, init="default", recurrent_dropout=0.0,
-                 zoneout=0.0, weight_dropout=0.0, layer_norm=False):
+                 zoneout=0.0, weight_dropout=0.0, layer_norm=False, recompute=False):
         self.layer_norm = check_bool(layer_norm, "layer_norm")
         self.proj_size = check_positive_int(proj_size, "proj_size", low=0)
         if self.proj_size >= check_positive_int(hidden_size, "hidden_size"):
             raise ValueError(f"proj_size: expected less than hidden_size {hidden_size}, found {proj_size}")
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
-                    (recurrent_dropout, zoneout, weight_dropout), projection=self.proj_size,
+                    (recurrent_dropout, zoneout, weight_dropout), recompute, projection=self.proj_size,
                     layer_norm=self.layer_norm)
 
 
@@ -374,9 +419,9 @@ class GRU(Runner):
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
                  bidirectional=False, reset_after=True, dtype="float32", seed=None, init="default",
-                 recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False):
+                 recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False, recompute=False):
         self.reset_after = check_bool(reset_after, "reset_after")
         self.layer_norm = check_layer_norm(layer_norm, self.reset_after)
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
-                    (recurrent_dropout, zoneout, weight_dropout), reset_after=self.reset_after,
+                    (recurrent_dropout, zoneout, weight_dropout), recompute, reset_after=self.reset_after,
                     layer_norm=self.layer_norm)

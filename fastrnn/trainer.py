@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import averaging, schedules
+from . import averaging, memory, schedules
 from ._check import check_generator, check_number, check_positive_int
 from .batches import LaneStream
 from .checkpoint import CheckpointSeries, read_checkpoint, write_checkpoint
@@ -12,7 +12,7 @@ from .metrics import find_metrics
 from .module import Module
 from .passes import infer, to_layout
 from .tbptt import check_tbptt
-from .trainerdata import check_values, make_data, make_validation_data
+from .trainerdata import check_values, largest_batch, make_data, make_validation_data
 from .trainerparts import bound, find_callbacks, find_l2, find_loss, find_optimizer, instance, optional, takes_labels
 from .trainerstate import OPTIONS as OPTIONS
 from .trainerstate import trainer_from_state, trainer_state
@@ -182,6 +182,8 @@ class Trainer(TrainLoop):
         KeyboardInterrupt
             After an interrupt, between two updates (a second one does not wait). Model, history and
             `save_checkpoint` are usable, and ``history.interrupted`` is True.
+        MemoryError
+            Before anything is changed, where the largest batch would take more memory than there is.
         ValueError, TypeError
             Before anything is changed, naming the argument.
 
@@ -197,6 +199,7 @@ class Trainer(TrainLoop):
         options = {"window": self.tbptt, "accumulate": self.accumulate, "bucket": bucket_by_length}
         data = self._data(X, y, lengths=lengths, batch_size=batch_size, **weights, **options)
         self._check_values(data)
+        self._check_memory(data)
         validation = None
         if validation_data is not None:
             if validation_split:
@@ -249,6 +252,23 @@ class Trainer(TrainLoop):
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         data = self._data(X, y, lengths=lengths, batch_size=batch_size, **weights)
         return self._measured(data, progress=progress)
+
+    def memory_estimate(self, X, *, lengths=None, batch_size=32):
+        """Bytes that a training pass over the largest batch takes, beside the data and the parameters.
+
+        Parameters
+        ----------
+        X, lengths, batch_size
+            As for `fit`.
+        """
+        data = self._data(X, None, lengths=lengths, batch_size=batch_size, targets=False, window=self.tbptt)
+        return memory.training_bytes(self.model, **largest_batch(data))
+
+    def _check_memory(self, data):
+        largest = largest_batch(data)
+        found = f"{largest['batch']} sequences of {largest['steps']} steps"
+        remedy = "use a smaller batch_size, tbptt, or runners with recompute=True"
+        memory.require(memory.training_bytes(self.model, **largest), "batch_size", found, remedy)
 
     def predict(self, X, *, lengths=None, batch_size=32, progress=True):
         """The model's outputs by inference, of the average's parameters where there is one.

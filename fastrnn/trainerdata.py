@@ -96,6 +96,21 @@ def check_values(model, loss, data):
         check_classes(data, y.shape[-1])
 
 
+def largest_batch(data):
+    """What `memory.training_bytes` asks of the batch, or window, that takes the most memory."""
+    first = data.x[0]
+    found = {"ids": first.ndim == 1, "width": first.shape[-1]}
+    batch = min(data.batch_size, len(data))
+    lengths = None
+    if data.lengths is not None:
+        lengths = -np.sort(-data.lengths)[:batch]
+    steps = data.x.shape[1] if lengths is None else int(lengths[0])
+    if data.window is not None:
+        steps = min(steps, data.window[1])
+        lengths = None if lengths is None else np.minimum(lengths, steps)
+    return {"batch": batch, "steps": steps, "lengths": lengths, **found}
+
+
 def _check_carry(model, what):
     """A state can be carried through time in one direction only."""
     if any(getattr(m, "bidirectional", False) for m in (model, *getattr(model, "modules", ()))):

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint64_t
 
 from fastrnn._kernels cimport fr_int
-from fastrnn._rows cimport Rows
+from fastrnn._rows cimport Rows, View, at
 
 
 cdef inline uint64_t mix(uint64_t x) noexcept nogil:
@@ -31,5 +31,8 @@ cdef inline double scale_of(double p) noexcept nogil:
     return 1.0 / (1.0 - p) if p < 1 else 0
 
 
+# The same of sequence b, its `steps` steps, of the caller's array.
+cdef void drop_sequence(const View *x, int itemsize, fr_int width, fr_int b, fr_int steps, fr_int first, double p,
+                        uint64_t seed) noexcept nogil
 cdef void drop(char *x, int itemsize, fr_int width, const Rows *rows, fr_int first, double p,
                uint64_t seed) noexcept nogil

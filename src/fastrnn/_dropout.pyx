@@ -9,15 +9,19 @@ ctypedef fused real:
     double
 
 
+cdef inline void drop_row(real *x, fr_int width, uint64_t key, uint64_t limit, real scale) noexcept nogil:
+    cdef fr_int u
+    for u in range(width):
+        x[u] = 0 if drawn(key, u, limit) else x[u] * scale
+
+
 cdef void drop_rows(real *x, fr_int width, const Rows *rows, fr_int first, double p, uint64_t seed) noexcept nogil:
-    cdef uint64_t key, limit = limit_of(p)
+    cdef uint64_t limit = limit_of(p)
     cdef real scale = <real>scale_of(p)
-    cdef fr_int t, j, u
+    cdef fr_int t, j
     for t in range(rows.steps):
         for j in range(rows.active[t]):
-            key = row_key(seed, first + t, rows.seq[j])
-            for u in range(width):
-                x[u] = 0 if drawn(key, u, limit) else x[u] * scale
+            drop_row(x, width, row_key(seed, first + t, rows.seq[j]), limit, scale)
             x += width
 
 
@@ -29,3 +33,16 @@ cdef void drop(char *x, int itemsize, fr_int width, const Rows *rows, fr_int fir
         drop_rows(<float *>x, width, rows, first, p, seed)
     else:
         drop_rows(<double *>x, width, rows, first, p, seed)
+
+
+cdef void drop_sequence(const View *x, int itemsize, fr_int width, fr_int b, fr_int steps, fr_int first, double p,
+                        uint64_t seed) noexcept nogil:
+    cdef uint64_t key, limit = limit_of(p)
+    cdef double scale = scale_of(p)
+    cdef fr_int t
+    for t in range(steps):
+        key = row_key(seed, first + t, b)
+        if itemsize == 4:
+            drop_row(<float *>at(x, t, b), width, key, limit, <float>scale)
+        else:
+            drop_row(<double *>at(x, t, b), width, key, limit, scale)

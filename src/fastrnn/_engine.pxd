@@ -14,7 +14,7 @@ cdef enum:
     MAX_PARTS = 256                 # at least MAX_WORKERS of _pool
 
 cdef struct Call:
-    int layers, directions
+    int layers, directions          # to run: all, or one layer
     int threads                     # that the call is worth
     int parts                       # of the batch, each through all layers by one thread
     fr_team team                    # size > 1: one part, whose columns this many workers share
@@ -25,6 +25,9 @@ cdef struct Call:
     Chances chances
     uint64_t seed
     fr_int first                    # number of the first step, for the masks
+    fr_int start                    # of the caller's steps, in either direction's own order, the first one to run
+    fr_int whole                    # the caller's steps
+    int cell                        # number of the first layer and direction among all, for the masks
     const Layer *packed             # [layers * directions]
     Rows rows[MAX_PARTS]
     Run *runs                       # [parts, layers, directions]
@@ -37,6 +40,7 @@ cdef struct Call:
     char *cn
     # BPTT only.
     View dy, dx
+    bint adds_dx                    # to what dx holds, instead of writing it
     View dh_steps                   # of the first layer and direction; dh_layer bytes further the next
     fr_int dh_layer
     const char *dhn
@@ -64,5 +68,7 @@ cdef class Engine:
     cdef int _deal(self, Call *call, fr_int B, fr_int total) except -1
     cdef int _give_back(self, Activations act) except -1
     cdef int _forward(self, Activations act, h0, c0, hn, cn) except -1
+    cdef object _share(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
+                       uint64_t seed, fr_int first, object span)
     cdef int _prepare(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
-                      uint64_t seed, fr_int first) except -1
+                      uint64_t seed, fr_int first, object span) except -1

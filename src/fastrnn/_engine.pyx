@@ -2,23 +2,25 @@
 
 The batch is split in parts for the whole sequence: a thread takes the sequences of one through every layer without
 meeting the others, then all share the rows of the weight gradients. All arrays of a call lie in one block
-(`Activations`).
+(`Activations`). A call may run a `Span` of the steps; the calls of all spans give the bits of one over all steps.
 Arguments are checked by the callers in Python; here everything is taken as given.
 """
 
 from libc.string cimport memcpy, memset
+from typing import NamedTuple
+
 import numpy as np
 
 cimport numpy as cnp
 
-from fastrnn._dropout cimport drop
+from fastrnn._dropout cimport drop, drop_sequence
 from fastrnn._kernels cimport can_meet, large_products, meet_team
 from fastrnn._noise cimport carve_noise, start_noise
 from fastrnn._pool cimport reserve, run, run_reserved, workers_for
 from fastrnn._rows cimport (
-    add_from_reverse, carve_rows, from_reverse, gather, index_rows, scatter, to_reverse)
+    add_from_reverse, add_scattered, carve_rows, from_reverse, gather, index_rows, scatter, to_reverse)
 from fastrnn._sequence cimport (
-    backward, carve_backward, carve_forward, forward, input_gradient, weight_gradient)
+    backward, block_count, carve_backward, carve_forward, forward, input_gradient, weight_gradient)
 from fastrnn._workspace cimport Arena, take
 
 cnp.import_array()
@@ -37,6 +39,21 @@ cdef enum:
     NEARBY_BYTES = 16777216
     # A larger block goes back to the system after its call: filling in its pages anew is little beside its work.
     KEPT_BYTES = 268435456
+    # Rows, about, over which weight gradients are summed before those of the steps before. Forward and BPTT took as
+    # long as with all rows at once, or less; one thread, ms: LSTM 256, B = 32, T = 100: 98 (100); LSTM 512, B = 64,
+    # T = 100: 769 (770); GRU 128, B = 16, T = 200: 19.6 (21.7); LSTM 64, B = 1, T = 2000: 5.5 (5.7).
+    BLOCK_ROWS = 1024
+
+
+class Span(NamedTuple):
+    """The steps from `start` to `stop` of each sequence, in either direction's own order, through one layer or all.
+
+    `start` is a multiple of `Engine.block`. Bidirectional layers can only be run one at a time.
+    """
+
+    start: int
+    stop: int
+    layer: int | None = None
 
 
 cdef void _view(View *view, object array, const fr_int *starts) noexcept:
@@ -66,11 +83,11 @@ cdef void aim_output(const Call *call, const Rows *rows, Run *at, int layer, int
     cdef fr_int width = call.packed.out * call.packed.k.itemsize
     at.y = NULL
     if call.y_in_place and layer == call.layers - 1:
-        at.y = call.y.data + rows.first * call.y.stride_b + direction * width
+        at.y = call.y.data + rows.first * call.y.stride_b + direction * width + call.start * call.y.stride_t
         at.step_y = call.y.stride_t
         at.ld_y = call.y.stride_b // call.packed.k.itemsize
         if direction == 1:
-            at.y += (rows.steps - 1) * call.y.stride_t
+            at.y += (call.whole - 1 - 2 * call.start) * call.y.stride_t
             at.step_y = -call.y.stride_t
 
 
@@ -94,7 +111,7 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
             cell = layer_of(call, layer, 0)
             own = NULL
             if layer == 0 and call.x_in_place:
-                own = call.x.data
+                own = call.x.data + call.start * call.x.stride_t
             elif layer == 0 or call.directions == 2 or call.dropout > 0:
                 own = <char *>take(arena, rows.count * cell.input_size * size)
             for direction in range(call.directions):
@@ -212,12 +229,14 @@ cdef void prepare_direction(const Call *call, int part, int layer, int direction
     cdef Run *at = runs_of(call, part, layer) + direction
     cdef int index = layer * call.directions + direction
     cdef fr_int size = cell.k.itemsize, width = cell.input_size * size
-    if direction == 1:
+    if direction == 1 and layer == 0:
+        gather(<char *>at.x, &call.x, rows, True, width)
+    elif direction == 1:
         to_reverse(<char *>at.x, call.inputs[part * call.layers + layer], width, rows, width)
     load_state(at.h, call.h0, call, rows, index, cell.out * size)
     load_state(at.c, call.c0, call, rows, index, cell.hidden * size)
     if at.noise != NULL:
-        start_noise(at.noise, cell, rows, call.seed, index, call.first)
+        start_noise(at.noise, cell, rows, call.seed, call.cell + index, call.first)
 
 
 cdef void store_final(const Call *call, int part, int layer, int direction) noexcept nogil:
@@ -259,7 +278,7 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
     if call.rows[part].batch == 0:
         return
     if leads and not call.x_in_place:
-        gather(call.inputs[part * call.layers], &call.x, &call.rows[part],
+        gather(call.inputs[part * call.layers], &call.x, &call.rows[part], False,
                call.packed.input_size * call.packed.k.itemsize)
     for layer in range(call.layers):
         if leads and layer > 0:
@@ -273,7 +292,7 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
                     call.keep, team, worker)
             if leads:
                 store_final(call, part, layer, direction)
-    if leads and not call.y_in_place:
+    if leads and not call.y_in_place and call.y.data != NULL:
         store_output(call, part)
 
 
@@ -296,10 +315,11 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
     cdef char **buffers = call.buffers + part * 4
     cdef char *dy = buffers[0]
     cdef char *dx = buffers[1]
+    cdef View dy_reverse = call.dy
     if rows.batch == 0:
         return
     if call.dy.data != NULL:
-        gather(dy, &call.dy, rows, P * call.directions * size)
+        gather(dy, &call.dy, rows, False, P * call.directions * size)
     else:
         memset(dy, 0, rows.count * P * call.directions * size)
     for layer in range(call.layers - 1, -1, -1):
@@ -313,7 +333,13 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
             if direction == 0:
                 backward(cell, rows, &runs[0], dy, P * call.directions)
             else:
-                to_reverse(buffers[2], dy + P * size, 2 * P * size, rows, P * size)
+                if layer < call.layers - 1:
+                    to_reverse(buffers[2], dy + P * size, 2 * P * size, rows, P * size)
+                elif call.dy.data != NULL:
+                    dy_reverse.data += P * size
+                    gather(buffers[2], &dy_reverse, rows, True, P * size)
+                else:
+                    memset(buffers[2], 0, rows.count * P * size)
                 backward(cell, rows, &runs[1], buffers[2], P)
             store_state(call.dh0, runs[direction].dh, call, rows, index, P * size)
             store_state(call.dc0, runs[direction].dc, call, rows, index, H * size)
@@ -323,38 +349,61 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
                 input_gradient(dx, cell, rows, &runs[0])
             else:
                 input_gradient(buffers[3], cell, rows, &runs[1])
-                add_from_reverse(dx, buffers[3], rows, cell.k, cell.input_size)
+                if call.adds_dx:
+                    add_scattered(&call.dx, buffers[3], rows, cell.k, True, cell.input_size)
+                else:
+                    add_from_reverse(dx, buffers[3], rows, cell.k, cell.input_size)
         if layer > 0 and call.dropout > 0:
             drop(dx, size, P * call.directions, rows, call.first, call.dropout, layer_seed(call, layer))
         dy, dx = dx, dy
-    if call.dx.data != NULL:
+    if call.adds_dx:
+        add_scattered(&call.dx, dy, rows, call.packed.k, False, call.packed.input_size)
+    elif call.dx.data != NULL:
         scatter(&call.dx, dy, call.packed.input_size * size, rows, False, call.packed.input_size * size)
+
+
+cdef fr_int blocks_of(const Call *call) noexcept nogil:
+    cdef fr_int most = 0
+    cdef int part
+    for part in range(call.parts):
+        most = max(most, block_count(&call.rows[part]))
+    return most
 
 
 cdef void weights_task(void *arg, int part) noexcept nogil:
     """One thread's rows of every weight gradient, over all sequences."""
     cdef Call *call = <Call *>arg
     cdef int layer, direction, other
+    cdef fr_int block
     for layer in range(call.layers):
         for direction in range(call.directions):
-            for other in range(call.parts):
-                if call.rows[other].batch > 0:
-                    weight_gradient(layer_of(call, layer, direction), &call.rows[other],
-                                    runs_of(call, other, layer) + direction, part, call.threads, call.work[part])
+            for block in range(blocks_of(call) - 1, -1, -1):
+                for other in range(call.parts):
+                    if call.rows[other].batch > 0:
+                        weight_gradient(layer_of(call, layer, direction), &call.rows[other],
+                                        runs_of(call, other, layer) + direction, block, part, call.threads,
+                                        call.work[part])
 
 
 cdef void add_sums(const Call *call) noexcept nogil:
-    """Add the gradients that cells sum up themselves, worker after worker."""
+    """Add the gradients that cells sum up themselves, block after block and worker after worker."""
     cdef int part, layer, direction
+    cdef fr_int block, nbytes = call.packed.ops.sums * call.packed.hidden * call.packed.k.itemsize
     cdef const Layer *cell
     if call.packed.ops.sums == 0:
         return
-    for part in range(call.parts):
-        for layer in range(call.layers):
-            for direction in range(call.directions):
-                cell = layer_of(call, layer, direction)
-                if call.rows[part].batch > 0:
-                    cell.ops.add_sums(cell, runs_of(call, part, layer)[direction].sums)
+    for block in range(blocks_of(call) - 1, -1, -1):
+        for part in range(call.parts):
+            if block >= block_count(&call.rows[part]):
+                continue
+            for layer in range(call.layers):
+                for direction in range(call.directions):
+                    cell = layer_of(call, layer, direction)
+                    cell.ops.add_sums(cell, runs_of(call, part, layer)[direction].sums + block * nbytes)
+
+
+cdef inline fr_int block_of(fr_int batch) noexcept nogil:
+    return (BLOCK_ROWS + batch - 1) // batch if batch > 0 else BLOCK_ROWS
 
 
 cdef class Activations:
@@ -381,7 +430,7 @@ cdef class Engine:
         """How many threads the call is worth, and what they share: the sequences, or the columns of a lone one."""
         cdef fr_int madds = 0
         cdef int i
-        for i in range(self.weights.count):
+        for i in range(-call.cell, self.weights.count - call.cell):      # a span's too: it must be shared as all steps
             madds += call.packed[i].gates * (call.packed[i].input_size + call.packed[i].out)
         call.threads = workers_for(madds * total)
         call.parts = <int>max(1, min(call.threads, B))
@@ -398,18 +447,18 @@ cdef class Engine:
         share the columns of a lone sequence, threads in all)."""
         cdef Call call
         call.keep = False
+        call.cell = 0
         cdef Packed packed = self.weights.forward_pack()
         call.packed = packed.layers
         self._deal(&call, batch, steps)
         return call.parts, call.team.size, call.threads
 
-    cdef int _prepare(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
-                      uint64_t seed, fr_int first) except -1:
-        """Deal the sequences to the workers and place all arrays."""
+    cdef object _share(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
+                       uint64_t seed, fr_int first, object span):
+        """Deal the sequences to the workers; returns them, longest first, where there are lengths."""
         cdef Call *call = &act.call
         cdef Rows *rows
-        cdef Arena arena
-        cdef fr_int b, place, total = 0, B, T
+        cdef fr_int b, total = 0, B, T, start = 0, stop
         cdef bint packed_rows = x.ndim == 2
         cdef fr_int[::1] order
         cdef fr_int[::1] length
@@ -421,14 +470,24 @@ cdef class Engine:
             T = x.shape[0]
             B = x.shape[1]
             total = B * T
+        stop = T
         call.layers = self.layers
+        call.cell = 0
+        if span is not None:
+            start, stop = span.start, min(T, span.stop)
+            if span.layer is not None:
+                call.layers = 1
+                call.cell = span.layer * self.directions
         call.directions = self.directions
         call.keep = keep
         call.dropout = dropout
         call.chances = self.weights.chances
         call.seed = seed
-        call.first = first
-        call.packed = act.packed.layers
+        call.first = first + start
+        call.start = start
+        call.whole = T
+        call.adds_dx = span is not None and self.directions == 2
+        call.packed = act.packed.layers + call.cell
         call.batch = B
         act.starts = None
         if packed_rows:
@@ -441,24 +500,47 @@ cdef class Engine:
             order = np.argsort(-lengths, kind="stable")
             total = lengths.sum()
         self._deal(call, B, total)
-        call.y_in_place = not keep and lengths is None and T > 0
+        call.y_in_place = not keep and lengths is None and T > 0 and y is not None
         call.x_in_place = (not keep and lengths is None and call.parts == 1
                            and call.x.stride_t == B * call.packed.input_size * call.packed.k.itemsize
                            and (B == 1 or call.x.stride_b * B == call.x.stride_t))
         for part in range(call.parts):
             rows = &call.rows[part]
+            rows.start = start
+            rows.block = block_of(B)
             if lengths is None:
                 rows.first = B * part // call.parts
                 rows.batch = B * (part + 1) // call.parts - rows.first
-                rows.steps = T if rows.batch else 0
-                rows.count = rows.batch * T
+                rows.steps = stop - start if rows.batch else 0
+                rows.count = rows.batch * rows.steps
             else:
                 # Dealt in turn, longest first: every worker gets about the same number of steps.
-                rows.batch = (B - part + call.parts - 1) // call.parts
-                rows.steps = length[order[part]] if rows.batch else 0
-                rows.count = 0
+                # Those that have ended before the step before the first one have no part in a span.
+                rows.batch = rows.steps = rows.count = 0
                 for b in range(part, B, call.parts):
-                    rows.count += length[order[b]]
+                    if length[order[b]] < start:
+                        break
+                    rows.batch += 1
+                    rows.count += min(length[order[b]], stop) - start
+                if rows.batch:
+                    rows.steps = min(length[order[part]], stop) - start
+        return None if lengths is None else np.asarray(order)
+
+    cdef int _prepare(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
+                      uint64_t seed, fr_int first, object span) except -1:
+        """Deal the sequences to the workers and place all arrays."""
+        cdef Call *call = &act.call
+        cdef Rows *rows
+        cdef Arena arena
+        cdef fr_int b, place, stop
+        cdef fr_int[::1] order
+        cdef fr_int[::1] length
+        cdef int part
+        found = self._share(act, x, y, lengths, keep, dropout, seed, first, span)
+        if lengths is not None:
+            order = found
+            length = lengths
+        stop = call.whole if span is None else min(call.whole, <fr_int>span.stop)
         arena.base = NULL
         arena.used = 0
         carve(call, &arena)
@@ -471,10 +553,11 @@ cdef class Engine:
             for b in range(rows.batch):
                 if lengths is None:
                     place = rows.first + b
-                    rows.length[b] = T
+                    rows.whole[b] = call.whole
                 else:
                     place = order[part + b * call.parts]
-                    rows.length[b] = length[place]
+                    rows.whole[b] = length[place]
+                rows.length[b] = min(rows.whole[b], stop) - call.start
                 rows.seq[b] = place
             index_rows(rows)
         return 0
@@ -486,23 +569,66 @@ cdef class Engine:
         """
         cdef Activations act = self._activations()
         act.packed = self.weights.forward_pack()
-        self._prepare(act, x, y, lengths, False, 0.0, 0, 0)
+        self._prepare(act, x, y, lengths, False, 0.0, 0, 0, None)
         self._forward(act, h0, c0, hn, cn)
         self._give_back(act)
 
-    def forward(self, x, y, h0, c0, hn, cn, lengths=None, double dropout=0.0, uint64_t seed=0, fr_int first=0):
+    def forward(self, x, y, h0, c0, hn, cn, lengths=None, double dropout=0.0, uint64_t seed=0, fr_int first=0,
+                span=None, Packed packed=None, bint keep=True):
         """The training pass: as `infer`, and returns the tape for `backward`.
 
         `dropout` acts between layers; every mask comes from the seed, for steps numbered from `first` on.
+
+        span: a `Span` of the steps, with the states h0, c0 before and hn, cn after it; these are not written where a
+        sequence has ended before. y may then be None. packed: what `packs` gave. Without `keep` there is no tape.
         """
         cdef Activations act = self._activations()
-        if self.weights.chances.weight > 0:
-            act.packed = self.weights.dropped_pack(self.weights.chances.weight, seed, True)
-        else:
-            act.packed = self.weights.forward_pack()
-        self._prepare(act, x, y, lengths, True, dropout, seed, first)
+        act.packed = self.packs(self.weights.chances.weight, seed, True) if packed is None else packed
+        self._prepare(act, x, y, lengths, keep, dropout, seed, first, span)
         self._forward(act, h0, c0, hn, cn)
-        return act
+        if keep:
+            return act
+        self._give_back(act)
+
+    def packs(self, double p, uint64_t seed, bint for_forward):
+        """The packed weights, of which some are dropped with probability p, of one pass."""
+        if p > 0:
+            return self.weights.dropped_pack(p, seed, for_forward)
+        return self.weights.forward_pack() if for_forward else self.weights.backward_pack()
+
+    def collect(self, Packed packed, double p, uint64_t seed):
+        """Add what a pack for BPTT has collected, once all spans have used it."""
+        if p > 0:
+            self.weights.add_dropped(packed, p, seed)
+
+    def block(self, batch):
+        """Steps over which weight gradients of a batch are summed before those of the steps before."""
+        return block_of(batch)
+
+    def drop(self, x, lengths, double dropout, uint64_t seed, fr_int first, int layer):
+        """Drop values of x: (T, B, width) or (N, width), the input of `layer`, as `forward` does between layers."""
+        cdef View view
+        cdef Call call
+        cdef fr_int b, count = x.shape[1] if lengths is None else len(lengths)
+        starts = np.cumsum(lengths) - lengths if x.ndim == 2 else None
+        _view(&view, x, <const fr_int *>_data(starts))
+        call.seed = seed
+        for b in range(count):
+            drop_sequence(&view, x.itemsize, x.shape[x.ndim - 1], b, len(x) if lengths is None else lengths[b], first,
+                          dropout, layer_seed(&call, layer))
+
+    def measure(self, fr_int batch, fr_int steps, lengths=None, double dropout=0.0, span=None):
+        """Bytes that the training pass takes: (forward, and BPTT beside it)."""
+        cdef Activations act = Activations()
+        cdef Arena arena, bptt
+        act.packed = self.weights.forward_pack()
+        x = np.broadcast_to(np.float32(0), (steps, batch, 1))
+        self._share(act, x, None, lengths, True, dropout, 0, 0, span)
+        arena.base = bptt.base = NULL
+        arena.used = bptt.used = 0
+        carve(&act.call, &arena)
+        carve_bptt(&act.call, &bptt)
+        return arena.used, bptt.used
 
     cdef int _forward(self, Activations act, h0, c0, hn, cn) except -1:
         cdef Call *call = &act.call
@@ -517,23 +643,23 @@ cdef class Engine:
                 run(&forward_task, call, call.parts, call.threads)
         return 0
 
-    def backward(self, Activations act, dy, dhn, dcn, dx, dh0, dc0, dh=None):
+    def backward(self, Activations act, dy, dhn, dcn, dx, dh0, dc0, dh=None, Packed packed=None):
         """BPTT from `act`, which it uses up: fills dx, dh0, dc0 (None: not wanted) and adds to the gradients.
 
-        dh: (layers * directions, T, B, P) or None, takes dL/dh_t where a sequence has a step t.
+        dh: (layers * directions, T, B, P) or None, takes dL/dh_t where a sequence has a step t. Of a span's tape dh0
+        and dc0 are not written where a sequence has ended before, and bidirectional layers add to dx. packed: what
+        `packs` gave; `collect` is then the caller's to call.
         """
         if act.served:
             raise ValueError("tape: expected one from a new forward(), found one that backward() has used already")
         cdef Call *call = &act.call
         cdef Arena arena
         cdef Workspace memory = self.backward_memory
-        cdef Packed packed
-        if call.chances.weight > 0:
-            packed = self.weights.dropped_pack(call.chances.weight, call.seed, False)
-        else:
-            packed = self.weights.backward_pack()
+        cdef bint collects = packed is None
+        if packed is None:
+            packed = self.packs(call.chances.weight, call.seed, False)
         self.backward_memory = Workspace()      # a second caller meanwhile gets its own
-        call.packed = packed.layers
+        call.packed = packed.layers + call.cell
         arena.base = NULL
         arena.used = 0
         carve_bptt(call, &arena)
@@ -554,8 +680,8 @@ cdef class Engine:
             with nogil:
                 run(&weights_task, call, call.threads, call.threads)
                 add_sums(call)
-        if call.chances.weight > 0:
-            self.weights.add_dropped(packed, call.chances.weight, call.seed)
+        if collects:
+            self.collect(packed, call.chances.weight, call.seed)
         if memory.size <= KEPT_BYTES:
             self.backward_memory = memory
         self._give_back(act)

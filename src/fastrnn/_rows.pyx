@@ -3,7 +3,8 @@
 Sequences stand longest first, so those active at step t are the first `active[t]`; their rows follow one another,
 step after step: row (t, j) = offset[t] + j. Cost follows the valid steps. The reverse direction has its own packed
 order over its own steps s, with the same `active` and `offset`: its row (s, j) is sequence j at t = length[j] - 1 -
-s.
+s. The rows may be of some of the steps only, those from number `start` on: these are the first of the forward, the last
+of the reverse direction.
 """
 
 from libc.string cimport memcpy
@@ -16,6 +17,7 @@ cdef void carve_rows(Rows *rows, Arena *arena, fr_int batch, fr_int steps) noexc
     rows.steps = steps
     rows.seq = <fr_int *>take(arena, batch * sizeof(fr_int))
     rows.length = <fr_int *>take(arena, batch * sizeof(fr_int))
+    rows.whole = <fr_int *>take(arena, batch * sizeof(fr_int))
     rows.active = <fr_int *>take(arena, steps * sizeof(fr_int))
     rows.offset = <fr_int *>take(arena, (steps + 1) * sizeof(fr_int))
 
@@ -37,19 +39,12 @@ cdef inline fr_int reversed_row(const Rows *rows, fr_int s, fr_int j) noexcept n
     return rows.offset[rows.length[j] - 1 - s] + j
 
 
-cdef inline char *at(const View *view, fr_int t, fr_int b) noexcept nogil:
-    """Step t of the caller's sequence b."""
-    if view.starts != NULL:
-        return view.data + (view.starts[b] + t) * view.stride_t
-    return view.data + t * view.stride_t + b * view.stride_b
-
-
-cdef void gather(char *dst, const View *src, const Rows *rows, fr_int nbytes) noexcept nogil:
-    """dst: [N, width] in forward order."""
+cdef void gather(char *dst, const View *src, const Rows *rows, bint reverse, fr_int nbytes) noexcept nogil:
+    """dst: [N, width] in forward or reverse order."""
     cdef fr_int t, j
     for t in range(rows.steps):
         for j in range(rows.active[t]):
-            memcpy(dst, at(src, t, rows.seq[j]), nbytes)
+            memcpy(dst, place(src, rows, t, j, reverse), nbytes)
             dst += nbytes
 
 
@@ -57,7 +52,7 @@ cdef void scatter_step(const View *dst, const char *src, fr_int stride, const Ro
                        fr_int nbytes) noexcept nogil:
     cdef fr_int j
     for j in range(rows.active[t]):
-        memcpy(at(dst, rows.length[j] - 1 - t if reverse else t, rows.seq[j]), src + j * stride, nbytes)
+        memcpy(place(dst, rows, t, j, reverse), src + j * stride, nbytes)
 
 
 cdef void scatter(const View *dst, const char *src, fr_int stride, const Rows *rows, bint reverse,
@@ -66,6 +61,16 @@ cdef void scatter(const View *dst, const char *src, fr_int stride, const Rows *r
     cdef fr_int t
     for t in range(rows.steps):
         scatter_step(dst, src + rows.offset[t] * stride, stride, rows, t, reverse, nbytes)
+
+
+cdef void add_scattered(const View *dst, const char *src, const Rows *rows, const fr_kernels *k, bint reverse,
+                        fr_int width) noexcept nogil:
+    """The caller's array += src: [N, width] in forward or reverse order."""
+    cdef fr_int t, j
+    for t in range(rows.steps):
+        for j in range(rows.active[t]):
+            k.add(place(dst, rows, t, j, reverse), width, src, width, 1, width)
+            src += width * k.itemsize
 
 
 cdef void to_reverse(char *dst, const char *src, fr_int stride, const Rows *rows, fr_int nbytes) noexcept nogil:

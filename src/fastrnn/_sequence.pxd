@@ -19,11 +19,12 @@ cdef struct Run:
     char *dc        # [batch, H]
     char *dp        # [N, P] gradient of h_t, kept for the projection's weights
     char *scratch   # [batch, H]
-    char *sums      # [S*H] of the cell; NULL where S is 0
+    char *sums      # [blocks, S*H] of the cell; NULL where S is 0
     View dh_steps   # (T, B, P), the caller's: takes dL/dh_t of every step, if it has data
     bint reverse
     Noise *noise    # recurrent dropout and zoneout; or NULL
 
+cdef fr_int block_count(const Rows *rows) noexcept nogil
 cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *arena, bint keep) noexcept nogil
 cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *arena) noexcept nogil
 cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team,
@@ -31,5 +32,5 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
 cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const char *dy,
                    fr_int stride) noexcept nogil
 cdef void input_gradient(char *dx, const Layer *layer, const Rows *rows, const Run *run) noexcept nogil
-cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, int part, int parts,
+cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, fr_int block, int part, int parts,
                           char *work) noexcept nogil

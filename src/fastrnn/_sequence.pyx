@@ -1,7 +1,8 @@
 """The time loops: one direction of one layer, forward and backpropagation through time (BPTT).
 
 Forward: the input product of a block of steps at once, then step by step the recurrent product and the gates.
-BPTT: step by step dz_t and dh_{t-1}, then single large products over all steps for dx, dW_ih, dW_hh.
+BPTT: step by step dz_t and dh_{t-1}, then large products for dx and, block of steps by block of steps from the last
+one on, for dW_ih and dW_hh; so these are the same sums where BPTT itself goes from segment to segment of some blocks.
 `h` starts with the initial state, so the first step is no special case.
 """
 
@@ -36,6 +37,10 @@ cdef inline fr_int block_end(const Layer *layer, const Rows *rows, fr_int t) noe
     return end
 
 
+cdef fr_int block_count(const Rows *rows) noexcept nogil:
+    return (rows.steps + rows.block - 1) // rows.block
+
+
 cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *arena, bint keep) noexcept nogil:
     cdef fr_int size = layer.k.itemsize
     cdef fr_int block = max(rows.batch, min(rows.count, block_rows(layer)))
@@ -53,7 +58,9 @@ cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *
     run.dc = <char *>take(arena, rows.batch * layer.hidden * size) if layer.ops.has_c else NULL
     run.scratch = <char *>take(arena, rows.batch * layer.hidden * size)
     run.dp = <char *>take(arena, rows.count * layer.out * size) if layer.w_hr != NULL else NULL
-    run.sums = <char *>take(arena, layer.ops.sums * layer.hidden * size) if layer.ops.sums > 0 else NULL
+    run.sums = NULL
+    if layer.ops.sums > 0:
+        run.sums = <char *>take(arena, block_count(rows) * layer.ops.sums * layer.hidden * size)
 
 
 cdef inline fr_int row_before(const Rows *rows, fr_int t) noexcept nogil:
@@ -129,11 +136,11 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const c
     step.dc = run.dc
     step.dp = NULL
     step.scratch = run.scratch
-    step.sums = run.sums
+    step.sums = NULL
     step.team = NULL
     step.part = 0
     if run.sums != NULL:
-        memset(run.sums, 0, layer.ops.sums * layer.hidden * size)
+        memset(run.sums, 0, block_count(rows) * layer.ops.sums * layer.hidden * size)
     for t in range(rows.steps - 1, -1, -1):
         keep_apart()
         place(&step, layer, rows, run, t, True)
@@ -141,6 +148,8 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const c
         layer.k.add(run.dh, P, dy + rows.offset[t] * stride * size, stride, step.rows, P)
         if run.dh_steps.data != NULL:
             scatter_step(&run.dh_steps, run.dh, P * size, rows, t, run.reverse, P * size)
+        if run.sums != NULL:
+            step.sums = run.sums + t // rows.block * layer.ops.sums * layer.hidden * size
         if run.dp != NULL:
             step.dp = run.dp + rows.offset[t] * P * size
         if run.noise == NULL:
@@ -162,13 +171,20 @@ cdef inline void add_product(char *dw, const Layer *layer, const char *left, fr_
         layer.k.gemm_tn(dw, width, left, ld_left, right, ld_right, m, width, n, work)
 
 
-cdef void bias_gradient(const Layer *layer, const Rows *rows, const Run *run, const Product *products, int count,
+cdef struct Block:
+    fr_int t, end       # steps
+    fr_int row, count   # packed rows
+
+
+cdef void bias_gradient(const Layer *layer, const Block *block, const Run *run, const Product *products, int count,
                         fr_int m, fr_int end, char *work) noexcept nogil:
     """Rows m .. end of db_ih and db_hh: column sums of dz, which both share but for the sums of `extra`."""
     cdef fr_int size = layer.k.itemsize, first, last
+    cdef const char *z = run.z + block.row * layer.ld_z * size
+    cdef const char *extra = run.extra + block.row * layer.extra * size
     cdef int i
     memset(work, 0, (end - m) * size)
-    layer.k.sum_rows(work, run.z + m * size, layer.ld_z, rows.count, end - m)
+    layer.k.sum_rows(work, z + m * size, layer.ld_z, block.count, end - m)
     layer.k.add(layer.db_ih + m * size, layer.gates, work, layer.gates, 1, end - m)
     for i in range(count):
         first = max(m, products[i].row)
@@ -176,33 +192,35 @@ cdef void bias_gradient(const Layer *layer, const Rows *rows, const Run *run, co
         if first >= last:
             continue
         if products[i].left_extra:
-            layer.k.sum_rows(layer.db_hh + first * size, run.extra + (first - products[i].row) * size, layer.extra,
-                             rows.count, last - first)
+            layer.k.sum_rows(layer.db_hh + first * size, extra + (first - products[i].row) * size, layer.extra,
+                             block.count, last - first)
         else:
             layer.k.add(layer.db_hh + first * size, layer.gates, work + (first - m) * size, layer.gates, 1,
                         last - first)
 
 
-cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Run *run, const Product *p, fr_int skip,
-                             fr_int m, char *work) noexcept nogil:
+cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Block *block, const Run *run,
+                             const Product *p, fr_int skip, fr_int m, char *work) noexcept nogil:
     """Rows p.row + skip .. + m of dW_hh."""
     cdef fr_int size = layer.k.itemsize, P = layer.out
     cdef fr_int ld = layer.extra if p.left_extra else layer.ld_z
     cdef const char *left = (run.extra if p.left_extra else run.z) + (p.column + skip) * size
     cdef char *dw = layer.dw_hh + (p.row + skip) * P * size
-    cdef fr_int t = 0, first, start
+    cdef fr_int t = block.t, first = block.row, start
     if p.right_extra:
-        add_product(dw, layer, left, ld, run.extra, layer.extra, P, m, rows.count, work)
+        add_product(dw, layer, left + first * ld * size, ld, run.extra + first * layer.extra * size, layer.extra, P, m,
+                    block.count, work)
         return
     if run.noise != NULL and run.noise.h_in != NULL:
-        add_product(dw, layer, left, ld, run.noise.h_in, P, P, m, rows.count, work)
+        add_product(dw, layer, left + first * ld * size, ld, run.noise.h_in + first * P * size, P, P, m, block.count,
+                    work)
         return
     # h_{t-1} follows h_{t-2} without a gap as long as no sequence ends: one product for each such stretch.
-    while t < rows.steps:
+    while t < block.end:
         first = rows.offset[t]
         start = row_before(rows, t)
         t += 1
-        while t < rows.steps and row_before(rows, t) - start == rows.offset[t] - first:
+        while t < block.end and row_before(rows, t) - start == rows.offset[t] - first:
             t += 1
         add_product(dw, layer, left + first * ld * size, ld, run.h + start * P * size, P, P, m,
                     rows.offset[t] - first, work)
@@ -213,22 +231,30 @@ cdef inline fr_int share(fr_int n, int part, int parts) noexcept nogil:
     return n * part // parts
 
 
-cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, int part, int parts,
+cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, fr_int block, int part, int parts,
                           char *work) noexcept nogil:
-    """One worker's rows of every weight gradient of the layer, summed over the steps of `rows`."""
+    """One worker's rows of every weight gradient of the layer, summed over the steps of one block of `rows`."""
     cdef fr_int size = layer.k.itemsize, G = layer.gates, H = layer.hidden
     cdef Product p[2]
     cdef fr_int m = share(G, part, parts), end = share(G, part + 1, parts)
     cdef int i, count = layer.ops.products(layer, p)
+    cdef Block of
+    of.t = block * rows.block
+    of.end = min(of.t + rows.block, rows.steps)
+    if of.t >= of.end:
+        return
+    of.row = rows.offset[of.t]
+    of.count = rows.offset[of.end] - of.row
     keep_apart()
-    add_product(layer.dw_ih + m * layer.input_size * size, layer, run.z + m * size, layer.ld_z, run.x, layer.input_size,
-                layer.input_size, end - m, rows.count, work)
-    if layer.db_ih != NULL and layer.ops.sums == 0 and rows.count > 0:
-        bias_gradient(layer, rows, run, p, count, m, end, work)
+    add_product(layer.dw_ih + m * layer.input_size * size, layer, run.z + (of.row * layer.ld_z + m) * size, layer.ld_z,
+                run.x + of.row * layer.input_size * size, layer.input_size, layer.input_size, end - m, of.count, work)
+    if layer.db_ih != NULL and layer.ops.sums == 0 and of.count > 0:
+        bias_gradient(layer, &of, run, p, count, m, end, work)
     for i in range(count):
         m = share(p[i].width, part, parts)
-        recurrent_gradient(layer, rows, run, &p[i], m, share(p[i].width, part + 1, parts) - m, work)
+        recurrent_gradient(layer, rows, &of, run, &p[i], m, share(p[i].width, part + 1, parts) - m, work)
     if layer.w_hr != NULL:
         m = share(layer.out, part, parts)
-        add_product(layer.dw_hr + m * H * size, layer, run.dp + m * size, layer.out, run.extra,
-                    layer.extra, H, share(layer.out, part + 1, parts) - m, rows.count, work)
+        add_product(layer.dw_hr + m * H * size, layer, run.dp + (of.row * layer.out + m) * size, layer.out,
+                    run.extra + of.row * layer.extra * size, layer.extra, H, share(layer.out, part + 1, parts) - m,
+                    of.count, work)

@@ -1,0 +1,124 @@
+"""How much memory training takes, and whether there is as much: an error before a run instead of the system's killer.
+
+`training_bytes` adds up what a pass over a batch holds at once beside the data, in a module's terms: the outputs of all
+modules and what their gradients need. `available` asks the system and the control groups (Linux), `require` compares.
+"""
+
+import os
+
+import numpy as np
+
+# Below this much nothing is asked: what is free changes by as much from one moment to the next.
+LITTLE_BYTES = 100_000_000
+
+
+def available():
+    """Bytes that this process can still take: free in the machine, and within the limits of its control groups and of
+    itself; None where that is not known."""
+    limits = [limit for limit in (_free(), _group_room(), _own_room()) if limit is not None]
+    return min(limits, default=None)
+
+
+def require(nbytes, name, of, remedy):
+    """Raise a MemoryError where `nbytes` are more than there are available."""
+    if nbytes < LITTLE_BYTES:
+        return
+    room = available()
+    if room is not None and nbytes > room:
+        raise MemoryError(f"{name}: expected what fits in the {amount(room)} of memory that are free, "
+                          f"found {of}, about {amount(nbytes)}; {remedy}")
+
+
+def amount(nbytes):
+    """The bytes in words."""
+    return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.0f} MB"
+
+
+def training_bytes(model, batch, steps, lengths=None, ids=False, width=1):
+    """Bytes that forward and BPTT of one batch hold at their peak, beside x and the parameters.
+
+    Parameters
+    ----------
+    model : Module
+    batch, steps : int
+        Of a padded batch.
+    lengths : int array (B,), optional
+    ids : bool
+        Whether x is of ids; else it has `width` features.
+    """
+    probe = np.zeros((1, 1), np.int64) if ids else np.zeros((1, 1, width), model.dtype)
+    kept, back, pooled = 0, 0, False
+    modules = getattr(model, "modules", (model,))
+    layouts = [getattr(module, "batch_first", None) for module in modules]
+    for module, layout in zip(modules, layouts):
+        if layout is False:
+            probe = probe.swapaxes(0, 1)
+        found = module(probe)
+        probe = found[0] if module.recurrent else found
+        if layout is False and not module.pools_time:
+            probe = probe.swapaxes(0, 1)
+        pooled = pooled or module.pools_time
+        output = batch * (1 if pooled else steps) * probe.size * probe.itemsize
+        kept += output
+        if hasattr(module, "segments"):
+            forward, beside = runner_bytes(module, batch, steps, lengths)
+            kept += forward
+            back = max(back, beside)
+        else:
+            back = max(back, output)  # what a layer has computed for its gradient
+    return kept + back + 2 * output  # and the gradients that come in and go out
+
+
+def runner_bytes(runner, batch, steps, lengths=None):
+    """(what the tape of a runner's forward keeps, what BPTT takes beside it)."""
+    if not runner.recompute:
+        return runner._engine.measure(batch, steps, lengths, runner.dropout)
+    found = runner.segments(steps, batch, lengths)
+    between = (runner.num_layers - 1) * batch * steps * runner.output_size * runner.dtype.itemsize
+    return found.states + between * runner.bidirectional, found.forward + found.back
+
+
+def _free():
+    try:
+        with open("/proc/meminfo") as file:
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _group_room():
+    """Up to the limit of the control group (version 2 or 1) that this process sees; pages of files count as free."""
+    versions = ("", "memory.max", "memory.current"), ("memory/", "memory.limit_in_bytes", "memory.usage_in_bytes")
+    for folder, limit, used in versions:
+        try:
+            top, now = (int(_read(folder + name)) for name in (limit, used))
+            stat = dict(line.split() for line in _read(folder + "memory.stat").splitlines())
+            return max(0, top - now + int(stat.get("inactive_file", 0)))
+        except (OSError, ValueError):  # no such file, or "max"
+            continue
+    return None
+
+
+def _read(name):
+    with open(os.path.join("/sys/fs/cgroup", name)) as file:
+        return file.read()
+
+
+def _own_room():
+    """Up to the limit of the address space, as `ulimit -v` sets it."""
+    try:
+        import resource
+
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit == resource.RLIM_INFINITY:
+            return None
+        with open("/proc/self/statm") as file:
+            return max(0, limit - int(file.read().split()[0]) * resource.getpagesize())
+    except (ImportError, OSError, ValueError):
+        return None

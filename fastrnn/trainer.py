@@ -82,6 +82,8 @@ class Trainer(TrainLoop):
         Naming the argument, what was expected and what was found.
     """
 
+    _shares = 1  # that a batch is dealt out in
+
     def __init__(
         self,
         model,
@@ -265,7 +267,7 @@ class Trainer(TrainLoop):
         return memory.training_bytes(self.model, **largest_batch(data))
 
     def _check_memory(self, data):
-        largest = largest_batch(data)
+        largest = largest_batch(data, self._shares)
         found = f"{largest['batch']} sequences of {largest['steps']} steps"
         remedy = "use a smaller batch_size, tbptt, or runners with recompute=True"
         memory.require(memory.training_bytes(self.model, **largest), "batch_size", found, remedy)

@@ -96,11 +96,11 @@ def check_values(model, loss, data):
         check_classes(data, y.shape[-1])
 
 
-def largest_batch(data):
-    """What `memory.training_bytes` asks of the batch, or window, that takes the most memory."""
+def largest_batch(data, shares=1):
+    """What `memory.training_bytes` asks of the batch, or window, that takes the most memory: one of `shares` of it."""
     first = data.x[0]
     found = {"ids": first.ndim == 1, "width": first.shape[-1]}
-    batch = min(data.batch_size, len(data))
+    batch = -(-min(data.batch_size, len(data)) // shares)
     lengths = None
     if data.lengths is not None:
         lengths = -np.sort(-data.lengths)[:batch]

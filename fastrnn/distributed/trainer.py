@@ -70,6 +70,10 @@ class DistributedTrainer(Trainer):
         self._flat = None  # all gradients side by side
         self._merged = []  # (states of this rank's rows, states of all), of the last two updates
 
+    @property
+    def _shares(self):
+        return self.ranks.size
+
     @classmethod
     def resume(cls, path, **parts):
         """As `Trainer.resume`; the file need be there for rank 0 only."""

@@ -13,7 +13,7 @@
 #define MC 96  /* rows of a kept in L2 while every panel passes by: MC x KC x 4 = 96 KB */
 /* Weights of more than FAR bytes come from beyond L2 and are fetched AHEAD steps of k before their use. Of 1024 x 4096
  * floats, GFLOP/s of 116 with AVX-512 at 8 / 16 / 32 rows: 104 / 97 / 87 without it and without `spread`; 112 / 103 /
- * 108 with 32, the same with 64, 105 / 101 / 106 with 16. Weights in L2 run at 113 to 116 either way, 1 % slower with it. */
+ * 108 with 32, the same with 64, 105 / 101 / 106 with 16. Weights in L2 run at 113 to 116 either way, 1 % slower so. */
 #define AHEAD 32
 #define FAR 1048576
 /* Rows of a that are multiples of a page apart share their places in L1: they are copied to rows of this length. */

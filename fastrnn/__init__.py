@@ -29,6 +29,8 @@ _HOMES = {
     "runners": ("RNN", "LSTM", "GRU"),
     "layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "ActivationRegularization", "LastStep", "MeanOverTime"),
     "sequential": ("Sequential",),
+    "attention": ("Attention",),
+    "seq2seq": ("Seq2Seq",),
     "optim": ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "clip_grad_norm", "clip_grad_value"),
     "batches": ("LaneStream",),
     "text": ("CharModel",),

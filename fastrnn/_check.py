@@ -401,6 +401,15 @@ def check_symbols(ids, name, size):
     return _in_range(check_axes(_int_array(ids, name), name, {1: "(n,)"}), name, size, None)
 
 
+def check_targets(target, name, batch, size):
+    """A list of int64 arrays (n,) of ids in 0 .. size - 1, one for each of `batch` sequences."""
+    if not isinstance(target, (list, tuple, np.ndarray)):
+        raise TypeError(f"{name}: expected a list of arrays of ids, found {type(target).__name__}")
+    if len(target) != batch:
+        raise ValueError(f"{name}: expected {batch} arrays of ids, one for each sequence; found {len(target)}")
+    return [check_symbols(ids, f"{name}[{k}]", size) for k, ids in enumerate(target)]
+
+
 def check_unit_interval(array, name):
     """Every element in 0 .. 1."""
     wrong = ~((array >= 0) & (array <= 1))

@@ -17,6 +17,14 @@ from .tbptt import check_tbptt, count, spans
 POOL = 32
 
 
+class Targets(list):
+    """Arrays of target ids, one for each sequence, that a decoder ends itself: every id and every end counts as one."""
+
+    def counts(self):
+        """Elements of each sequence, (B,)."""
+        return np.array([len(ids) + 1 for ids in self], np.int64)
+
+
 class Batch(NamedTuple):
     """What one pass sees, batch first.
 
@@ -50,6 +58,8 @@ class Batch(NamedTuple):
 
     def mass(self, per_step):
         """The divisor of a mean over this batch, up to a constant: valid elements, or their weights."""
+        if isinstance(self.y, Targets):
+            return float(np.sum(self.y.counts() * (1 if self.weight is None else self.weight)))
         if not per_step or isinstance(self.y, list):
             return float(len(self.x) if self.weight is None else self.weight.sum())
         batch, steps, counted = len(self.x), self.steps, self.counted
@@ -87,6 +97,8 @@ class Sequences:
     labels : bool
         Whether y is a list of N arrays of ints of any length, for a loss that aligns them with the steps (CTC);
         weights are then one for each sequence.
+    decoded : bool
+        With `labels`: whether a decoder puts the labels out one by one, each an element of its own, as is the end.
     dtype : numpy.dtype
         Of what is no id or class.
     batch_size : int
@@ -118,6 +130,7 @@ class Sequences:
         class_weight=None,
         per_step=True,
         labels=False,
+        decoded=False,
         dtype=np.float32,
         batch_size=32,
         window=None,
@@ -137,6 +150,7 @@ class Sequences:
         self.x = _features(X, dtype)
         self.lengths = _lengths(self.x, lengths, self.ragged)
         self.labels = labels
+        self.decoded = decoded
         if labels:
             for name, value in ("tbptt", window), ("class_weight", class_weight):
                 if value is not None:
@@ -200,7 +214,7 @@ class Sequences:
         steps = self._steps(indices)
         lengths = None if self.lengths is None else self.lengths[indices]
         if self.labels and self.y is not None:
-            y = [self.y[k] for k in indices]
+            y = (Targets if self.decoded else list)(self.y[k] for k in indices)
         else:
             y = None if self.y is None else _take(self.y, indices, steps if self.per_step else None)
         weight = self.weight
@@ -262,6 +276,7 @@ class LaneStream:
 
     carries = True
     per_step = True
+    decoded = False
     lengths = weight = None
 
     def __init__(self, x, batch_size, seq_len, y=None, dtype="float32"):

@@ -34,7 +34,7 @@ def amount(nbytes):
     return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.0f} MB"
 
 
-def training_bytes(model, batch, steps, lengths=None, ids=False, width=1):
+def training_bytes(model, batch, steps, lengths=None, ids=False, width=1, counts=None):
     """Bytes that forward and BPTT of one batch hold at their peak, beside x and the parameters.
 
     Parameters
@@ -45,7 +45,11 @@ def training_bytes(model, batch, steps, lengths=None, ids=False, width=1):
     lengths : int array (B,), optional
     ids : bool
         Whether x is of ids; else it has `width` features.
+    counts : int array (B,), optional
+        Steps of the targets, for a model that decodes them.
     """
+    if model.takes_target:
+        return model.training_bytes(batch, steps, lengths, int(np.sum(counts)))
     probe = np.zeros((1, 1), np.int64) if ids else np.zeros((1, 1, width), model.dtype)
     kept, back, pooled = 0, 0, False
     modules = getattr(model, "modules", (model,))

@@ -56,10 +56,13 @@ class Module:
         ``y``.
     pools_time : bool
         True where the output has no time axis any more, as after `LastStep`.
+    takes_target : bool
+        True where `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
     """
 
     recurrent = False
     pools_time = False
+    takes_target = False
     _watched = None     # a _watch.Watched where the engine keeps packed copies of the parameters
 
     def __init_subclass__(cls, **kwargs):
@@ -232,3 +235,20 @@ def _arguments(cls):
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     parameters = inspect.signature(cls).parameters.values()
     return [p.name for p in parameters if p.kind in kinds and p.name != "seed"]
+
+
+class Compound(Module):
+    """A module made of others, whose arrays it names "<place>.<name>".
+
+    A subclass defines ``_gathered(which)``, the dict of all "params" or "grads".
+    """
+
+    @property
+    def params(self):
+        """dict of "<place>.<name>" -> array: the live parameters. Write in place; the next call sees it."""
+        return self._gathered("params")
+
+    @property
+    def grads(self):
+        """dict of "<place>.<name>" -> array: the modules' live gradients; `backward` adds to them."""
+        return self._gathered("grads")

@@ -11,6 +11,8 @@ from .layers import ActivationRegularization, counted_steps
 def infer(model, batch, state=None):
     """(y, state) of inference; y in the model's layout."""
     x = to_layout(model, batch.x)
+    if model.takes_target:
+        return model(x, batch.lengths, target=batch.y), None
     if model.recurrent:
         return model(x, state, batch.lengths)
     return model(x, batch.lengths), None
@@ -19,6 +21,9 @@ def infer(model, batch, state=None):
 def measure(function, model, prediction, batch):
     """What a loss or metric returns for the prediction, in the model's layout, of the steps that count."""
     options, y, weight = {}, batch.y, batch.weight
+    if model.takes_target:  # one row of prediction for each id of the targets
+        weighed = {} if weight is None else {"sample_weight": np.repeat(weight, y.counts())}
+        return function(prediction, model.targets(y), **weighed)
     per_step = not model.pools_time
     if per_step and not batch_first(model):
         if not isinstance(y, list):
@@ -75,11 +80,12 @@ class TrainingPass:
         self.penalty = 0.0
         self.state = state
         outputs = []
+        targets = {"target": batch.y} if model.takes_target else {}
         for start, stop, lengths, context in _pieces(batch):
             x = to_layout(model, batch.x[:, start:stop])
             for module in penalised:
                 module.start = context
-            y, state, tape = model.forward(x, state, lengths)
+            y, state, tape = model.forward(x, state, lengths, **targets)
             for module in penalised:
                 self.penalty += module.penalty
             outputs.append(y)

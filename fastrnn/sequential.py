@@ -5,10 +5,10 @@ import copyreg
 from ._check import check_bool, check_dstates, check_entries, check_states, pad_sequences
 from .cells import Cell
 from .layers import Embedding, Linear
-from .module import ArrayDict, Module, Tape, module_from_config, open_tape
+from .module import ArrayDict, Compound, Module, Tape, module_from_config, open_tape
 
 
-class Sequential(Module):
+class Sequential(Compound):
     """A network in which each module takes the output of the one before.
 
     Parameters
@@ -64,16 +64,6 @@ class Sequential(Module):
         self.recurrent = any(module.recurrent for module in modules)
         self.pools_time = any(module.pools_time for module in modules)
         self.batch_first = batch_first
-
-    @property
-    def params(self):
-        """dict of "<index>.<name>" -> array: the live parameters. Write in place; the next call sees it."""
-        return self._gathered("params")
-
-    @property
-    def grads(self):
-        """dict of "<index>.<name>" -> array: the modules' live gradients; `backward` adds to them."""
-        return self._gathered("grads")
 
     def _gathered(self, which):
         # anew each time: as long as nobody holds a runner's arrays, it need not look for changes in them

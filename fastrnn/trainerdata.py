@@ -3,7 +3,7 @@
 import numpy as np
 
 from . import losses
-from .batches import Batch, LaneStream, Sequences, check_classes, check_ids
+from .batches import Batch, LaneStream, Sequences, Targets, check_classes, check_ids
 from .layers import Embedding
 from .passes import infer
 
@@ -25,8 +25,8 @@ def make_data(
 ):
     """X and y as `Sequences` or `LaneStream`."""
     if isinstance(X, LaneStream):
-        if labels:
-            raise TypeError("X: expected sequences for ctc, found a LaneStream")
+        if labels or model.takes_target:
+            raise TypeError("X: expected sequences for ctc or a decoder, found a LaneStream")
         given = {"y": y, "lengths": lengths, "sample_weight": sample_weight, "class_weight": class_weight}
         for name, value in given.items():
             if value is not None:
@@ -37,6 +37,12 @@ def make_data(
         return X
     if labels and model.pools_time:
         raise ValueError("loss: expected a model with an output for every step for ctc, found one that pools the steps")
+    decoded = model.takes_target
+    if decoded:
+        if not targets:
+            raise TypeError(f"model: expected one that needs no targets here, found {type(model).__name__}; "
+                            "to predict, use its translate() or generate()")
+        X = model.source_sequences(X)
     if targets and y is None:
         raise ValueError("y: expected targets, found None")
     if window is not None:
@@ -48,7 +54,8 @@ def make_data(
         sample_weight=sample_weight,
         class_weight=class_weight,
         per_step=not model.pools_time,
-        labels=labels,
+        labels=labels or decoded,
+        decoded=decoded,
         dtype=model.dtype,
         batch_size=batch_size,
         window=window,
@@ -85,6 +92,12 @@ def make_validation_data(make, check, data, class_weight, batch_size):
 
 def check_values(model, loss, data):
     """Ids that the model has embeddings for and classes that it has outputs for."""
+    if model.takes_target:
+        model.check_source(data.x)
+        if model.source == "ids":
+            check_ids(data, model.source_size)
+        check_classes(data, model.target_size)
+        return
     first = model
     while getattr(first, "modules", ()):
         first = first.modules[0]
@@ -108,6 +121,8 @@ def largest_batch(data, shares=1):
     if data.window is not None:
         steps = min(steps, data.window[1])
         lengths = None if lengths is None else np.minimum(lengths, steps)
+    if data.decoded:
+        found["counts"] = -np.sort(-Targets(data.y).counts())[:batch]
     return {"batch": batch, "steps": steps, "lengths": lengths, **found}
 
 

@@ -15,22 +15,25 @@ PACKAGE, COMPILED_DIR = ROOT / "fastrnn", ROOT / "src" / "fastrnn"
 # fmt: off
 COMPILED = [
     "_blas", "_kernels", "_workspace", "_pool", "_sums", "_cell", "_rnn", "_lstm", "_gru", "_norm", "_lnlstm",
-    "_lngru", "_rows", "_dropout", "_noise", "_sequence", "_watch", "_weights", "_engine", "_stream", "_products",
-    "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
+    "_lngru", "_rows", "_dropout", "_noise", "_sequence", "_watch", "_weights", "_engine", "_attention", "_decoder",
+    "_stream", "_products", "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
 ]
 PYTHON = [
     "_version", "_onethread", "_check", "_init", "threads", "config", "progress", "tensorfile", "memory", "module",
     "recurrent", "cells", "stream", "segments", "runners", "layers", "sequential", "windows", "scaling", "audio",
-    "vocab", "bpe", "decoding", "text", "losses", "metrics", "optim", "averaging", "schedules", "tbptt", "batches",
-    "passes", "checkpoint", "callbacks", "history", "interrupt", "trainerparts", "trainerdata", "trainerstate",
-    "trainloop", "trainer", "distributed", "diagnostics", "io", "textjob", "sklearn", "bench", "examples", "cli",
-    "__init__", "__main__",
+    "vocab", "bpe", "decoding", "text", "attention", "translation", "seq2seq", "losses", "metrics", "optim",
+    "averaging", "schedules", "tbptt", "batches", "passes", "checkpoint", "callbacks", "history", "interrupt",
+    "trainerparts", "trainerdata", "trainerstate", "trainloop", "trainer", "distributed", "diagnostics", "io",
+    "textjob", "sklearn", "bench", "examples", "cli", "__init__", "__main__",
 ]
 # fmt: on
 LEAVES = {"_onethread"}  # Python that imports nothing of ours: compiled code may use it too
 USERS = ["bench", "examples", "cli"]  # call the package as anybody does
 CELLS = ["_rnn", "_lstm", "_gru", "_lnlstm", "_lngru"]
-PROOF = ["reference", "gradcheck", "masks", "problems", "tolerances", "test_reference", "test_gradcheck"]
+PROOF = [
+    "reference", "seq2seq_reference", "gradcheck", "masks", "problems", "tolerances", "test_reference",
+    "test_gradcheck",
+]  # fmt: skip
 
 # cimport in its two forms, and the Python imports of a .pyx file
 CYTHON_IMPORT = re.compile(

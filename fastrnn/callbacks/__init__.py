@@ -6,6 +6,7 @@ from .model_checkpoint import ModelCheckpoint
 from .non_finite import TerminateOnNonFinite
 from .progress_bar import ProgressBar
 from .records import CSVLogger, LearningRateMonitor
+from .sampling import ScheduledSampling
 
 __all__ = [
     "CSVLogger",
@@ -15,5 +16,6 @@ __all__ = [
     "ModelCheckpoint",
     "Monitor",
     "ProgressBar",
+    "ScheduledSampling",
     "TerminateOnNonFinite",
 ]

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from .._check import check_number, check_positive_int, check_symbols
+from .._check import check_bool, check_number, check_positive_int, check_symbols
 from .states import Hypothesis, best_columns, log_softmax, stream_step, take_rows
 
 
-def beam_search(step, state, start, *, length, beam_size=4, end=None, length_penalty=0.6, n_best=1):
+def beam_search(step, state, start, *, length, beam_size=4, end=None, length_penalty=0.6, n_best=1,
+                early_stop=False):
     """The likeliest continuations of B sequences, each by a beam of its own, in one batch.
 
     Hypotheses are ranked by their logarithm of probability over a normalisation by their length |Y| (Wu et al. 2016):
@@ -31,6 +32,9 @@ def beam_search(step, state, start, *, length, beam_size=4, end=None, length_pen
     length_penalty : float, at least 0
         0 ranks by log P, which favours short ones.
     n_best : int, at most beam_size
+    early_stop : bool
+        Whether a sequence's search ends as soon as `beam_size` of its hypotheses have, each when it was among the best
+        `beam_size` of its step; otherwise it goes on until none that is left can come among the best.
 
     Returns
     -------
@@ -45,12 +49,13 @@ def beam_search(step, state, start, *, length, beam_size=4, end=None, length_pen
     width = check_positive_int(beam_size, "beam_size")
     n_best = check_positive_int(n_best, "n_best", high=width)
     power = check_number(length_penalty, "length_penalty", low=0)
+    early_stop = check_bool(early_stop, "early_stop")
     batch = len(start)
     live = np.where(np.arange(width) == 0, 0.0, -np.inf) * np.ones((batch, 1))  # log P
     ids = np.empty((batch, width, 0), np.int64)
     done = [[] for _ in range(batch)]
     state = take_rows(state, np.repeat(np.arange(batch), width))
-    last, searching = np.repeat(start, width), np.ones(batch, bool)
+    last, searching, ended = np.repeat(start, width), np.ones(batch, bool), np.zeros(batch, np.int64)
     for n in range(1, length + 1):
         logits, state = step(last, state)
         scores = live[:, :, None] + log_softmax(logits).reshape(batch, width, -1)
@@ -58,6 +63,9 @@ def beam_search(step, state, start, *, length, beam_size=4, end=None, length_pen
             end = check_positive_int(end, "end", low=0, high=scores.shape[2] - 1)
         norm = ((5 + n) / 6) ** power
         if end is not None:
+            if early_stop:
+                worst = -np.partition(-scores.reshape(batch, -1), width - 1, axis=1)[:, width - 1]
+                ended += (scores[:, :, end] >= worst[:, None]).sum(axis=1)
             _finish(done, ids, scores[:, :, end] / norm, searching, width)
             scores[:, :, end] = -np.inf
         flat = scores.reshape(batch, -1)
@@ -66,6 +74,8 @@ def beam_search(step, state, start, *, length, beam_size=4, end=None, length_pen
         beams, labels = np.divmod(best, scores.shape[2])
         ids = np.concatenate([np.take_along_axis(ids, beams[:, :, None], axis=1), labels[:, :, None]], axis=2)
         searching &= _may_improve(done, live[:, 0] / ((5 + length) / 6) ** power, n_best)
+        if early_stop:
+            searching &= ended < width
         if not searching.any():
             break
         last = labels.ravel()

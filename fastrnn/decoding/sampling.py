@@ -109,11 +109,7 @@ def sample(
     check_stepped(network, "network")
     prompts = check_prompts(prompts, "prompts")
     length = check_positive_int(length, "length", low=0)
-    options = {
-        "temperature": check_number(temperature, "temperature", low=0),
-        "top_k": None if top_k is None else check_positive_int(top_k, "top_k"),
-        "top_p": None if top_p is None else check_number(top_p, "top_p", above=0, high=1),
-    }
+    options = check_draw(temperature, top_k, top_p)
     penalty = check_number(repetition_penalty, "repetition_penalty", above=0)
     window = None if repetition_window is None else check_positive_int(repetition_window, "repetition_window")
     rngs = generators(seed, len(prompts))
@@ -121,7 +117,16 @@ def sample(
     forbidden = check_symbols(forbid, "forbid", logits.shape[1])
     end = None if end is None else check_positive_int(end, "end", low=0, high=logits.shape[1] - 1)
     recent = None if penalty == 1 else _Recent(prompts, logits.shape[1], window)
-    return _drawn(stream, logits, length, options, penalty, recent, forbidden, end, rngs)
+    return draw(stream, logits, length, rngs, penalty=penalty, recent=recent, forbidden=forbidden, end=end, **options)
+
+
+def check_draw(temperature, top_k, top_p):
+    """The options of `choose` by their names, checked."""
+    return {
+        "temperature": check_number(temperature, "temperature", low=0),
+        "top_k": None if top_k is None else check_positive_int(top_k, "top_k"),
+        "top_p": None if top_p is None else check_number(top_p, "top_p", above=0, high=1),
+    }
 
 
 def _primed(network, prompts):
@@ -132,12 +137,16 @@ def _primed(network, prompts):
     return stream, stream.step(np.array([p[-1] for p in prompts]))
 
 
-def _drawn(stream, logits, length, options, penalty, recent, forbidden, end, rngs):
+def draw(stream, logits, length, rngs, *, penalty=1.0, recent=None, forbidden=(), end=None, **options):
+    """Ids (B,) of one step after another, from the first ones' logits on; ``stream.step(ids)`` gives the next logits.
+
+    What `sample` does behind its checks: rngs are one generator for each row, options those of `choose`.
+    """
     ended = np.zeros(len(rngs), bool)
     for k in range(length):
         if recent is not None:
             logits = penalise(logits, recent.seen(), penalty)
-        if forbidden.size:
+        if len(forbidden):
             logits = logits.copy()
             logits[:, forbidden] = -np.inf
         ids = choose(logits, [rng.random() for rng in rngs], **options)

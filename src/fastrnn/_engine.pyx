@@ -18,7 +18,8 @@ from fastrnn._kernels cimport can_meet, large_products, meet_team
 from fastrnn._noise cimport carve_noise, start_noise
 from fastrnn._pool cimport reserve, run, run_reserved, workers_for
 from fastrnn._rows cimport (
-    add_from_reverse, add_scattered, carve_rows, from_reverse, gather, index_rows, scatter, to_reverse)
+    add_from_reverse, add_scattered, carve_rows, from_reverse, gather, index_rows, load_state, scatter, store_last,
+    store_state, to_reverse)
 from fastrnn._sequence cimport (
     backward, block_count, carve_backward, carve_forward, forward, input_gradient, weight_gradient)
 from fastrnn._workspace cimport Arena, take
@@ -159,40 +160,6 @@ cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
             call.work[part] = block
 
 
-cdef inline void load_state(char *dst, const char *src, const Call *call, const Rows *rows, int index,
-                            fr_int nbytes) noexcept nogil:
-    """dst: [batch, width] from entry `index` of the caller's states, or zeros."""
-    cdef fr_int j
-    if dst == NULL:
-        return
-    if src == NULL:
-        memset(dst, 0, rows.batch * nbytes)
-        return
-    for j in range(rows.batch):
-        memcpy(dst + j * nbytes, src + (index * call.batch + rows.seq[j]) * nbytes, nbytes)
-
-
-cdef inline void store_state(char *dst, const char *src, const Call *call, const Rows *rows, int index,
-                             fr_int nbytes) noexcept nogil:
-    """The reverse of load_state."""
-    cdef fr_int j
-    if dst == NULL or src == NULL:
-        return
-    for j in range(rows.batch):
-        memcpy(dst + (index * call.batch + rows.seq[j]) * nbytes, src + j * nbytes, nbytes)
-
-
-cdef inline void store_last(char *dst, const char *src, const Call *call, const Rows *rows, int index,
-                            fr_int nbytes) noexcept nogil:
-    """Final states from src: [batch + N, width]: each sequence's at its last valid step."""
-    cdef fr_int j, last
-    if dst == NULL or src == NULL:
-        return
-    for j in range(rows.batch):
-        last = rows.batch + rows.offset[rows.length[j] - 1] + j if rows.length[j] > 0 else j
-        memcpy(dst + (index * call.batch + rows.seq[j]) * nbytes, src + last * nbytes, nbytes)
-
-
 cdef inline void store_rows(char *dst, const Run *at, const Call *call, const Rows *rows, int index,
                             fr_int nbytes) noexcept nogil:
     """Final states where h went straight into y."""
@@ -233,8 +200,8 @@ cdef void prepare_direction(const Call *call, int part, int layer, int direction
         gather(<char *>at.x, &call.x, rows, True, width)
     elif direction == 1:
         to_reverse(<char *>at.x, call.inputs[part * call.layers + layer], width, rows, width)
-    load_state(at.h, call.h0, call, rows, index, cell.out * size)
-    load_state(at.c, call.c0, call, rows, index, cell.hidden * size)
+    load_state(at.h, call.h0, call.batch, rows, index, cell.out * size)
+    load_state(at.c, call.c0, call.batch, rows, index, cell.hidden * size)
     if at.noise != NULL:
         start_noise(at.noise, cell, rows, call.seed, call.cell + index, call.first)
 
@@ -249,11 +216,11 @@ cdef void store_final(const Call *call, int part, int layer, int direction) noex
     if at.y != NULL:
         store_rows(call.hn, at, call, rows, index, cell.out * size)
     else:
-        store_last(call.hn, at.h, call, rows, index, cell.out * size)
+        store_last(call.hn, at.h, call.batch, rows, index, cell.out * size)
     if call.keep:
-        store_last(call.cn, at.c, call, rows, index, cell.hidden * size)
+        store_last(call.cn, at.c, call.batch, rows, index, cell.hidden * size)
     else:
-        store_state(call.cn, at.c, call, rows, index, cell.hidden * size)
+        store_state(call.cn, at.c, call.batch, rows, index, cell.hidden * size)
 
 
 cdef void store_output(const Call *call, int part) noexcept nogil:
@@ -328,8 +295,8 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
             cell = layer_of(call, layer, direction)
             index = layer * call.directions + direction
             aim_trace(call, &runs[direction], index, direction)
-            load_state(runs[direction].dh, call.dhn, call, rows, index, P * size)
-            load_state(runs[direction].dc, call.dcn, call, rows, index, H * size)
+            load_state(runs[direction].dh, call.dhn, call.batch, rows, index, P * size)
+            load_state(runs[direction].dc, call.dcn, call.batch, rows, index, H * size)
             if direction == 0:
                 backward(cell, rows, &runs[0], dy, P * call.directions)
             else:
@@ -341,8 +308,8 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
                 else:
                     memset(buffers[2], 0, rows.count * P * size)
                 backward(cell, rows, &runs[1], buffers[2], P)
-            store_state(call.dh0, runs[direction].dh, call, rows, index, P * size)
-            store_state(call.dc0, runs[direction].dc, call, rows, index, H * size)
+            store_state(call.dh0, runs[direction].dh, call.batch, rows, index, P * size)
+            store_state(call.dc0, runs[direction].dc, call.batch, rows, index, H * size)
             if layer == 0 and call.dx.data == NULL:
                 continue
             if direction == 0:

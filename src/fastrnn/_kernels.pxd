@@ -55,6 +55,12 @@ cdef extern from "kernels.h" nogil:
         void (*norm_backward)(void *dx, fr_int lddx, void *dgain, const void *dy, fr_int lddy, const void *scaled,
                               fr_int lds, const void *rstd, fr_int ldr, const void *gain, fr_int r,
                               fr_int n) noexcept nogil
+        void (*attention_scores)(void *scores, const void *q, const void *keys, fr_int ldk, const void *v, fr_int s,
+                                 fr_int n) noexcept nogil
+        void (*weighted_sum)(void *sum, const void *weights, const void *rows, fr_int ldr, fr_int s,
+                             fr_int n) noexcept nogil
+        void (*attention_backward)(void *dq, void *dkeys, fr_int lddk, void *dv, const void *dscores, const void *q,
+                                   const void *keys, fr_int ldk, const void *v, fr_int s, fr_int n) noexcept nogil
 
     ctypedef struct fr_isa:
         const char *name

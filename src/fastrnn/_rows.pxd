@@ -50,3 +50,11 @@ cdef void to_reverse(char *dst, const char *src, fr_int stride, const Rows *rows
 cdef void from_reverse(char *dst, fr_int stride, const char *src, const Rows *rows, fr_int nbytes) noexcept nogil
 cdef void add_from_reverse(char *dst, const char *src, const Rows *rows, const fr_kernels *k,
                            fr_int width) noexcept nogil
+# A state of the rows' sequences from, and to, entry `index` of the caller's [entries, batch, width], NULL for zeros or
+# where it is not wanted; `store_last` takes each sequence's at its last valid step, of src: [rows.batch + N, width].
+cdef void load_state(char *dst, const char *src, fr_int batch, const Rows *rows, int index,
+                     fr_int nbytes) noexcept nogil
+cdef void store_state(char *dst, const char *src, fr_int batch, const Rows *rows, int index,
+                      fr_int nbytes) noexcept nogil
+cdef void store_last(char *dst, const char *src, fr_int batch, const Rows *rows, int index,
+                     fr_int nbytes) noexcept nogil

@@ -7,7 +7,7 @@ s. The rows may be of some of the steps only, those from number `start` on: thes
 of the reverse direction.
 """
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from fastrnn._workspace cimport take
 
@@ -99,3 +99,37 @@ cdef void add_from_reverse(char *dst, const char *src, const Rows *rows, const f
         for j in range(rows.active[s]):
             k.add(dst + reversed_row(rows, s, j) * nbytes, width, src, width, 1, width)
             src += nbytes
+
+
+cdef void load_state(char *dst, const char *src, fr_int batch, const Rows *rows, int index,
+                     fr_int nbytes) noexcept nogil:
+    """dst: [batch, width] from entry `index` of the caller's states, or zeros."""
+    cdef fr_int j
+    if dst == NULL:
+        return
+    if src == NULL:
+        memset(dst, 0, rows.batch * nbytes)
+        return
+    for j in range(rows.batch):
+        memcpy(dst + j * nbytes, src + (index * batch + rows.seq[j]) * nbytes, nbytes)
+
+
+cdef void store_state(char *dst, const char *src, fr_int batch, const Rows *rows, int index,
+                      fr_int nbytes) noexcept nogil:
+    """The reverse of load_state."""
+    cdef fr_int j
+    if dst == NULL or src == NULL:
+        return
+    for j in range(rows.batch):
+        memcpy(dst + (index * batch + rows.seq[j]) * nbytes, src + j * nbytes, nbytes)
+
+
+cdef void store_last(char *dst, const char *src, fr_int batch, const Rows *rows, int index,
+                     fr_int nbytes) noexcept nogil:
+    """Final states from src: [batch + N, width]: each sequence's at its last valid step."""
+    cdef fr_int j, last
+    if dst == NULL or src == NULL:
+        return
+    for j in range(rows.batch):
+        last = rows.batch + rows.offset[rows.length[j] - 1] + j if rows.length[j] > 0 else j
+        memcpy(dst + (index * batch + rows.seq[j]) * nbytes, src + last * nbytes, nbytes)

@@ -1,6 +1,6 @@
 """One direction of one layer over a sequence: forward and BPTT; see ``_sequence.pyx``."""
 
-from fastrnn._cell cimport Layer
+from fastrnn._cell cimport Layer, Step
 from fastrnn._kernels cimport fr_int, fr_team
 from fastrnn._noise cimport Noise
 from fastrnn._rows cimport Rows, View
@@ -27,6 +27,7 @@ cdef struct Run:
 cdef fr_int block_count(const Rows *rows) noexcept nogil
 cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *arena, bint keep) noexcept nogil
 cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *arena) noexcept nogil
+cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t, bint keep) noexcept nogil
 cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team,
                   int part) noexcept nogil
 cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const char *dy,
@@ -34,3 +35,4 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const c
 cdef void input_gradient(char *dx, const Layer *layer, const Rows *rows, const Run *run) noexcept nogil
 cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, fr_int block, int part, int parts,
                           char *work) noexcept nogil
+cdef fr_int share(fr_int n, int part, int parts) noexcept nogil

@@ -68,8 +68,8 @@ cdef inline fr_int row_before(const Rows *rows, fr_int t) noexcept nogil:
     return rows.batch + rows.offset[t - 1] if t > 0 else 0
 
 
-cdef inline void place(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t,
-                       bint keep) noexcept nogil:
+cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t,
+                bint keep) noexcept nogil:
     """Point at the states of step t."""
     cdef fr_int size = layer.k.itemsize, before = row_before(rows, t), now = rows.batch + rows.offset[t]
     step.rows = rows.active[t]
@@ -226,7 +226,7 @@ cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Block *
                     rows.offset[t] - first, work)
 
 
-cdef inline fr_int share(fr_int n, int part, int parts) noexcept nogil:
+cdef fr_int share(fr_int n, int part, int parts) noexcept nogil:
     """Start of a worker's part of n rows."""
     return n * part // parts
 

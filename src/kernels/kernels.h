@@ -101,6 +101,15 @@ typedef struct fr_kernels {
      * dx may be dy or scaled. */
     void (*norm_backward)(void *dx, fr_int lddx, void *dgain, const void *dy, fr_int lddy, const void *scaled,
                           fr_int lds, const void *rstd, fr_int ldr, const void *gain, fr_int r, fr_int n);
+
+    /* Attention of one query over the rows of a memory. scores: [S] = v: [N] . tanh(q: [N] + keys: [S,N]), or where v is
+     * NULL q . keys. */
+    void (*attention_scores)(void *scores, const void *q, const void *keys, fr_int ldk, const void *v, fr_int s, fr_int n);
+    /* sum: [N] = weights: [S] rows: [S,N]. */
+    void (*weighted_sum)(void *sum, const void *weights, const void *rows, fr_int ldr, fr_int s, fr_int n);
+    /* Of the scores with v: dq: [N] = dscores tanh' v, dkeys: [S,N] += the same row by row, dv: [N] += dscores tanh. */
+    void (*attention_backward)(void *dq, void *dkeys, fr_int lddk, void *dv, const void *dscores, const void *q,
+                               const void *keys, fr_int ldk, const void *v, fr_int s, fr_int n);
 } fr_kernels;
 
 typedef struct fr_isa {

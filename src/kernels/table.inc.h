@@ -4,6 +4,7 @@
 #include "gemm.inc.h"
 #include "gates.inc.h"
 #include "norm.inc.h"
+#include "attend.inc.h"
 
 static const fr_kernels FN(table) = {
     .itemsize = sizeof(REAL),
@@ -34,4 +35,7 @@ static const fr_kernels FN(table) = {
     .lstm_cell_backward = FN(lstm_cell_backward),
     .norm_forward = FN(norm_forward),
     .norm_backward = FN(norm_backward),
+    .attention_scores = FN(attention_scores),
+    .weighted_sum = FN(weighted_sum),
+    .attention_backward = FN(attention_backward),
 };

@@ -1,0 +1,75 @@
+"""A decoder over target sequences, with attention to its sources; see ``_decoder.pyx``."""
+
+from fastrnn._attention cimport Attention, AttentionWeights, Memory, Packing, Reading
+from fastrnn._cell cimport Layer
+from fastrnn._kernels cimport fr_int
+from fastrnn._rows cimport Rows
+from fastrnn._sequence cimport Run
+from fastrnn._weights cimport Packed, Weights
+from fastrnn._workspace cimport Arena, Workspace
+
+cdef enum:
+    MOST_PARTS = 256                # at least MAX_WORKERS of _pool
+
+cdef struct Track:
+    # One worker's arrays beside the layers' own, packed rows.
+    char *x                         # [N,I] input of the first layer
+    char *dx                        # [batch,I] its gradient, one step's
+    char *context                   # [batch,W] one step's, behind the layers
+    Reading reading
+
+cdef struct Decoding:
+    int layers, threads, parts
+    bint keep
+    bint attends, before            # before: the context of h_{t-1} is the end of the first layer's input
+    fr_int batch, embedding         # E
+    const Layer *packed             # [layers]
+    Attention attention
+    Memory memory
+    Rows rows[MOST_PARTS]
+    Run *runs                       # [parts, layers]
+    Track *tracks                   # [parts]
+    # The caller's: the steps of one sequence after those of another, states (layers, batch, H), NULL where not wanted.
+    const fr_int *starts            # [batch]
+    const char *x                   # [N,E]
+    char *y                         # [N,H]
+    char *context                   # [N,W]
+    char *weights                   # [N,S]
+    const char *h0
+    const char *c0
+    char *hn
+    char *cn
+    # BPTT only.
+    const char *dy
+    const char *dcontext
+    char *dx
+    char *dh0
+    char *dc0
+    char **work                     # [threads] for gemm_tn
+
+
+ctypedef void (*carve_fn)(Decoding *call, Arena *arena) noexcept nogil
+
+
+cdef class DecoderTape:
+    """The arrays of one call; as a tape it keeps them until BPTT."""
+    cdef Workspace memory
+    cdef Decoding call
+    cdef Packed packed
+    cdef Packing attention
+    cdef object arrays              # that the call points into
+    cdef readonly bint served
+
+
+cdef class Decoder:
+    cdef readonly Weights weights
+    cdef readonly AttentionWeights attention
+    cdef bint before
+    cdef list spare
+    cdef Workspace backward_memory
+
+    cdef DecoderTape _run(self, x, lengths, memory, h0, c0, y, context, weights, hn, cn, bint keep)
+    cdef int _deal(self, Decoding *call, lengths) except -1
+    cdef int _place(self, carve_fn carve, Decoding *call, Workspace memory) except -1
+    cdef int _index(self, Decoding *call, lengths) except -1
+    cdef int _give_back(self, DecoderTape tape) except -1

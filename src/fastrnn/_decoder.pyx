@@ -1,0 +1,487 @@
+"""The decoder's time loop: attention, the layers, step by step; forward and BPTT.
+
+Attention stands before the layers or behind them:
+
+    before (Bahdanau et al. 2015):  c_t = attend(h_{t-1}),  h_t = layers([x_t; c_t], h_{t-1})
+    behind (Luong et al. 2015):     h_t = layers(x_t, h_{t-1}),  c_t = attend(h_t)
+
+with h the last layer's. Both h_t and c_t are outputs. A step before the layers waits for the last one, so all layers
+take step t before any takes t + 1; with weights packed once, the products of one step's rows run as fast as those of
+all steps at once. The sequences are dealt to the workers, longest first; each takes its own through all steps, then all
+share the rows of the weight gradients.
+"""
+
+from libc.string cimport memcpy, memset
+import numpy as np
+
+cimport numpy as cnp
+
+from fastrnn._attention cimport (
+    attend, attend_backward, carve_reading, carve_reading_backward, memory_gradient)
+from fastrnn._cell cimport Step
+from fastrnn._kernels cimport fr_kernels, keep_apart, large_products
+from fastrnn._pool cimport run, workers_for
+from fastrnn._rows cimport carve_rows, index_rows, load_state, store_last, store_state
+from fastrnn._sequence cimport carve_backward, carve_forward, place, share, weight_gradient
+from fastrnn._workspace cimport take
+
+cnp.import_array()
+
+cdef enum:
+    # Multiply-adds that a tanh counts for when a call is dealt to workers: at 16 lanes one takes as long as about 8.
+    TANH_MADDS = 8
+    # A larger block goes back to the system after its call, as in _engine.
+    KEPT_BYTES = 268435456
+
+
+cdef char *_data(object array) noexcept:
+    return <char *>cnp.PyArray_DATA(array) if array is not None else NULL
+
+
+cdef inline Run *runs_of(const Decoding *call, int part) noexcept nogil:
+    return call.runs + part * call.layers
+
+
+cdef inline fr_int row_of(const Decoding *call, const Rows *rows, fr_int j, fr_int t) noexcept nogil:
+    """The caller's row of step t of the part's sequence j."""
+    return call.starts[rows.seq[j]] + t
+
+
+cdef void carve(Decoding *call, Arena *arena) noexcept nogil:
+    """Place every array of the forward pass; with arena.base NULL only measure."""
+    cdef bint real = arena.base != NULL
+    cdef fr_int size = call.packed.k.itemsize
+    cdef int part, layer
+    cdef Rows *rows
+    cdef Run measured
+    cdef Track aside
+    cdef Run *at
+    cdef Track *track
+    measured.y = NULL
+    call.runs = <Run *>take(arena, call.parts * call.layers * sizeof(Run))
+    call.tracks = <Track *>take(arena, call.parts * sizeof(Track))
+    for part in range(call.parts):
+        rows = &call.rows[part]
+        carve_rows(rows, arena, rows.batch, rows.steps)
+        track = &call.tracks[part] if real else &aside
+        track.x = <char *>take(arena, rows.count * call.packed.input_size * size)
+        track.context = <char *>take(arena, rows.batch * call.attention.values * size if call.attends else 0)
+        if call.attends:
+            carve_reading(&call.attention, rows.batch, rows.count, call.memory.steps, call.before, &track.reading,
+                          arena)
+        for layer in range(call.layers):
+            at = runs_of(call, part) + layer if real else &measured
+            at.y = NULL
+            at.noise = NULL
+            at.dh_steps.data = NULL
+            at.reverse = False
+            carve_forward(call.packed + layer, rows, at, arena, call.keep)
+            if real:
+                at.x = track.x if layer == 0 else (at - 1).h + rows.batch * call.packed.out * size
+
+
+cdef void carve_bptt(Decoding *call, Arena *arena) noexcept nogil:
+    cdef bint real = arena.base != NULL
+    cdef fr_int size = call.packed.k.itemsize
+    cdef int part, layer
+    cdef Rows *rows
+    cdef Run measured
+    cdef Track aside
+    cdef Track *track
+    cdef char *block
+    call.work = <char **>take(arena, call.threads * sizeof(char *))
+    for part in range(call.parts):
+        rows = &call.rows[part]
+        track = &call.tracks[part] if real else &aside
+        track.dx = <char *>take(arena, rows.batch * call.packed.input_size * size)
+        if call.attends:
+            carve_reading_backward(&call.attention, rows.count, rows.steps, call.memory.steps, &track.reading, arena)
+        for layer in range(call.layers):
+            carve_backward(call.packed + layer, rows, runs_of(call, part) + layer if real else &measured, arena)
+    for part in range(call.threads):
+        block = <char *>take(arena, call.packed.k.gemm_tn_work)
+        if real:
+            call.work[part] = block
+
+
+cdef void load_input(const Decoding *call, int part) noexcept nogil:
+    """The embeddings of all steps in packed order, each at the start of its row, and the initial states."""
+    cdef const Rows *rows = &call.rows[part]
+    cdef const Layer *cell = call.packed
+    cdef fr_int size = cell.k.itemsize, wide = call.embedding * size, t, j
+    cdef char *x = call.tracks[part].x
+    cdef Run *at
+    cdef int layer
+    for t in range(rows.steps):
+        for j in range(rows.active[t]):
+            memcpy(x, call.x + row_of(call, rows, j, t) * wide, wide)
+            x += cell.input_size * size
+    for layer in range(call.layers):
+        at = runs_of(call, part) + layer
+        load_state(at.h, call.h0, call.batch, rows, layer, cell.out * size)
+        load_state(at.c, call.c0, call.batch, rows, layer, cell.hidden * size)
+
+
+cdef void store_step(const Decoding *call, int part, fr_int t, const char *h, const char *context,
+                     fr_int ldc) noexcept nogil:
+    """h: [R,H], context: [R,W] and the attention's weights of step t to the caller's rows."""
+    cdef const Rows *rows = &call.rows[part]
+    cdef const Reading *reading = &call.tracks[part].reading
+    cdef fr_int size = call.packed.k.itemsize, H = call.packed.out, W = call.attention.values, S = call.memory.steps
+    cdef fr_int j, row
+    for j in range(rows.active[t]):
+        row = row_of(call, rows, j, t)
+        memcpy(call.y + row * H * size, h + j * H * size, H * size)
+        if context != NULL:
+            memcpy(call.context + row * W * size, context + j * ldc * size, W * size)
+        if call.attends and call.weights != NULL:
+            memcpy(call.weights + row * S * size, reading.weights + (reading.start[j] + t) * S * size, S * size)
+
+
+cdef Step lone_step() noexcept nogil:
+    """A step of one worker alone, nothing placed."""
+    cdef Step step
+    memset(&step, 0, sizeof(Step))
+    return step
+
+
+cdef void forward_task(void *arg, int part) noexcept nogil:
+    """One worker's sequences through all steps."""
+    cdef Decoding *call = <Decoding *>arg
+    cdef const Rows *rows = &call.rows[part]
+    cdef Track *track = &call.tracks[part]
+    cdef Run *runs = runs_of(call, part)
+    cdef Run *top = runs + call.layers - 1
+    cdef const Layer *cell
+    cdef const fr_kernels *k = call.packed.k
+    cdef fr_int size = k.itemsize, H = call.packed.out, W = call.attention.values, I = call.packed.input_size
+    cdef fr_int t, j, first, width
+    cdef Step step = lone_step()
+    cdef const char *x
+    cdef char *context
+    cdef int layer
+    if rows.batch == 0:
+        return
+    load_input(call, part)
+    if call.attends:
+        first = 0
+        for j in range(rows.batch):
+            track.reading.start[j] = first
+            first += rows.length[j]
+    for t in range(rows.steps):
+        keep_apart()
+        first = rows.offset[t]
+        x = track.x + first * I * size
+        context = NULL
+        if call.before:
+            context = track.x + (first * I + call.embedding) * size
+            place(&step, call.packed + call.layers - 1, rows, top, t, call.keep)
+            if call.keep:
+                memcpy(track.reading.queries + first * H * size, step.h_prev, step.rows * H * size)
+            attend(&call.attention, &call.memory, &track.reading, rows.seq, step.rows, t, first, step.h_prev, H,
+                   context, I)
+        width = I
+        for layer in range(call.layers):
+            cell = call.packed + layer
+            place(&step, cell, rows, runs + layer, t, call.keep)
+            step.z = runs[layer].z + (first * cell.ld_z * size if call.keep else 0)
+            # z: [R,GH] = x: [R,I] W_ih^T + start
+            k.gemm(step.z, cell.ld_z, x, width, cell.p_ih, cell.start, 0, step.rows, cell.gates, width)
+            cell.ops.step_forward(cell, &step, call.keep)
+            x = step.h
+            width = H
+        if call.attends and not call.before:
+            context = track.context
+            attend(&call.attention, &call.memory, &track.reading, rows.seq, step.rows, t, first, step.h, H, context, W)
+        store_step(call, part, t, step.h, context, I if call.before else W)
+    for layer in range(call.layers):
+        store_last(call.hn, runs[layer].h, call.batch, rows, layer, H * size)
+        if call.keep:
+            store_last(call.cn, runs[layer].c, call.batch, rows, layer, H * size)
+        else:
+            store_state(call.cn, runs[layer].c, call.batch, rows, layer, H * size)
+
+
+cdef void context_gradient(const Decoding *call, int part, fr_int t, const char *dx) noexcept nogil:
+    """Step t of reading.dcontext: the caller's, and dx: [R,W] of the layers' input, rows I apart, or NULL."""
+    cdef const Rows *rows = &call.rows[part]
+    cdef const Reading *reading = &call.tracks[part].reading
+    cdef const fr_kernels *k = call.packed.k
+    cdef fr_int size = k.itemsize, W = call.attention.values, I = call.packed.input_size, j
+    cdef char *dcontext
+    for j in range(rows.active[t]):
+        dcontext = reading.dcontext + (reading.start[j] + t) * W * size
+        if call.dcontext != NULL:
+            memcpy(dcontext, call.dcontext + row_of(call, rows, j, t) * W * size, W * size)
+        else:
+            memset(dcontext, 0, W * size)
+        if dx != NULL:
+            k.add(dcontext, W, dx + j * I * size, I, 1, W)
+
+
+cdef void backward_task(void *arg, int part) noexcept nogil:
+    """One worker's sequences back through all steps: dz, the gradients of states, inputs and queries."""
+    cdef Decoding *call = <Decoding *>arg
+    cdef const Rows *rows = &call.rows[part]
+    cdef Track *track = &call.tracks[part]
+    cdef Run *runs = runs_of(call, part)
+    cdef Run *top = runs + call.layers - 1
+    cdef const Layer *cell
+    cdef const fr_kernels *k = call.packed.k
+    cdef fr_int size = k.itemsize, H = call.packed.out, I = call.packed.input_size, E = call.embedding
+    cdef fr_int t, j, first
+    cdef Step step = lone_step()
+    cdef int layer
+    if rows.batch == 0:
+        return
+    if call.attends:
+        memset(track.reading.dv, 0, call.attention.width * size)
+    for layer in range(call.layers):
+        load_state(runs[layer].dh, NULL, call.batch, rows, layer, H * size)
+        load_state(runs[layer].dc, NULL, call.batch, rows, layer, H * size)
+    for t in range(rows.steps - 1, -1, -1):
+        keep_apart()
+        first = rows.offset[t]
+        if call.dy != NULL:
+            for j in range(rows.active[t]):
+                k.add(top.dh + j * H * size, H, call.dy + row_of(call, rows, j, t) * H * size, H, 1, H)
+        if call.attends and not call.before:
+            context_gradient(call, part, t, NULL)
+            attend_backward(&call.attention, &call.memory, &track.reading, rows.seq, rows.active[t], t, first,
+                            top.h + (rows.batch + first) * H * size, H, top.dh, H)
+        for layer in range(call.layers - 1, -1, -1):
+            cell = call.packed + layer
+            place(&step, cell, rows, runs + layer, t, True)
+            step.z = runs[layer].z + first * cell.ld_z * size
+            step.dh = step.dh_in = runs[layer].dh
+            step.dc = runs[layer].dc
+            step.scratch = runs[layer].scratch
+            cell.ops.step_backward(cell, &step)
+            if layer > 0:
+                # dh of the layer below: [R,H] += dz: [R,GH] W_ih
+                k.gemm(runs[layer - 1].dh, H, step.z, cell.ld_z, cell.q_ih, runs[layer - 1].dh, H, step.rows, H,
+                       cell.gates)
+            else:
+                # dx: [R,I] = dz: [R,GH] W_ih
+                k.gemm(track.dx, I, step.z, cell.ld_z, cell.q_ih, NULL, 0, step.rows, I, cell.gates)
+        for j in range(step.rows):
+            memcpy(call.dx + row_of(call, rows, j, t) * E * size, track.dx + j * I * size, E * size)
+        if call.before:
+            context_gradient(call, part, t, track.dx + E * size)
+            attend_backward(&call.attention, &call.memory, &track.reading, rows.seq, step.rows, t, first,
+                            track.reading.queries + first * H * size, H, top.dh, H)
+    for layer in range(call.layers):
+        store_state(call.dh0, runs[layer].dh, call.batch, rows, layer, H * size)
+        store_state(call.dc0, runs[layer].dc, call.batch, rows, layer, H * size)
+
+
+cdef inline const char *queries_of(const Decoding *call, int part) noexcept nogil:
+    """The queries of all packed rows: [N,H]."""
+    if call.before:
+        return call.tracks[part].reading.queries
+    return runs_of(call, part)[call.layers - 1].h + call.rows[part].batch * call.packed.out * call.packed.k.itemsize
+
+
+cdef void memory_task(const Decoding *call, int part, char *work) noexcept nogil:
+    """What the steps of one part add up to in the gradient of its sources."""
+    cdef const Rows *rows = &call.rows[part]
+    cdef const Attention *a = &call.attention
+    cdef const Reading *reading = &call.tracks[part].reading
+    cdef fr_int size = a.k.itemsize, A = a.width, t, j
+    cdef const char *projected = reading.projected if a.projected else queries_of(call, part)
+    for j in range(rows.batch):
+        if not a.additive:
+            for t in range(rows.length[j]):
+                memcpy(reading.ordered + t * A * size, projected + (rows.offset[t] + j) * A * size, A * size)
+        memory_gradient(a, &call.memory, reading, j, rows.seq[j], rows.length[j], reading.ordered, work)
+
+
+cdef void weights_task(void *arg, int part) noexcept nogil:
+    """One thread's sources, and its rows of every weight gradient over all sequences."""
+    cdef Decoding *call = <Decoding *>arg
+    cdef const Attention *a = &call.attention
+    cdef fr_int size = call.packed.k.itemsize, m, end
+    cdef int layer, other
+    for other in range(call.parts):
+        if call.rows[other].batch == 0:
+            continue
+        for layer in range(call.layers):
+            weight_gradient(call.packed + layer, &call.rows[other], runs_of(call, other) + layer, 0, part,
+                            call.threads, call.work[part])
+        if not call.attends:
+            continue
+        if other % call.threads == part:
+            memory_task(call, other, call.work[part])
+        if a.projected:
+            # dW_q: [A,H] += dq': [N,A]^T q: [N,H]
+            m, end = share(a.width, part, call.threads), share(a.width, part + 1, call.threads)
+            if end > m:
+                a.k.gemm_tn(a.dw_q + m * a.query * size, a.query, call.tracks[other].reading.dprojected + m * size,
+                            a.width, queries_of(call, other), a.query, end - m, a.query, call.rows[other].count,
+                            call.work[part])
+
+
+cdef void add_scores(const Decoding *call) noexcept nogil:
+    """dv of every part, one after another."""
+    cdef int part
+    for part in range(call.parts):
+        if call.rows[part].batch > 0:
+            call.packed.k.add(call.attention.dv, call.attention.width, call.tracks[part].reading.dv,
+                              call.attention.width, 1, call.attention.width)
+
+
+cdef class DecoderTape:
+    def __cinit__(self):
+        self.memory = Workspace()
+
+
+cdef class Decoder:
+    """Runs target sequences through the layers of `weights`, with `attention` or None.
+
+    before : whether the context is part of the first layer's input, which is E + W wide, or behind the layers.
+    """
+
+    def __init__(self, Weights weights, attention, bint before):
+        self.weights = weights
+        self.attention = attention
+        self.before = before and attention is not None
+        self.spare = []
+        self.backward_memory = Workspace()
+
+    def infer(self, x, lengths, memory, h0, c0, y, context, weights, hn, cn):
+        """Fills y: (N, H), context: (N, W), weights: (N, S) or None, and the final states hn, cn: (layers, B, H).
+
+        x: (N, E), one sequence after another of these lengths, int64 (B,); h0, c0: (layers, B, H). memory: None, or a
+        tuple of values (M, S, W), keys (M, S, A), int64 lengths (M,), and for each sequence the number of its source,
+        int64 (B,), or None for its own. All C-contiguous.
+        """
+        cdef DecoderTape tape = self._run(x, lengths, memory, h0, c0, y, context, weights, hn, cn, False)
+        self._give_back(tape)
+
+    def forward(self, x, lengths, memory, h0, c0, y, context, weights, hn, cn):
+        """The training pass: as `infer`, each sequence with a source of its own; returns the tape for `backward`."""
+        return self._run(x, lengths, memory, h0, c0, y, context, weights, hn, cn, True)
+
+    cdef DecoderTape _run(self, x, lengths, memory, h0, c0, y, context, weights, hn, cn, bint keep):
+        cdef DecoderTape tape = self.spare.pop() if self.spare else DecoderTape()
+        cdef Decoding *call = &tape.call
+        cdef Packing packing
+        tape.served = False
+        tape.packed = self.weights.forward_pack()
+        call.packed = tape.packed.layers
+        call.layers = self.weights.count
+        call.keep = keep
+        call.before = self.before
+        call.attends = self.attention is not None
+        call.batch = len(lengths)
+        call.embedding = x.shape[1]
+        call.attention.values = call.memory.steps = 0
+        if call.attends:
+            packing = tape.attention = self.attention.forward_pack()
+            call.attention = packing.attention
+            values, keys, valid, source = memory
+            call.memory.steps = values.shape[1]
+            call.memory.values, call.memory.keys = _data(values), _data(keys)
+            call.memory.lengths = <const fr_int *>_data(valid)
+            call.memory.source = <const fr_int *>_data(source)
+        starts = np.zeros(max(len(lengths), 1), np.int64)
+        np.cumsum(lengths[:len(lengths) - 1], out=starts[1:])
+        tape.arrays = (x, memory, starts, h0, c0, y, context, weights, hn, cn)
+        call.starts = <const fr_int *>_data(starts)
+        call.x, call.y, call.context, call.weights = _data(x), _data(y), _data(context), _data(weights)
+        call.h0, call.c0, call.hn, call.cn = _data(h0), _data(c0), _data(hn), _data(cn)
+        self._deal(call, lengths)
+        self._place(&carve, call, tape.memory)
+        self._index(call, lengths)
+        with nogil:
+            run(&forward_task, call, call.parts, call.threads)
+        return tape
+
+    cdef int _deal(self, Decoding *call, lengths) except -1:
+        """Deal the sequences to the workers in turn, longest first: every one gets about as many steps."""
+        cdef fr_int madds = 0, b, B = call.batch, steps = call.memory.steps
+        cdef const Attention *a = &call.attention
+        cdef fr_int[::1] length = lengths
+        cdef fr_int[::1] order = np.argsort(-lengths, kind="stable")
+        cdef Rows *rows
+        cdef int part
+        for part in range(call.layers):
+            madds += call.packed[part].gates * (call.packed[part].input_size + call.packed[part].out)
+        if call.attends:
+            madds += a.query * a.width + steps * (a.width * (TANH_MADDS if a.additive else 1) + a.values)
+        call.threads = workers_for(madds * <fr_int>lengths.sum())
+        call.parts = <int>max(1, min(call.threads, B))
+        for part in range(call.parts):
+            rows = &call.rows[part]
+            rows.first = rows.start = 0
+            rows.batch = (B - part + call.parts - 1) // call.parts
+            rows.steps = length[order[part]] if rows.batch else 0
+            rows.count = 0
+            for b in range(part, B, call.parts):
+                rows.count += length[order[b]]
+            rows.block = max(rows.steps, 1)     # weight gradients are summed over all steps at once
+        return 0
+
+    cdef int _place(self, carve_fn carve, Decoding *call, Workspace memory) except -1:
+        """Measure, reserve, and carve."""
+        cdef Arena arena
+        cdef int turn
+        for turn in range(2):
+            arena.base = memory.data if turn else NULL
+            arena.used = 0
+            carve(call, &arena)
+            memory.reserve(arena.used)
+        return 0
+
+    cdef int _index(self, Decoding *call, lengths) except -1:
+        cdef fr_int[::1] length = lengths
+        cdef fr_int[::1] order = np.argsort(-lengths, kind="stable")
+        cdef Rows *rows
+        cdef fr_int b
+        cdef int part
+        for part in range(call.parts):
+            rows = &call.rows[part]
+            for b in range(rows.batch):
+                rows.seq[b] = order[part + b * call.parts]
+                rows.length[b] = rows.whole[b] = length[rows.seq[b]]
+            index_rows(rows)
+        return 0
+
+    def backward(self, DecoderTape tape, dy, dcontext, dx, dh0, dc0, dvalues, dkeys):
+        """BPTT from `tape`, which it uses up: fills dx: (N, E), dh0, dc0 (None: not wanted), adds to dvalues: (M, S, W)
+        and dkeys: (M, S, A), which without v may be dvalues, and to the gradients.
+
+        dy: (N, H), dcontext: (N, W), or None for zeros.
+        """
+        if tape.served:
+            raise ValueError("tape: expected one from a new forward(), found one that backward() has used already")
+        cdef Decoding *call = &tape.call
+        cdef Workspace memory = self.backward_memory
+        cdef Packed packed = self.weights.backward_pack()
+        cdef Packing packing
+        self.backward_memory = Workspace()      # a second caller meanwhile gets its own
+        call.packed = packed.layers
+        if call.attends:
+            packing = self.attention.backward_pack()
+            call.attention.q_q = packing.attention.q_q
+            call.memory.dvalues, call.memory.dkeys = _data(dvalues), _data(dkeys)
+        self._place(&carve_bptt, call, memory)
+        call.dy, call.dcontext, call.dx = _data(dy), _data(dcontext), _data(dx)
+        call.dh0, call.dc0 = _data(dh0), _data(dc0)
+        tape.served = True
+        with nogil:
+            run(&backward_task, call, call.parts, call.threads)
+        with large_products():
+            with nogil:
+                run(&weights_task, call, call.threads, call.threads)
+                if call.attends and call.attention.additive:
+                    add_scores(call)
+        if memory.size <= KEPT_BYTES:
+            self.backward_memory = memory
+        self._give_back(tape)
+
+    cdef int _give_back(self, DecoderTape tape) except -1:
+        tape.packed = tape.attention = tape.arrays = None
+        if len(self.spare) < 2 and tape.memory.size <= KEPT_BYTES:
+            self.spare.append(tape)
+        return 0

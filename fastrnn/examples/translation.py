@@ -17,7 +17,7 @@ from fastrnn.examples.files import find_data, save_figure
 from fastrnn.schedules import OneCycle
 from fastrnn.vocab import Vocabulary
 
-TIME = "15 min on two cores"
+TIME = "7 min on two cores"
 PUBLISHED = (
     "Trevett, PyTorch Seq2Seq, tutorial 4: BLEU 28.3 by the same network at twice the width, also of words that\n"
     "were lower-cased and split; held to here: 25"

@@ -17,6 +17,7 @@ cdef struct Call:
     int layers, directions          # to run: all, or one layer
     int threads                     # that the call is worth
     int parts                       # of the batch, each through all layers by one thread
+    int shares                      # of the rows of the weight gradients
     fr_team team                    # size > 1: one part, whose columns this many workers share
     bint keep
     bint x_in_place, y_in_place     # no copies: the caller's arrays have the layers' own row order
@@ -65,7 +66,7 @@ cdef class Engine:
     cdef Workspace backward_memory
 
     cdef Activations _activations(self)
-    cdef int _deal(self, Call *call, fr_int B, fr_int total) except -1
+    cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1
     cdef int _give_back(self, Activations act) except -1
     cdef int _forward(self, Activations act, h0, c0, hn, cn) except -1
     cdef object _share(self, Activations act, object x, object y, object lengths, bint keep, double dropout,

@@ -34,9 +34,15 @@ cdef enum:
     # turn with NumPy, whose idle threads spin, an LSTM 256 of 32 sequences and a product took 1.44 times the sum of
     # each alone with one part a thread, 1.20 with four. Few rows cost nothing while the weights come from a nearby
     # cache (LSTM 256 and 512, one thread, 4 to 32 rows: 100 to 108 GFLOP/s; at H = 1024 8 rows ran at 45, 32 at 72).
-    # In training four parts cost a tenth (LSTM 256: 35 ms with one, 36 with two, 39 with four).
+    # In training two parts of 8 rows or more a thread cost nothing (8 sizes, 2 threads: 1.00); four cost a tenth where
+    # H is 32, and ragged batches lose as much by any. Shares of a weight gradient lose 1 to 15 % below 256 rows. An
+    # update of an LSTM 256 of 32 sequences in turn with a product takes 1.6 times the sum so, 1.7 times with one part
+    # and share a thread; 1.33 is what a thread that spins leaves of two CPUs, and it is 1.00 where NumPy's threads
+    # sleep (OPENBLAS_THREAD_TIMEOUT=4).
     PARTS_A_THREAD = 4
     PART_ROWS = 4
+    KEPT_PART_ROWS = 8
+    SHARE_ROWS = 256
     NEARBY_BYTES = 16777216
     # A larger block goes back to the system after its call: filling in its pages anew is little beside its work.
     KEPT_BYTES = 268435456
@@ -139,7 +145,7 @@ cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
     cdef const Layer *cell
     cdef Run measured
     call.buffers = <char **>take(arena, call.parts * 4 * sizeof(char *))
-    call.work = <char **>take(arena, call.threads * sizeof(char *))
+    call.work = <char **>take(arena, call.shares * sizeof(char *))
     for layer in range(call.layers):
         cell = layer_of(call, layer, 0)
         width = max(width, max(cell.input_size, cell.out * call.directions))
@@ -154,7 +160,7 @@ cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
             block = <char *>take(arena, call.rows[part].count * width * size)
             if real:
                 call.buffers[part * 4 + direction] = block
-    for part in range(call.threads):
+    for part in range(call.shares):
         block = <char *>take(arena, call.packed.k.gemm_tn_work)
         if real:
             call.work[part] = block
@@ -338,7 +344,7 @@ cdef fr_int blocks_of(const Call *call) noexcept nogil:
 
 
 cdef void weights_task(void *arg, int part) noexcept nogil:
-    """One thread's rows of every weight gradient, over all sequences."""
+    """One share of the rows of every weight gradient, over all sequences."""
     cdef Call *call = <Call *>arg
     cdef int layer, direction, other
     cdef fr_int block
@@ -348,7 +354,7 @@ cdef void weights_task(void *arg, int part) noexcept nogil:
                 for other in range(call.parts):
                     if call.rows[other].batch > 0:
                         weight_gradient(layer_of(call, layer, direction), &call.rows[other],
-                                        runs_of(call, other, layer) + direction, block, part, call.threads,
+                                        runs_of(call, other, layer) + direction, block, part, call.shares,
                                         call.work[part])
 
 
@@ -393,7 +399,7 @@ cdef class Engine:
         act.served = False
         return act
 
-    cdef int _deal(self, Call *call, fr_int B, fr_int total) except -1:
+    cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1:
         """How many threads the call is worth, and what they share: the sequences, or the columns of a lone one."""
         cdef fr_int madds = 0
         cdef int i
@@ -401,8 +407,13 @@ cdef class Engine:
             madds += call.packed[i].gates * (call.packed[i].input_size + call.packed[i].out)
         call.threads = workers_for(madds * total)
         call.parts = <int>max(1, min(call.threads, B))
-        if not call.keep and call.parts > 1 and madds * call.packed.k.itemsize <= NEARBY_BYTES * self.weights.count:
-            call.parts = <int>max(call.parts, min(min(PARTS_A_THREAD * call.threads, B // PART_ROWS), MAX_PARTS))
+        call.shares = call.threads * (2 if call.packed.gates >= 2 * SHARE_ROWS * call.threads else 1)
+        if call.parts > 1 and madds * call.packed.k.itemsize <= NEARBY_BYTES * self.weights.count:
+            if not call.keep:
+                call.parts = <int>max(call.parts, min(PARTS_A_THREAD * call.threads, B // PART_ROWS))
+            elif total == B * T:
+                call.parts = <int>max(call.parts, min(2 * call.threads, B // KEPT_PART_ROWS))
+            call.parts = min(call.parts, MAX_PARTS)
         call.team.size = 1
         call.team.arrived = call.team.round = 0
         if B == 1 and call.threads > 1 and madds >= WORTH_A_TEAM * self.weights.count and can_meet():
@@ -417,7 +428,7 @@ cdef class Engine:
         call.cell = 0
         cdef Packed packed = self.weights.forward_pack()
         call.packed = packed.layers
-        self._deal(&call, batch, steps)
+        self._deal(&call, batch, steps // max(1, batch), steps)
         return call.parts, call.team.size, call.threads
 
     cdef object _share(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
@@ -466,7 +477,7 @@ cdef class Engine:
             length = lengths
             order = np.argsort(-lengths, kind="stable")
             total = lengths.sum()
-        self._deal(call, B, total)
+        self._deal(call, B, T, total)
         call.y_in_place = not keep and lengths is None and T > 0 and y is not None
         call.x_in_place = (not keep and lengths is None and call.parts == 1
                            and call.x.stride_t == B * call.packed.input_size * call.packed.k.itemsize
@@ -645,7 +656,7 @@ cdef class Engine:
             run(&backward_task, call, call.parts, call.threads)
         with large_products():
             with nogil:
-                run(&weights_task, call, call.threads, call.threads)
+                run(&weights_task, call, call.shares, call.threads)
                 add_sums(call)
         if collects:
             self.collect(packed, call.chances.weight, call.seed)

@@ -27,6 +27,7 @@ except ValueError as error:  # FASTRNN_ISA or FASTRNN_NUM_THREADS; the command l
 _HOMES = {
     "cells": ("RNNCell", "LSTMCell", "GRUCell"),
     "runners": ("RNN", "LSTM", "GRU"),
+    "elementwise": ("MinGRU", "MinLSTM", "SRU", "QRNN"),
     "layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "ActivationRegularization", "LastStep", "MeanOverTime"),
     "sequential": ("Sequential",),
     "attention": ("Attention",),

@@ -539,7 +539,7 @@ def check_ragged(sequences, name, features, dtype):
     return np.concatenate(arrays) if arrays else np.empty((0, features), dtype), lengths
 
 
-def check_state(state, name, shapes, dtype):
+def check_state(state, name, shapes, dtype, called=("h", "c")):
     """The arrays of a recurrent state, C-contiguous, in `dtype`: one, or as many as `shapes` in a tuple."""
     if state is None:
         return (None,) * len(shapes)
@@ -547,9 +547,9 @@ def check_state(state, name, shapes, dtype):
         parts, names = (state,), (name,)
     else:
         if not isinstance(state, (tuple, list)):
-            raise TypeError(f"{name}: expected a tuple (h, c), found {type(state).__name__}")
+            raise TypeError(f"{name}: expected a tuple ({', '.join(called)}), found {type(state).__name__}")
         if len(state) != len(shapes):
-            raise ValueError(f"{name}: expected a tuple (h, c), found one of {len(state)}")
+            raise ValueError(f"{name}: expected a tuple ({', '.join(called)}), found one of {len(state)}")
         parts, names = state, tuple(f"{name}[{i}]" for i in range(len(shapes)))
     arrays = []
     for part, of, shape in zip(parts, names, shapes):

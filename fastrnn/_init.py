@@ -42,14 +42,14 @@ def left_at_zero():
         _wanted.reset(token)
 
 
-def initialise(params, rng, init="default"):
+def initialise(params, rng, init="default", hidden=None):
     """Draw the parameters of one recurrent layer stack, in place, in the order of the dictionary.
 
     Parameters
     ----------
     params : dict of str to array
-        Names ``weight_ih*`` (G*H, I), ``weight_hh*`` (G*H, H or P), ``weight_hr*`` (P, H), ``bias_*`` (G*H,) or
-        (H,), and ``gain_*``, which are set to one.
+        Names ``weight_ih*`` (G*H, I), ``weight_hh*`` (G*H, H or P), ``weight_hr*`` (P, H), ``weight_c*`` (G*H,),
+        ``bias_*`` (G*H,) or (H,), and ``gain_*``, which are set to one.
     rng : numpy.random.Generator
     init : "default", "pytorch" or "irnn", or dict
         "pytorch" draws everything from U(-k, k), k = 1/sqrt(H); "irnn" starts from the identity. A dict may name
@@ -62,6 +62,8 @@ def initialise(params, rng, init="default"):
             "constant" take; a number is a constant; a callable gets (shape, rng).
         "forget_bias" : number
             Bias of an LSTM's forget gates at the start, put into ``bias_ih*`` with zero in ``bias_hh*``.
+    hidden : int, optional
+        H; by default what ``weight_hh*`` and ``weight_hr*`` say.
 
     Raises
     ------
@@ -85,11 +87,13 @@ def initialise(params, rng, init="default"):
         if name.startswith("gain_"):
             fill(array, 1, rng)
             continue
-        hidden, gates = _gate_blocks(params, name)
+        units, gates = _gate_blocks(params, name, hidden)
         blocks = array.reshape(gates, array.shape[0] // gates, *array.shape[1:])
         key = {"weight_hh": "recurrent", "weight_ih": "input", "weight_hr": "input"}.get(name[:9], "bias")
         for block in blocks:
-            fill(block, given[key], rng, 1 / math.sqrt(hidden), f"init[{key!r}]")
+            # a vector of weights has no rows to be orthogonal
+            how = "glorot_uniform" if name.startswith("weight_c") else given[key]
+            fill(block, how, rng, 1 / math.sqrt(units), f"init[{key!r}]")
         if name.startswith("bias_") and gates == 4 and forget_bias is not None:
             blocks[FORGET_BLOCK] = forget_bias if name.startswith("bias_ih") else 0
 
@@ -134,12 +138,14 @@ def _choice(how, argument):
     return name, check_number(number[0], argument) if number else None
 
 
-def _gate_blocks(params, name):
+def _gate_blocks(params, name, hidden):
     """(H, number of gate blocks in the rows of the parameter `name`)."""
     kind, _, layer = name.partition("_l")
     suffix = f"_l{layer}" if layer else ""
     projection = params.get("weight_hr" + suffix)
     recurrent = params.get("weight_hh" + suffix)
+    if recurrent is None and hidden is not None and kind in ("weight_ih", "bias_ih", "weight_c"):
+        return hidden, params[name].shape[0] // hidden
     if kind not in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh", "bias_c") or recurrent is None:
         raise ValueError("params: expected names weight_ih*, weight_hh*, weight_hr*, bias_ih*, bias_hh*, bias_c*, "
                          f"gain_*, with a weight_hh* for every layer; found {name!r}")

@@ -10,6 +10,7 @@ _Array = ndarray[Any, Any]
 class StreamCore:
     h: _Array
     c: _Array | None
-    def __init__(self, weights: Weights, h: _Array, c: _Array | None,
+    w: _Array | None
+    def __init__(self, weights: Weights, h: _Array, c: _Array | None, w: _Array | None,
                  coerce: Callable[[Any, Any], tuple[_Array, _Array | None]]) -> None: ...
     def step(self, x: Any, out: _Array | None = ...) -> _Array: ...

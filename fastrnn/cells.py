@@ -39,7 +39,7 @@ class Cell(Recurrent):
         """
         x, state, shape = self._arguments(x, state)
         y, final = self._room(x.shape[1])
-        self._engine.infer(x, y, *state, *final)
+        self._engine.infer(x, y, state, final)
         return _shaped(final, shape)
 
     def forward(self, x, state=None, lengths=None, *, seed=None, first_step=0):
@@ -53,7 +53,7 @@ class Cell(Recurrent):
         x, state, shape = self._arguments(x, state)
         y, final = self._room(x.shape[1])
         seed, first_step = self._mask_seed(seed, first_step)
-        tape = Tape(self, self._engine.forward(x, y, *state, *final, None, 0.0, seed, first_step), shape)
+        tape = Tape(self, self._engine.forward(x, y, state, final, None, 0.0, seed, first_step), shape)
         return y.reshape(shape), _shaped(final, shape), tape
 
     def backward(self, tape, dy=None, dstate=None):
@@ -65,7 +65,7 @@ class Cell(Recurrent):
         dx = np.empty((1, batch, self.input_size), self.dtype)
         initial = self._room(batch)[1]
         tape.close()
-        self._engine.backward(activations, dy, *dstate, dx, *initial)
+        self._engine.backward(activations, dy, dstate, dx, initial)
         return dx.reshape(*shape[:-1], self.input_size), _shaped(initial, shape)
 
     def _arguments(self, x, state):
@@ -77,12 +77,12 @@ class Cell(Recurrent):
 
     def _state(self, state, name, shape):
         parts = [_batched(part) for part in check_state(state, name, [shape] * self._parts, self.dtype)]
-        return parts if len(parts) == 2 else [parts[0], None]
+        return parts + [None] * (3 - len(parts))    # h, c and no last inputs
 
     def _room(self, batch):
         """New y and state arrays (1, B, H)."""
         y, h, c = (np.empty((1, batch, self.hidden_size), self.dtype) for _ in range(3))
-        return y, (h, c if self._parts == 2 else None)
+        return y, (h, c if self._parts == 2 else None, None)
 
 
 def _batched(array):
@@ -91,7 +91,7 @@ def _batched(array):
 
 
 def _shaped(states, shape):
-    h, c = states
+    h, c, _ = states
     return h.reshape(shape) if c is None else (h.reshape(shape), c.reshape(shape))
 
 

@@ -104,7 +104,8 @@ class CheckpointSeries:
 
 def build_model(config):
     """The model that a `Module.config` dictionary describes, of whichever of this package's types, to load into."""
-    from . import layers, runners, scaling, seq2seq, sequential, text  # noqa: F401  (their types register themselves)
+    # their types register themselves
+    from . import elementwise, layers, runners, scaling, seq2seq, sequential, text  # noqa: F401
 
     with left_at_zero():
         return module_from_config(config)

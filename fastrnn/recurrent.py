@@ -7,14 +7,16 @@ from ._init import initialise
 from ._weights import Weights
 from .module import Module
 
-GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
-KINDS = "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "gain_ih", "gain_hh", "gain_c", "bias_c"
+GATES = {"RNN": 1, "LSTM": 4, "GRU": 3, "MinGRU": 2, "MinLSTM": 3, "SRU": 3, "QRNN": 3}
+KINDS = (
+    "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "gain_ih", "gain_hh", "gain_c", "bias_c", "weight_c",
+)
 
 
 class Recurrent(Module):
     """Base of cells and runners. A subclass sets `kind` and calls `_allocate` from its constructor."""
 
-    kind = None     # "RNN", "LSTM" or "GRU"
+    kind = None     # "RNN", "LSTM", "GRU", or one of those of `elementwise`
     recurrent = True
 
     def _sizes(self, input_size, hidden_size, bias):
@@ -22,30 +24,34 @@ class Recurrent(Module):
         self.hidden_size = check_positive_int(hidden_size, "hidden_size")
         self.bias = check_bool(bias, "bias")
 
-    def _allocate(self, suffixes, input_sizes, directions, projection=0, relu=False, reset_after=True,
-                  layer_norm=False):
-        """Make and initialise the parameters of one cell for each suffix, and the engine's view of them."""
+    def _shapes(self, width, projection=0, layer_norm=False, **_):
+        """dict of bare name -> shape: the parameters of one layer and direction with inputs of `width` values."""
         rows = GATES[self.kind] * self.hidden_size
+        cell = {"weight_ih": (rows, width), "weight_hh": (rows, projection or self.hidden_size)}
+        if self.bias:
+            cell.update(bias_ih=(rows,), bias_hh=(rows,))
+        if projection:
+            cell.update(weight_hr=(projection, self.hidden_size))
+        if layer_norm:
+            cell.update(gain_ih=(rows,), gain_hh=(rows,))
+        if layer_norm and self.kind == "LSTM":
+            cell.update(gain_c=(self.hidden_size,), **{"bias_c": (self.hidden_size,)} if self.bias else {})
+        return cell
+
+    def _allocate(self, suffixes, input_sizes, directions, projection=0, **options):
+        """Make and initialise the parameters of one cell for each suffix, and the engine's view of them."""
         shapes = {}
         names = []
         for suffix, width in zip(suffixes, input_sizes):
-            cell = {"weight_ih": (rows, width), "weight_hh": (rows, projection or self.hidden_size)}
-            if self.bias:
-                cell.update(bias_ih=(rows,), bias_hh=(rows,))
-            if projection:
-                cell.update(weight_hr=(projection, self.hidden_size))
-            if layer_norm:
-                cell.update(gain_ih=(rows,), gain_hh=(rows,))
-            if layer_norm and self.kind == "LSTM":
-                cell.update(gain_c=(self.hidden_size,), **{"bias_c": (self.hidden_size,)} if self.bias else {})
+            cell = self._shapes(width, projection=projection, **options)
             shapes.update({name + suffix: shape for name, shape in cell.items()})
             names.append([name + suffix if name in cell else None for name in KINDS])
         params = {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
-        initialise(params, self.rng, self.init)
+        initialise(params, self.rng, self.init, self.hidden_size)
         self._own(params)
         del params
         self._watched = Weights(self.kind, self._params, self._grads, names, list(input_sizes), self.hidden_size,
-                                directions, relu, reset_after, layer_norm)
+                                directions, **options)
 
     def _set_chances(self, recurrent_dropout, zoneout, weight_dropout):
         """Check the probabilities of a constructor, or one that is assigned to, and hand them to the engine."""

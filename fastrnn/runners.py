@@ -20,8 +20,10 @@ from ._check import (
 )
 from ._engine import Engine
 from .module import Tape, open_tape
-from .recurrent import Recurrent
+from .recurrent import GATES, Recurrent
 from .segments import SegmentedPass, plan
+
+PARTS = "h", "c", "w"  # of a state, as the engine takes them
 
 
 class Runner(Recurrent):
@@ -29,6 +31,9 @@ class Runner(Recurrent):
 
     T time steps, B batch, I input, H hidden, L layers, D directions, P the width of h: H, or `proj_size`.
     """
+
+    _state = ("h",)     # the parts that a state consists of
+    _window = 1         # inputs that a step sees
 
     def _setup(self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
                chances, recompute, **cell):
@@ -41,7 +46,7 @@ class Runner(Recurrent):
         self.init = init
         directions = 1 + self.bidirectional
         self._out = cell.get("projection") or self.hidden_size
-        self._widths = (self._out, self.hidden_size) if self.kind == "LSTM" else (self._out,)
+        self._widths = tuple(map(self._part_width, self._state))
         suffixes = [f"_l{layer}{way}" for layer in range(self.num_layers) for way in ("", "_reverse")[:directions]]
         inputs = [self.input_size if layer == 0 else directions * self._out
                   for layer in range(self.num_layers) for _ in range(directions)]
@@ -52,6 +57,10 @@ class Runner(Recurrent):
         if self.dropout and self.num_layers == 1:
             warnings.warn("dropout: expected num_layers of at least 2, as it acts between layers; found 1",
                           stacklevel=3)
+
+    def _part_width(self, part):
+        """The width of one of the arrays of a state."""
+        return self._out if part == "h" else self.hidden_size
 
     @property
     def recompute(self):
@@ -89,7 +98,7 @@ class Runner(Recurrent):
             Naming the argument, what was expected and what was found.
         """
         call = self._arguments(x, state, lengths)
-        self._engine.infer(call.x, call.y, *call.state, *call.final, call.lengths)
+        self._engine.infer(call.x, call.y, call.state, call.final, call.lengths)
         return call.results()
 
     def forward(self, x, state=None, lengths=None, *, seed=None, first_step=0):
@@ -118,7 +127,7 @@ class Runner(Recurrent):
         if self.recompute:
             activations = SegmentedPass(self, call, dropout, seed, first_step)
         else:
-            activations = self._engine.forward(call.x, call.y, *call.state, *call.final, call.lengths, dropout, seed,
+            activations = self._engine.forward(call.x, call.y, call.state, call.final, call.lengths, dropout, seed,
                                                first_step)
         y, state = call.results()
         return y, state, Tape(self, activations, call)
@@ -144,7 +153,7 @@ class Runner(Recurrent):
         """
         activations, call = open_tape(tape, self)
         dy = call.gradient(dy)
-        dstate = check_state(dstate, "dstate", call.shapes, self.dtype)
+        dstate = check_state(dstate, "dstate", call.shapes, self.dtype, self._state)
         if dh is not None:
             check_out(dh, (self.num_layers * (1 + self.bidirectional), *call.extent(), self._out), self.dtype, "dh")
             dh[...] = 0
@@ -152,15 +161,16 @@ class Runner(Recurrent):
         initial = call.new_states()
         tape.close()
         if isinstance(activations, SegmentedPass):
-            activations.backward(dy, _pair(dstate), dx, initial, dh)
+            activations.backward(dy, self._parts(dstate), dx, initial, dh)
         else:
-            self._engine.backward(activations, dy, *_pair(dstate), dx, *initial, dh)
+            self._engine.backward(activations, dy, self._parts(dstate), dx, initial, dh)
         return call.laid_out(dx), call.state_out(initial)
 
     def _check_memory(self, call):
         steps, batch = call.extent()
-        # No cell keeps more than 16 values of each unit.
-        if 16 * steps * batch * self.num_layers * self.hidden_size * self.dtype.itemsize > memory.LITTLE_BYTES:
+        # No cell keeps more than 16 values of each unit, nor 4 of each input that a step sees.
+        values = 16 * self.hidden_size + 4 * self._window * max(self.input_size, self.output_size)
+        if values * steps * batch * self.num_layers * self.dtype.itemsize > memory.LITTLE_BYTES:
             needed = sum(memory.runner_bytes(self, batch, steps, call.lengths))
             remedy = "use fewer or shorter sequences" + ("" if self.recompute else ", or recompute=True")
             memory.require(needed, "x", f"{batch} sequences of {steps} steps", remedy)
@@ -182,8 +192,8 @@ class Runner(Recurrent):
         """
         activations, call = open_tape(tape, self)
         shape = (self.num_layers * (1 + self.bidirectional), *call.extent())
-        widths = {"gates": {"LSTM": 4, "GRU": 3}.get(self.kind, 0) * self.hidden_size, "h": self._out,
-                  "c": self.hidden_size if self.kind == "LSTM" else 0}
+        widths = {"gates": GATES[self.kind] * self.hidden_size if self.kind != "RNN" else 0, "h": self._out,
+                  "c": self.hidden_size if "c" in self._state else 0}
         found = {name: np.zeros((*shape, width), self.dtype) if width else None for name, width in widths.items()}
         if isinstance(activations, SegmentedPass):
             activations.activations(found)
@@ -199,9 +209,10 @@ class Runner(Recurrent):
     def _arguments(self, x, state, lengths):
         return _Call(self, x, state, lengths)
 
-
-def _pair(states):
-    return states if len(states) == 2 else (states[0], None)
+    def _parts(self, states):
+        """A state's arrays as the engine takes them: one for each of `PARTS`, or None."""
+        own = dict(zip(self._state, states))
+        return tuple(own.get(part) for part in PARTS)
 
 
 class _Call:
@@ -232,7 +243,7 @@ class _Call:
         states = runner.num_layers * (1 + runner.bidirectional)
         self.full_shapes = [(states, batch, width) for width in runner._widths]
         self.shapes = [(n, w) if self.unbatched else (n, b, w) for n, b, w in self.full_shapes]
-        self.state = _pair(check_state(state, "state", self.shapes, dtype))
+        self.state = runner._parts(check_state(state, "state", self.shapes, dtype, runner._state))
         self.final = self.new_states()
         self.y = self.room(runner.output_size)
 
@@ -262,7 +273,7 @@ class _Call:
         return self.room(self.runner.input_size)
 
     def new_states(self):
-        return _pair(tuple(np.empty(shape, self.runner.dtype) for shape in self.full_shapes))
+        return self.runner._parts([np.empty(shape, self.runner.dtype) for shape in self.full_shapes])
 
     def laid_out(self, y):
         """A time-major result in the caller's layout."""
@@ -303,7 +314,7 @@ class _Call:
         return self.time_major(dy)
 
 
-_SHARED = """
+COMMON = """
     Parameters
     ----------
     input_size, hidden_size, num_layers : int
@@ -315,7 +326,8 @@ _SHARED = """
         Probability with which `forward` drops the values passed from layer to layer; a call never drops.
     bidirectional : bool
         A second set of layers from each sequence's last valid step to its first; outputs side by side.
-    recurrent_dropout : float
+"""
+_SHARED = COMMON + """    recurrent_dropout : float
         Probability with which `forward` drops a value of h_{{t-1}} from the recurrent product, W_hh (h_{{t-1}} * m), by
         one mask m for all steps of a sequence (Gal and Ghahramani 2016); a call never drops.
     zoneout : float{pair}
@@ -385,6 +397,7 @@ class LSTM(Runner):
                          norm=_NORM, pair=" or pair (p_h, p_c)", states="h, and of c,")
 
     kind = "LSTM"
+    _state = "h", "c"
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
                  bidirectional=False, proj_size=0, dtype="float32", seed=None, init="default", recurrent_dropout=0.0,

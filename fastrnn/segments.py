@@ -76,7 +76,7 @@ class SegmentedPass:
         apart = runner.bidirectional
         self._groups = []  # from the lowest layer on
         x, directions = call.x, 1 + apart
-        initial = call.state
+        initial = [a if a is None else a.reshape(b.shape) for a, b in zip(call.state, call.final)]
         for layer in range(runner.num_layers if apart else 1):
             rows = slice(layer * directions, (layer + 1) * directions) if apart else slice(None)
             top = not apart or layer == runner.num_layers - 1
@@ -100,7 +100,7 @@ class SegmentedPass:
 
     def _forward(self, group, start, y, state, after, keep):
         return self._engine.forward(
-            group.x, y, *state, *after, self._lengths, 0.0 if group.layer is not None else self._dropout, self._seed,
+            group.x, y, state, after, self._lengths, 0.0 if group.layer is not None else self._dropout, self._seed,
             self._first, Span(start, start + self._length, group.layer), self._packed, keep)
 
     def backward(self, dy, dfinal, dx, dinitial, dh=None):
@@ -129,8 +129,7 @@ class SegmentedPass:
             for start, state in zip(reversed(self._starts), reversed(group.states)):
                 before = _copies(dstate, room)
                 tape = self._forward(group, start, None, state, _copies(state, room), True)
-                self._engine.backward(tape, dy, *dstate, target, *before, None if dh is None else dh[group.rows],
-                                      packed)
+                self._engine.backward(tape, dy, dstate, target, before, None if dh is None else dh[group.rows], packed)
                 dstate = before
             for wanted, found in zip(room, dstate):
                 if wanted is not None:

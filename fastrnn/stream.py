@@ -14,7 +14,7 @@ class Stream:
 
     Parameters
     ----------
-    runner : RNN, LSTM or GRU
+    runner : RNN, LSTM, GRU, or another of the package's runners
         Not bidirectional: the reverse direction would need the future.
     batch_size : int
         Sequences B that go on together.
@@ -33,7 +33,10 @@ class Stream:
         self.batch_size = check_positive_int(batch_size, "batch_size")
         states = [np.zeros((runner.num_layers, self.batch_size, width), runner.dtype) for width in runner._widths]
         self._shapes = [s.shape for s in states]
-        self._core = StreamCore(runner._watched, states[0], states[1] if len(states) == 2 else None, self._coerce)
+        parts = dict(zip(runner._state, states))
+        if "h" not in parts:
+            parts["h"] = np.zeros((runner.num_layers, self.batch_size, runner.output_size), runner.dtype)
+        self._core = StreamCore(runner._watched, parts["h"], parts.get("c"), parts.get("w"), self._coerce)
         self.step = self._core.step
 
     def run(self, chunk, out=None):
@@ -68,13 +71,14 @@ class Stream:
 
     @property
     def state(self):
-        """A copy of the state: h (L, B, P), for the LSTM (h, c). Assign to it to go on from another one."""
+        """A copy of the state, as the runner takes it: h (L, B, P), for the LSTM (h, c). Assign to it to go on from
+        another one."""
         copies = tuple(s.copy() for s in self._states())
         return copies if len(copies) == 2 else copies[0]
 
     @state.setter
     def state(self, state):
-        checked = check_state(state, "state", self._shapes, self._runner.dtype)
+        checked = check_state(state, "state", self._shapes, self._runner.dtype, self._runner._state)
         for mine, given in zip(self._states(), checked):
             mine[...] = 0 if given is None else given
 
@@ -95,7 +99,7 @@ class Stream:
         return self.copy()
 
     def _states(self):
-        return (self._core.h,) if self._core.c is None else (self._core.h, self._core.c)
+        return tuple(getattr(self._core, part) for part in self._runner._state)
 
     def _coerce(self, x, out):
         """Arguments of `step` as the engine takes them, or an error."""

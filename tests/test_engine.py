@@ -50,7 +50,7 @@ batches = st.one_of(st.integers(1, 9), st.sampled_from([13, 17, 33]))
 
 
 @st.composite
-def problems(draw, sizes=sizes, batches=batches, steps=few, cells=PLAIN, options=None, **fixed):
+def problems(draw, sizes=sizes, batches=batches, steps=few, cells=PLAIN, options=None, make=Problem, **fixed):
     """A problem and the layout of the calls; `options` draws further fields, given those drawn."""
     cell = draw(st.sampled_from(cells))
     hidden_size = draw(sizes)
@@ -77,7 +77,7 @@ def problems(draw, sizes=sizes, batches=batches, steps=few, cells=PLAIN, options
         lengths = draw(st.lists(st.integers(0, steps), min_size=batch, max_size=batch))
     if layout == "ragged":
         steps = max(lengths)
-    return Problem(**drawn | fixed, steps=steps, batch=batch, lengths=lengths), layout
+    return make(**drawn | fixed, steps=steps, batch=batch, lengths=lengths), layout
 
 
 def make_runner(problem, layout="time-major", **options):

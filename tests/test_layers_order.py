@@ -14,14 +14,15 @@ PACKAGE, COMPILED_DIR = ROOT / "fastrnn", ROOT / "src" / "fastrnn"
 
 # fmt: off
 COMPILED = [
-    "_blas", "_kernels", "_workspace", "_pool", "_sums", "_cell", "_rnn", "_lstm", "_gru", "_norm", "_lnlstm",
-    "_lngru", "_rows", "_dropout", "_noise", "_sequence", "_watch", "_weights", "_engine", "_attention", "_decoder",
-    "_stream", "_products", "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
+    "_blas", "_kernels", "_workspace", "_pool", "_sums", "_cell", "_rnn", "_lstm", "_gru", "_norm", "_lnlstm", "_lngru",
+    "_scan", "_mingru", "_minlstm", "_sru", "_qrnn", "_rows", "_window", "_dropout", "_noise", "_sequence", "_watch",
+    "_weights", "_engine", "_attention", "_decoder", "_stream", "_products", "_embedding", "_layernorm", "_optim",
+    "_loss", "_ctc",
 ]
 PYTHON = [
     "_version", "_onethread", "_check", "_init", "threads", "config", "progress", "tensorfile", "memory", "module",
-    "recurrent", "cells", "stream", "segments", "runners", "layers", "sequential", "windows", "scaling", "audio",
-    "vocab", "bpe", "decoding", "text", "attention", "translation", "seq2seq", "losses", "metrics", "optim",
+    "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers", "sequential", "windows", "scaling",
+    "audio", "vocab", "bpe", "decoding", "text", "attention", "translation", "seq2seq", "losses", "metrics", "optim",
     "averaging", "schedules", "tbptt", "batches", "passes", "checkpoint", "callbacks", "history", "interrupt",
     "trainerparts", "trainerdata", "trainerstate", "trainloop", "trainer", "distributed", "diagnostics", "io",
     "textjob", "sklearn", "bench", "examples", "cli", "__init__", "__main__",
@@ -29,10 +30,10 @@ PYTHON = [
 # fmt: on
 LEAVES = {"_onethread"}  # Python that imports nothing of ours: compiled code may use it too
 USERS = ["bench", "examples", "cli"]  # call the package as anybody does
-CELLS = ["_rnn", "_lstm", "_gru", "_lnlstm", "_lngru"]
+CELLS = ["_rnn", "_lstm", "_gru", "_lnlstm", "_lngru", "_mingru", "_minlstm", "_sru", "_qrnn"]
 PROOF = [
-    "reference", "seq2seq_reference", "gradcheck", "masks", "problems", "tolerances", "test_reference",
-    "test_gradcheck",
+    "reference", "reference_elementwise", "seq2seq_reference", "gradcheck", "masks", "problems", "elementwise_problems",
+    "tolerances", "test_reference", "test_gradcheck",
 ]  # fmt: skip
 
 # cimport in its two forms, and the Python imports of a .pyx file
@@ -135,7 +136,7 @@ def test_kernels_know_nothing_of_python_or_numpy():
 
 def test_reference_stands_alone():
     imports = {name: python_imports((TESTS / f"{name}.py").read_text()) for name in PROOF}
-    assert imports["reference"] == {"numpy"}
+    assert imports["reference"] == imports["reference_elementwise"] == {"numpy"}
     assert not any(found.startswith("fastrnn") for names in imports.values() for found in names)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import GRU, LSTM, RNN, Embedding, LastStep, Linear, Sequential, Trainer, memory
+from fastrnn import GRU, LSTM, QRNN, RNN, Embedding, LastStep, Linear, Sequential, Trainer, memory
 
 MEASURE = """
 import sys
@@ -38,6 +38,10 @@ NETS = [
     "Sequential(GRU(6, 32, 2, bidirectional=True, seed=0), Dropout(0.1), LastStep(bidirectional=True), Linear(64, 3))",
     "Sequential(Embedding(50, 24, seed=0), RNN(24, 96, seed=0), LayerNorm(96), Linear(96, 50, seed=0))",
     "Sequential(LSTM(6, 64, recompute=True, seed=0), Linear(64, 3, seed=0))",
+    "Sequential(MinGRU(6, 96, 2, seed=0), Linear(96, 3, seed=0))",
+    "Sequential(SRU(6, 64, bidirectional=True, seed=0), Linear(128, 3, seed=0))",
+    "Sequential(Embedding(50, 96, seed=0), QRNN(96, 64, window=4, seed=0), Linear(64, 3, seed=0))",
+    "Sequential(QRNN(6, 96, 2, window=3, recompute=True, seed=0), Linear(96, 3, seed=0))",
     "Sequential(LSTM(6, 48, layer_norm=True, seed=0), LastStep(), Linear(48, 3, seed=0))",
 ]
 
@@ -61,6 +65,13 @@ def test_recompute_takes_the_square_root():
     assert needed(100_000, False) > 130e6
     assert needed(100_000, True) < 6e6
     assert needed(10_000_000, True) < 60e6
+
+
+def test_inputs_count_too(monkeypatch):
+    """A tape of a wide window holds far more of the inputs than of the units."""
+    monkeypatch.setattr(memory, "available", lambda: 110_000_000)
+    with pytest.raises(MemoryError, match="x: expected"):
+        QRNN(256, 2, window=16, seed=0).forward(np.zeros((8000, 1, 256), "float32"))
 
 
 def test_the_error_before_a_run(monkeypatch):

@@ -25,6 +25,11 @@ KINDS = {
     "normalised projected": (fastrnn.LSTM, {"layer_norm": True, "proj_size": 5}),
     "normalised gru": (fastrnn.GRU, {"layer_norm": True}),
     "noisy lstm": (fastrnn.LSTM, {"recurrent_dropout": 0.2, "zoneout": (0.1, 0.2), "weight_dropout": 0.3}),
+    "mingru": (fastrnn.MinGRU, {}),
+    "minlstm": (fastrnn.MinLSTM, {}),
+    "sru": (fastrnn.SRU, {"highway_bias": -1.0}),
+    "qrnn": (fastrnn.QRNN, {"window": 4}),
+    "qrnn of one input": (fastrnn.QRNN, {"window": 1}),
     "noisy gru": (fastrnn.GRU, {"recurrent_dropout": 0.2, "zoneout": 0.1, "weight_dropout": 0.3}),
 }
 RAGGED = [700, 3000, 0, 2049, 1, 2999, 1024, 410]
@@ -81,7 +86,7 @@ def test_the_same_bits(kind, layers, bidirectional, dropout):
     assert same(rnn, x, lengths=[611, 5, 0, 400, 148, 147, 610]) > 2
 
 
-@pytest.mark.parametrize("runner", [fastrnn.RNN, fastrnn.LSTM, fastrnn.GRU])
+@pytest.mark.parametrize("runner", [fastrnn.RNN, fastrnn.LSTM, fastrnn.GRU, fastrnn.MinGRU, fastrnn.SRU, fastrnn.QRNN])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_same_bits_of_long_sequences(runner, bidirectional, dtype):
@@ -95,6 +100,16 @@ def test_the_same_bits_of_long_sequences(runner, bidirectional, dtype):
     ragged = [rng.standard_normal((n, 5)).astype(dtype) for n in RAGGED]
     with threads(2):
         assert same(rnn, ragged) > 1
+
+
+def test_a_window_longer_than_a_segment():
+    """The last inputs of a segment are then in part those of the one before."""
+    rnn = fastrnn.QRNN(2, 3, 2, window=9, seed=1)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((12, 300, 2)).astype("float32")
+    assert rnn._engine.block(300) == 4
+    assert same(rnn, x) == 3
+    assert same(rnn, x, rng.integers(0, 13, 300)) == 3
 
 
 def test_one_segment_and_none():

@@ -13,10 +13,14 @@ from . import probe
 from .measures import dead_units, decay_of, gate_of, norms_by_distance, spectrum
 from .report import Diagnosis, Layer, Weights
 
-# name -> (tanh, holds)
+# name -> (tanh, holds), in the order of the engine's blocks; None for what is no gate
 GATES = {
     "LSTM": {"input": (False, False), "forget": (False, True), "cell": (True, False), "output": (False, False)},
     "GRU": {"reset": (False, False), "update": (False, True), "new": (True, False)},
+    "MinGRU": {"keep": (False, True), "candidate": None},
+    "MinLSTM": {"forget": (False, True), "input": (False, False), "candidate": None},
+    "SRU": {"candidate": None, "forget": (False, True), "reset": (False, False)},
+    "QRNN": {"candidate": (True, False), "forget": (False, True), "output": (False, False)},
 }
 
 
@@ -26,7 +30,7 @@ def diagnose(model, X, y=None, *, loss="cross_entropy", lengths=None, sequences=
     Parameters
     ----------
     model : Module
-        A runner (RNN, LSTM, GRU), or a `Sequential` with runners in it.
+        A runner (RNN, LSTM, GRU, MinGRU and so on), or a `Sequential` with runners in it.
     X, y, lengths
         Sequences and targets as for `Trainer.fit`.
     loss : str or callable
@@ -159,7 +163,9 @@ def _row_gates(runner, found, row, h, valid):
     if runner.kind in GATES:
         names = GATES[runner.kind]
         parts = np.split(found["gates"][row], len(names), axis=2)
-        return {name: gate_of(part[valid], *kinds) for (name, kinds), part in zip(names.items(), parts)}, None
+        if runner.kind == "MinGRU":
+            parts[0] = 1 - parts[0]  # z is the share of the new
+        return {name: gate_of(part[valid], *kinds) for (name, kinds), part in zip(names.items(), parts) if kinds}, None
     if runner.nonlinearity == "relu":
         return {}, dead_units(h[valid])
     return {"state": gate_of(h[valid], tanh=True)}, None
@@ -168,6 +174,8 @@ def _row_gates(runner, found, row, h, valid):
 def _spectra(runner, suffix):
     """dict of gate -> Spectrum of the matrix that takes a layer's h to it."""
     params = runner.params
+    if f"weight_hh_{suffix}" not in params:
+        return {}
     names = GATES.get(runner.kind, {"state": None})
     blocks = np.split(params[f"weight_hh_{suffix}"], len(names))
     projection = params.get(f"weight_hr_{suffix}")

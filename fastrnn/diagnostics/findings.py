@@ -125,6 +125,12 @@ def _vanishing_cause(layer, steps):
             f"the update gates, {mean:.3g} in the mean, multiply it at each step",
             f"start update biases at log(u), u uniform in 1 .. {top} (Tallec and Ollivier 2018)",
         )
+    if layer.kind in _OPENING:
+        name = "keep" if layer.kind == "MinGRU" else "forget"
+        return (
+            f"the {name} gates, {layer.gates[name].mean:.3g} in the mean, multiply it at each step",
+            f"start {_OPENING[layer.kind]}, u uniform in 1 .. {top} (Tallec and Ollivier 2018)",
+        )
     gate = layer.gates.get("state")
     if gate is not None and gate.left + gate.right > criteria.MOST_UNITS:
         return (
@@ -140,6 +146,15 @@ def _vanishing_cause(layer, steps):
     if found.radius < 1 - 1e-6:
         return f"{_matrix(layer)}: its powers shrink", f"{better}; or an LSTM or GRU"
     return f"the slopes of the units take away more than the matrix adds; {_matrix(layer)}", "an LSTM or GRU"
+
+
+# kind -> what lets the gates of a cell without recurrent matrices start so that they hold
+_OPENING = {
+    "MinGRU": "update biases at -log(u)",
+    "MinLSTM": "forget biases at log(u) and input biases at -log(u)",
+    "SRU": "forget biases at log(u)",
+    "QRNN": "forget biases at log(u)",
+}
 
 
 def _odds(steps):

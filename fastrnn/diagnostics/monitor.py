@@ -104,9 +104,9 @@ class GradientMonitor(Callback):
                     limits = ["-" if decay.factor is None else f"{decay.factor:.3f}", *ends]
                 stuck = max(layer.gates.items(), key=lambda item: item[1].stuck, default=None)
                 stuck = "-" if stuck is None else f"{stuck[0]} {stuck[1].stuck:.0%}"
-                radius = max(found.radius for found in layer.spectra.values())
+                radius = max((found.radius for found in layer.spectra.values()), default=None)
                 update = _number(record.weights[layer.name].update)
-                rows.append([*start, layer.name, *limits, stuck, f"{radius:.3f}", update])
+                rows.append([*start, layer.name, *limits, stuck, "-" if radius is None else f"{radius:.3f}", update])
         return table([head, *rows])
 
     def plot(self, path):

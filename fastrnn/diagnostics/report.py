@@ -19,15 +19,16 @@ class Layer:
     name : str
         The module's index in its `Sequential` (or none), and the suffix of its parameters: "1.l0_reverse".
     kind : str
-        "RNN", "LSTM", "GRU".
+        "RNN", "LSTM", "GRU", "MinGRU", "MinLSTM", "SRU" or "QRNN".
     decay : Decay or None
         None where no gradient came.
     gates : dict of str to Gate
-        LSTM: input, forget, cell, output. GRU: reset, update, new. A tanh RNN: state, which is h.
+        LSTM: input, forget, cell, output. GRU: reset, update, new. A tanh RNN: state, which is h. MinGRU: keep, which
+        is 1 - z. MinLSTM: forget, input, normalised. SRU: forget, reset. QRNN: candidate, forget, output.
     dead : float or None
         Of a ReLU RNN, the share of units that are 0 at every step.
     spectra : dict of str to Spectrum
-        Of the recurrent matrix, a gate's rows at a time (with a projection times weight_hr).
+        Of the recurrent matrix, a gate's rows at a time (with a projection times weight_hr); empty without one.
     """
 
     name: str

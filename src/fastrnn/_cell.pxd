@@ -4,12 +4,13 @@ Shapes: R rows (active sequences of one step), I input, H hidden, P the width of
 E extra values a unit. Row-major; names start with `d` for gradients.
 
 A cell turns the input product into the next state. Before `step_forward`, z: [R, G*H] holds W_ih x + start, where
-start is what `pack_forward` put into `Layer.start`. Room for more is in the table, not in the loop: peepholes,
-clipping or layer normalisation need other step functions and `extra` values, and change nothing in the code that
-calls them. What happens to the states between steps is no cell's business: see `_noise`.
+start is what `pack_forward` put into `Layer.start`. A cell whose products depend on no state has `scan_forward` and
+`scan_backward` instead, which take many steps at once; see `_scan`. Room for more is in the table, not in the loop:
+peepholes, clipping or layer normalisation need other step functions and `extra` values, and change nothing in the code
+that calls them. What happens to the states between steps is no cell's business: see `_noise`.
 """
 
-from fastrnn._kernels cimport fr_int, fr_kernels, fr_team, meet_team
+from fastrnn._kernels cimport fr_int, fr_kernels, fr_scan, fr_team, meet_team
 from fastrnn._workspace cimport Arena, take
 
 cdef struct Gains:
@@ -24,22 +25,27 @@ cdef struct Layer:
     const fr_kernels *k
     const CellOps *ops
     fr_int input_size, hidden, out          # I, H, P
+    fr_int window, features                 # I is so many inputs beside each other, oldest first, of so many values
     fr_int gates                            # G*H
     fr_int ld_z                             # from row to row of z: G*H, and a little more where that is a power of two
     fr_int extra                            # E*H + what the cell keeps whatever H is
     bint relu
-    # Parameters: [GH,I], [GH,P], [GH], [GH], [P,H]; NULL where absent.
+    bint skips                              # x goes past the state, times skip_scale; its gradient lies in `extra`
+    double skip_scale
+    # Parameters: [GH,I], [GH,P], [GH], [GH], [P,H], [2H]; NULL where absent.
     const char *w_ih
     const char *w_hh
     const char *b_ih
     const char *b_hh
     const char *w_hr
+    const char *w_c
     Gains gains
     char *dw_ih
     char *dw_hh
     char *db_ih
     char *db_hh
     char *dw_hr
+    char *dw_c
     Gains dgains
     # Packed for the forward pass.
     char *start                             # [GH] where the sums of z start
@@ -99,6 +105,14 @@ cdef struct CellOps:
     int (*products)(const Layer *layer, Product *products) noexcept nogil
     # Adds to the live gradients what the steps have added up in `sums`; NULL where S is 0.
     void (*add_sums)(const Layer *layer, const char *sums) noexcept nogil
+    # Instead of the steps, where no product depends on a state: the scan's skip points at x; forward, or backward.
+    void (*scan_forward)(const Layer *layer, fr_scan *scan) noexcept nogil
+    void (*scan_backward)(const Layer *layer, fr_scan *scan) noexcept nogil
+
+
+cdef inline fr_int step_work(const Layer *layer) noexcept nogil:
+    """Multiply-adds of one step of one sequence."""
+    return layer.gates * (layer.input_size + (layer.out if layer.ops.scan_forward == NULL else 0))
 
 
 cdef inline bint leads(const Step *step) noexcept nogil:

@@ -39,6 +39,9 @@ cdef struct Call:
     const char *c0
     char *hn
     char *cn
+    const char *w0                  # the last inputs: (layers * directions, batch, w_bytes); NULL for zeros
+    char *wn
+    fr_int w_bytes
     # BPTT only.
     View dy, dx
     bint adds_dx                    # to what dx holds, instead of writing it
@@ -48,7 +51,9 @@ cdef struct Call:
     const char *dcn
     char *dh0
     char *dc0
-    char **buffers                  # [parts, 4]
+    const char *dwn
+    char *dw0
+    char **buffers                  # [parts, BUFFERS]
     char **work                     # [threads] for gemm_tn
 
 cdef class Activations:
@@ -68,7 +73,7 @@ cdef class Engine:
     cdef Activations _activations(self)
     cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1
     cdef int _give_back(self, Activations act) except -1
-    cdef int _forward(self, Activations act, h0, c0, hn, cn) except -1
+    cdef int _forward(self, Activations act, initial, final) except -1
     cdef object _share(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
                        uint64_t seed, fr_int first, object span)
     cdef int _prepare(self, Activations act, object x, object y, object lengths, bint keep, double dropout,

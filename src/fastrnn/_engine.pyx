@@ -13,6 +13,7 @@ import numpy as np
 
 cimport numpy as cnp
 
+from fastrnn._cell cimport step_work
 from fastrnn._dropout cimport drop, drop_sequence
 from fastrnn._kernels cimport can_meet, large_products, meet_team
 from fastrnn._noise cimport carve_noise, start_noise
@@ -21,7 +22,8 @@ from fastrnn._rows cimport (
     add_from_reverse, add_scattered, carve_rows, from_reverse, gather, index_rows, load_state, scatter, store_last,
     store_state, to_reverse)
 from fastrnn._sequence cimport (
-    backward, block_count, carve_backward, carve_forward, forward, input_gradient, weight_gradient)
+    backward, block_count, carve_backward, carve_forward, forward, weight_gradient)
+from fastrnn._window cimport last_inputs
 from fastrnn._workspace cimport Arena, take
 
 cnp.import_array()
@@ -50,6 +52,7 @@ cdef enum:
     # long as with all rows at once, or less; one thread, ms: LSTM 256, B = 32, T = 100: 98 (100); LSTM 512, B = 64,
     # T = 100: 769 (770); GRU 128, B = 16, T = 200: 19.6 (21.7); LSTM 64, B = 1, T = 2000: 5.5 (5.7).
     BLOCK_ROWS = 1024
+    BUFFERS = 5                     # of each part in BPTT, see carve_bptt
 
 
 class Span(NamedTuple):
@@ -120,35 +123,39 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
             if layer == 0 and call.x_in_place:
                 own = call.x.data + call.start * call.x.stride_t
             elif layer == 0 or call.directions == 2 or call.dropout > 0:
-                own = <char *>take(arena, rows.count * cell.input_size * size)
+                own = <char *>take(arena, rows.count * cell.features * size)
             for direction in range(call.directions):
                 runs = runs_of(call, part, layer) + direction if real else &measured
                 aim_output(call, rows, runs, layer, direction)
                 carve_forward(layer_of(call, layer, direction), rows, runs, arena, call.keep)
                 runs.noise = carve_noise(&call.chances, layer_of(call, layer, direction), rows.batch, rows.count, arena,
                                          call.keep)
-                runs.x = own
+                runs.window.source = own
                 if direction == 1:
-                    runs.x = <char *>take(arena, rows.count * cell.input_size * size)
+                    runs.window.source = <char *>take(arena, rows.count * cell.features * size)
                 elif real and own == NULL:
                     # The layer below has one direction: its h is this layer's input.
-                    runs.x = runs_of(call, part, layer - 1).h + rows.batch * cell.input_size * size
+                    runs.window.source = runs_of(call, part, layer - 1).h + rows.batch * cell.features * size
+                if cell.window == 1:
+                    runs.x = <char *>runs.window.source
             if real:
-                call.inputs[part * call.layers + layer] = <char *>runs_of(call, part, layer).x
+                call.inputs[part * call.layers + layer] = <char *>runs_of(call, part, layer).window.source
 
 
 cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
     """Place the arrays of the backward pass: state gradients, and per worker two rows of x-gradients in turn, the
-    reverse direction's output gradient and its input gradient."""
+    reverse direction's output gradient and its input gradient, and the gradient of inputs beside each other."""
     cdef int part, layer, direction
-    cdef fr_int size = call.packed.k.itemsize, width = 0
+    cdef fr_int size = call.packed.k.itemsize, width = 0, wide = 0
     cdef const Layer *cell
     cdef Run measured
-    call.buffers = <char **>take(arena, call.parts * 4 * sizeof(char *))
+    call.buffers = <char **>take(arena, call.parts * BUFFERS * sizeof(char *))
     call.work = <char **>take(arena, call.shares * sizeof(char *))
     for layer in range(call.layers):
         cell = layer_of(call, layer, 0)
-        width = max(width, max(cell.input_size, cell.out * call.directions))
+        width = max(width, max(cell.features, cell.out * call.directions))
+        if cell.window > 1:
+            wide = max(wide, cell.input_size)
     cdef char *block
     cdef bint real = arena.base != NULL
     for part in range(call.parts):
@@ -159,7 +166,10 @@ cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
         for direction in range(2 + 2 * (call.directions - 1)):
             block = <char *>take(arena, call.rows[part].count * width * size)
             if real:
-                call.buffers[part * 4 + direction] = block
+                call.buffers[part * BUFFERS + direction] = block
+        block = <char *>take(arena, call.rows[part].count * wide * size)
+        if real:
+            call.buffers[part * BUFFERS + BUFFERS - 1] = block
     for part in range(call.shares):
         block = <char *>take(arena, call.packed.k.gemm_tn_work)
         if real:
@@ -173,6 +183,42 @@ cdef inline void store_rows(char *dst, const Run *at, const Call *call, const Ro
     for j in range(rows.batch):
         memcpy(dst + (index * call.batch + rows.first + j) * nbytes,
                at.y + (rows.steps - 1) * at.step_y + j * stride, nbytes)
+
+
+cdef inline void load_window(char *dst, const char *src, const Call *call, const Rows *rows, const Layer *cell,
+                             int index) noexcept nogil:
+    """dst: [batch, (k-1)*W] from entry `index` of the caller's last inputs, or zeros."""
+    cdef fr_int j, nbytes = (cell.window - 1) * cell.features * cell.k.itemsize
+    for j in range(rows.batch if nbytes > 0 else 0):
+        if src != NULL:
+            memcpy(dst + j * nbytes, src + (index * call.batch + rows.seq[j]) * call.w_bytes, nbytes)
+        else:
+            memset(dst + j * nbytes, 0, nbytes)
+
+
+cdef inline char *window_of(char *dst, const Call *call, const Rows *rows, const Layer *cell, int index,
+                            fr_int j) noexcept nogil:
+    """Where the caller's last inputs of a sequence are, the part that this layer does not use set to 0."""
+    cdef fr_int nbytes = (cell.window - 1) * cell.features * cell.k.itemsize
+    dst += (index * call.batch + rows.seq[j]) * call.w_bytes
+    memset(dst + nbytes, 0, call.w_bytes - nbytes)
+    return dst
+
+
+cdef inline void store_window(char *dst, const Run *at, const Call *call, const Rows *rows, const Layer *cell,
+                              int index) noexcept nogil:
+    """The last inputs of each sequence."""
+    cdef fr_int j
+    for j in range(rows.batch if dst != NULL else 0):
+        last_inputs(window_of(dst, call, rows, cell, index, j), cell, rows, &at.window, j)
+
+
+cdef inline void store_before(char *dst, const Run *at, const Call *call, const Rows *rows, const Layer *cell,
+                              int index) noexcept nogil:
+    """The gradient of the inputs before the first step."""
+    cdef fr_int j, nbytes = (cell.window - 1) * cell.features * cell.k.itemsize
+    for j in range(rows.batch if dst != NULL else 0):
+        memcpy(window_of(dst, call, rows, cell, index, j), at.window.dbefore + j * nbytes, nbytes)
 
 
 cdef inline uint64_t layer_seed(const Call *call, int layer) noexcept nogil:
@@ -201,11 +247,12 @@ cdef void prepare_direction(const Call *call, int part, int layer, int direction
     cdef const Layer *cell = layer_of(call, layer, direction)
     cdef Run *at = runs_of(call, part, layer) + direction
     cdef int index = layer * call.directions + direction
-    cdef fr_int size = cell.k.itemsize, width = cell.input_size * size
+    cdef fr_int size = cell.k.itemsize, width = cell.features * size
     if direction == 1 and layer == 0:
-        gather(<char *>at.x, &call.x, rows, True, width)
+        gather(<char *>at.window.source, &call.x, rows, True, width)
     elif direction == 1:
-        to_reverse(<char *>at.x, call.inputs[part * call.layers + layer], width, rows, width)
+        to_reverse(<char *>at.window.source, call.inputs[part * call.layers + layer], width, rows, width)
+    load_window(at.window.before, call.w0, call, rows, cell, index)
     load_state(at.h, call.h0, call.batch, rows, index, cell.out * size)
     load_state(at.c, call.c0, call.batch, rows, index, cell.hidden * size)
     if at.noise != NULL:
@@ -219,7 +266,10 @@ cdef void store_final(const Call *call, int part, int layer, int direction) noex
     cdef const Run *at = runs_of(call, part, layer) + direction
     cdef int index = layer * call.directions + direction
     cdef fr_int size = cell.k.itemsize
-    if at.y != NULL:
+    store_window(call.wn, at, call, rows, cell, index)
+    if call.hn == NULL:
+        pass
+    elif at.y != NULL:
         store_rows(call.hn, at, call, rows, index, cell.out * size)
     else:
         store_last(call.hn, at.h, call.batch, rows, index, cell.out * size)
@@ -252,7 +302,7 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
         return
     if leads and not call.x_in_place:
         gather(call.inputs[part * call.layers], &call.x, &call.rows[part], False,
-               call.packed.input_size * call.packed.k.itemsize)
+               call.packed.features * call.packed.k.itemsize)
     for layer in range(call.layers):
         if leads and layer > 0:
             layer_input(call, part, layer)
@@ -277,21 +327,40 @@ cdef inline void aim_trace(const Call *call, Run *at, int index, int direction) 
         at.dh_steps.data += index * call.dh_layer
 
 
-cdef void backward_task(void *arg, int part) noexcept nogil:
-    """One worker's sequences back through every layer: dz, the states' and the inputs' gradients."""
+cdef void reverse_output(char *dst, const char *dy, const Call *call, const Rows *rows, int layer) noexcept nogil:
+    """The gradient of the reverse direction's output, in its own order: of a span, from the caller's other end."""
+    cdef fr_int nbytes = call.packed.out * call.packed.k.itemsize
+    cdef View view = call.dy
+    if layer < call.layers - 1:
+        to_reverse(dst, dy + nbytes, 2 * nbytes, rows, nbytes)
+    elif view.data != NULL:
+        view.data += nbytes
+        gather(dst, &view, rows, True, nbytes)
+    else:
+        memset(dst, 0, rows.count * nbytes)
+
+
+cdef void backward_task(void *arg, int worker) noexcept nogil:
+    """One worker's sequences back through every layer: dz, the states' and the inputs' gradients; or, in a team, one
+    worker's units and rows of all of it."""
     cdef Call *call = <Call *>arg
+    cdef fr_team *team = &call.team if call.team.size > 1 else NULL
+    cdef int part = 0 if team != NULL else worker
+    cdef bint leads = team == NULL or worker == 0
     cdef const Rows *rows = &call.rows[part]
     cdef fr_int size = call.packed.k.itemsize, P = call.packed.out, H = call.packed.hidden
     cdef int layer, direction, index
     cdef const Layer *cell
     cdef Run *runs
-    cdef char **buffers = call.buffers + part * 4
+    cdef char *dx_own
+    cdef char **buffers = call.buffers + part * BUFFERS
     cdef char *dy = buffers[0]
     cdef char *dx = buffers[1]
-    cdef View dy_reverse = call.dy
     if rows.batch == 0:
         return
-    if call.dy.data != NULL:
+    if not leads:
+        pass
+    elif call.dy.data != NULL:
         gather(dy, &call.dy, rows, False, P * call.directions * size)
     else:
         memset(dy, 0, rows.count * P * call.directions * size)
@@ -300,39 +369,42 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
         for direction in range(call.directions):
             cell = layer_of(call, layer, direction)
             index = layer * call.directions + direction
-            aim_trace(call, &runs[direction], index, direction)
-            load_state(runs[direction].dh, call.dhn, call.batch, rows, index, P * size)
-            load_state(runs[direction].dc, call.dcn, call.batch, rows, index, H * size)
+            if leads:
+                aim_trace(call, &runs[direction], index, direction)
+                load_state(runs[direction].dh, call.dhn, call.batch, rows, index, P * size)
+                load_state(runs[direction].dc, call.dcn, call.batch, rows, index, H * size)
+                load_window(runs[direction].window.dbefore, call.dwn, call, rows, cell, index)
+                if direction == 1:
+                    reverse_output(buffers[2], dy, call, rows, layer)
+            if team != NULL:
+                meet_team(team)
+            dx_own = NULL
+            if layer > 0 or call.dx.data != NULL or cell.window > 1:
+                dx_own = dx if direction == 0 else buffers[3]
             if direction == 0:
-                backward(cell, rows, &runs[0], dy, P * call.directions)
+                backward(cell, rows, &runs[0], dy, P * call.directions, dx_own, buffers[BUFFERS - 1], team, worker)
             else:
-                if layer < call.layers - 1:
-                    to_reverse(buffers[2], dy + P * size, 2 * P * size, rows, P * size)
-                elif call.dy.data != NULL:
-                    dy_reverse.data += P * size
-                    gather(buffers[2], &dy_reverse, rows, True, P * size)
-                else:
-                    memset(buffers[2], 0, rows.count * P * size)
-                backward(cell, rows, &runs[1], buffers[2], P)
+                backward(cell, rows, &runs[1], buffers[2], P, dx_own, buffers[BUFFERS - 1], team, worker)
+            if not leads:
+                continue
             store_state(call.dh0, runs[direction].dh, call.batch, rows, index, P * size)
             store_state(call.dc0, runs[direction].dc, call.batch, rows, index, H * size)
-            if layer == 0 and call.dx.data == NULL:
+            store_before(call.dw0, &runs[direction], call, rows, cell, index)
+            if direction == 0 or (layer == 0 and call.dx.data == NULL):
                 continue
-            if direction == 0:
-                input_gradient(dx, cell, rows, &runs[0])
+            if call.adds_dx:
+                add_scattered(&call.dx, buffers[3], rows, cell.k, True, cell.features)
             else:
-                input_gradient(buffers[3], cell, rows, &runs[1])
-                if call.adds_dx:
-                    add_scattered(&call.dx, buffers[3], rows, cell.k, True, cell.input_size)
-                else:
-                    add_from_reverse(dx, buffers[3], rows, cell.k, cell.input_size)
-        if layer > 0 and call.dropout > 0:
+                add_from_reverse(dx, buffers[3], rows, cell.k, cell.features)
+        if leads and layer > 0 and call.dropout > 0:
             drop(dx, size, P * call.directions, rows, call.first, call.dropout, layer_seed(call, layer))
         dy, dx = dx, dy
+    if not leads or call.dx.data == NULL:
+        return
     if call.adds_dx:
-        add_scattered(&call.dx, dy, rows, call.packed.k, False, call.packed.input_size)
-    elif call.dx.data != NULL:
-        scatter(&call.dx, dy, call.packed.input_size * size, rows, False, call.packed.input_size * size)
+        add_scattered(&call.dx, dy, rows, call.packed.k, False, call.packed.features)
+    else:
+        scatter(&call.dx, dy, call.packed.features * size, rows, False, call.packed.features * size)
 
 
 cdef fr_int blocks_of(const Call *call) noexcept nogil:
@@ -361,7 +433,7 @@ cdef void weights_task(void *arg, int part) noexcept nogil:
 cdef void add_sums(const Call *call) noexcept nogil:
     """Add the gradients that cells sum up themselves, block after block and worker after worker."""
     cdef int part, layer, direction
-    cdef fr_int block, nbytes = call.packed.ops.sums * call.packed.hidden * call.packed.k.itemsize
+    cdef fr_int block, nbytes
     cdef const Layer *cell
     if call.packed.ops.sums == 0:
         return
@@ -372,6 +444,7 @@ cdef void add_sums(const Call *call) noexcept nogil:
             for layer in range(call.layers):
                 for direction in range(call.directions):
                     cell = layer_of(call, layer, direction)
+                    nbytes = cell.ops.sums * cell.hidden * cell.k.itemsize
                     cell.ops.add_sums(cell, runs_of(call, part, layer)[direction].sums + block * nbytes)
 
 
@@ -404,7 +477,7 @@ cdef class Engine:
         cdef fr_int madds = 0
         cdef int i
         for i in range(-call.cell, self.weights.count - call.cell):      # a span's too: it must be shared as all steps
-            madds += call.packed[i].gates * (call.packed[i].input_size + call.packed[i].out)
+            madds += step_work(&call.packed[i])
         call.threads = workers_for(madds * total)
         call.parts = <int>max(1, min(call.threads, B))
         call.shares = call.threads * (2 if call.packed.gates >= 2 * SHARE_ROWS * call.threads else 1)
@@ -416,7 +489,8 @@ cdef class Engine:
             call.parts = min(call.parts, MAX_PARTS)
         call.team.size = 1
         call.team.arrived = call.team.round = 0
-        if B == 1 and call.threads > 1 and madds >= WORTH_A_TEAM * self.weights.count and can_meet():
+        if B == 1 and call.threads > 1 and can_meet() and (
+                call.packed.ops.scan_forward != NULL or madds >= WORTH_A_TEAM * self.weights.count):
             call.team.size = call.threads
         return 0
 
@@ -480,7 +554,7 @@ cdef class Engine:
         self._deal(call, B, T, total)
         call.y_in_place = not keep and lengths is None and T > 0 and y is not None
         call.x_in_place = (not keep and lengths is None and call.parts == 1
-                           and call.x.stride_t == B * call.packed.input_size * call.packed.k.itemsize
+                           and call.x.stride_t == B * call.packed.features * call.packed.k.itemsize
                            and (B == 1 or call.x.stride_b * B == call.x.stride_t))
         for part in range(call.parts):
             rows = &call.rows[part]
@@ -540,18 +614,19 @@ cdef class Engine:
             index_rows(rows)
         return 0
 
-    def infer(self, x, y, h0, c0, hn, cn, lengths=None):
-        """Inference: fills y: (T, B, D*P) and the final states hn, cn.
+    def infer(self, x, y, initial, final, lengths=None):
+        """Inference: fills y: (T, B, D*P) and the final states.
 
+        initial, final: a state's parts h, c and last inputs w, each (layers * directions, B, .), or None.
         lengths: int64 (B,) or None. With x: (N, I) and y: (N, D*P) the sequences' valid steps follow one another.
         """
         cdef Activations act = self._activations()
         act.packed = self.weights.forward_pack()
         self._prepare(act, x, y, lengths, False, 0.0, 0, 0, None)
-        self._forward(act, h0, c0, hn, cn)
+        self._forward(act, initial, final)
         self._give_back(act)
 
-    def forward(self, x, y, h0, c0, hn, cn, lengths=None, double dropout=0.0, uint64_t seed=0, fr_int first=0,
+    def forward(self, x, y, initial, final, lengths=None, double dropout=0.0, uint64_t seed=0, fr_int first=0,
                 span=None, Packed packed=None, bint keep=True):
         """The training pass: as `infer`, and returns the tape for `backward`.
 
@@ -563,7 +638,7 @@ cdef class Engine:
         cdef Activations act = self._activations()
         act.packed = self.packs(self.weights.chances.weight, seed, True) if packed is None else packed
         self._prepare(act, x, y, lengths, keep, dropout, seed, first, span)
-        self._forward(act, h0, c0, hn, cn)
+        self._forward(act, initial, final)
         if keep:
             return act
         self._give_back(act)
@@ -608,10 +683,12 @@ cdef class Engine:
         carve_bptt(&act.call, &bptt)
         return arena.used, bptt.used
 
-    cdef int _forward(self, Activations act, h0, c0, hn, cn) except -1:
+    cdef int _forward(self, Activations act, initial, final) except -1:
         cdef Call *call = &act.call
-        call.h0, call.c0, call.hn, call.cn = _data(h0), _data(c0), _data(hn), _data(cn)
         cdef int workers
+        call.h0, call.c0, call.w0 = _data(initial[0]), _data(initial[1]), _data(initial[2])
+        call.hn, call.cn, call.wn = _data(final[0]), _data(final[1]), _data(final[2])
+        call.w_bytes = final[2].strides[1] if final[2] is not None else 0
         with nogil:
             if call.team.size > 1:
                 # Whoever meets must run at the same time: as many as there are threads free now.
@@ -621,12 +698,12 @@ cdef class Engine:
                 run(&forward_task, call, call.parts, call.threads)
         return 0
 
-    def backward(self, Activations act, dy, dhn, dcn, dx, dh0, dc0, dh=None, Packed packed=None):
-        """BPTT from `act`, which it uses up: fills dx, dh0, dc0 (None: not wanted) and adds to the gradients.
+    def backward(self, Activations act, dy, dfinal, dx, dinitial, dh=None, Packed packed=None):
+        """BPTT from `act`, which it uses up: fills dx and dinitial (None: not wanted) and adds to the gradients.
 
-        dh: (layers * directions, T, B, P) or None, takes dL/dh_t where a sequence has a step t. Of a span's tape dh0
-        and dc0 are not written where a sequence has ended before, and bidirectional layers add to dx. packed: what
-        `packs` gave; `collect` is then the caller's to call.
+        dh: (layers * directions, T, B, P) or None, takes the whole gradient of h_t, or where h is no state of c_t,
+        where a sequence has a step t. Of a span's tape dinitial is not written where a sequence has ended before, and
+        bidirectional layers add to dx. packed: what `packs` gave; `collect` is then the caller's to call.
         """
         if act.served:
             raise ValueError("tape: expected one from a new forward(), found one that backward() has used already")
@@ -634,6 +711,7 @@ cdef class Engine:
         cdef Arena arena
         cdef Workspace memory = self.backward_memory
         cdef bint collects = packed is None
+        cdef int workers
         if packed is None:
             packed = self.packs(call.chances.weight, call.seed, False)
         self.backward_memory = Workspace()      # a second caller meanwhile gets its own
@@ -648,12 +726,19 @@ cdef class Engine:
         cdef const fr_int *starts = <const fr_int *>_data(act.starts)
         _view(&call.dy, dy, starts)
         _view(&call.dx, dx, starts)
-        call.dhn, call.dcn, call.dh0, call.dc0 = _data(dhn), _data(dcn), _data(dh0), _data(dc0)
+        call.dhn, call.dcn, call.dwn = _data(dfinal[0]), _data(dfinal[1]), _data(dfinal[2])
+        call.dh0, call.dc0, call.dw0 = _data(dinitial[0]), _data(dinitial[1]), _data(dinitial[2])
         _view(&call.dh_steps, dh[0] if dh is not None else None, NULL)
         call.dh_layer = dh.strides[0] if dh is not None else 0
         act.served = True
         with nogil:
-            run(&backward_task, call, call.parts, call.threads)
+            if call.packed.ops.scan_backward == NULL:
+                call.team.size = 1
+            if call.team.size > 1:
+                workers = call.team.size = reserve(call.team.size)
+                run_reserved(&backward_task, call, workers)
+            else:
+                run(&backward_task, call, call.parts, call.threads)
         with large_products():
             with nogil:
                 run(&weights_task, call, call.shares, call.threads)
@@ -683,7 +768,8 @@ cdef class Engine:
                 cell = layer_of(call, layer, direction)
                 if gates is not None:
                     _view(&view, gates[index], NULL)
-                    scatter(&view, at.z, cell.ld_z * size, rows, direction == 1, cell.gates * size)
+                    scatter(&view, at.z, cell.ld_z * size, rows, direction == 1,
+                            min(cell.gates, gates.shape[3]) * size)
                 if h is not None:
                     _view(&view, h[index], NULL)
                     scatter(&view, at.h + rows.batch * cell.out * size, cell.out * size, rows, direction == 1,

@@ -117,6 +117,6 @@ cdef int products_before(const Layer *layer, Product *p) noexcept nogil:
 
 
 gru_after_ops = CellOps(3, 1, 0, 0, False, True, &pack_forward_after, &pack_backward, &step_forward_after,
-                        &step_backward_after, &products_after, NULL)
+                        &step_backward_after, &products_after, NULL, NULL, NULL)
 gru_before_ops = CellOps(3, 1, 0, 0, False, True, &pack_forward_before, &pack_backward, &step_forward_before,
-                         &step_backward_before, &products_before, NULL)
+                         &step_backward_before, &products_before, NULL, NULL, NULL)

@@ -5,6 +5,22 @@ from libc.stdint cimport int64_t, uint64_t
 cdef extern from "kernels.h" nogil:
     ctypedef int64_t fr_int
 
+    ctypedef struct fr_scan:
+        fr_int steps, rows, hidden, first, end
+        int keep, trace
+        void *z
+        void *extra
+        void *state
+        const void *before
+        void *out
+        const void *skip
+        const void *weight
+        void *dy
+        void *carry
+        void *sums
+        fr_int ld_z, ld_extra, ld_state, step_state, ld_before, ld_out, step_out, ld_skip, ld_dy, ld_carry
+        double skip_scale
+
     ctypedef struct fr_kernels:
         int itemsize
         int lanes
@@ -61,6 +77,14 @@ cdef extern from "kernels.h" nogil:
                              fr_int n) noexcept nogil
         void (*attention_backward)(void *dq, void *dkeys, fr_int lddk, void *dv, const void *dscores, const void *q,
                                    const void *keys, fr_int ldk, const void *v, fr_int s, fr_int n) noexcept nogil
+        void (*mingru_forward)(const fr_scan *s) noexcept nogil
+        void (*mingru_backward)(const fr_scan *s) noexcept nogil
+        void (*minlstm_forward)(const fr_scan *s) noexcept nogil
+        void (*minlstm_backward)(const fr_scan *s) noexcept nogil
+        void (*sru_forward)(const fr_scan *s) noexcept nogil
+        void (*sru_backward)(const fr_scan *s) noexcept nogil
+        void (*qrnn_forward)(const fr_scan *s) noexcept nogil
+        void (*qrnn_backward)(const fr_scan *s) noexcept nogil
 
     ctypedef struct fr_isa:
         const char *name

@@ -107,4 +107,4 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
 
 
 lngru_ops = CellOps(3, EXTRA, STATS, SUMS, False, True, &pack_forward, &pack_backward, &step_forward, &step_backward,
-                    &products, &add_sums)
+                    &products, &add_sums, NULL, NULL)

@@ -136,6 +136,6 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
 
 
 lnlstm_ops = CellOps(4, EXTRA, STATS, SUMS, True, False, &pack_forward, &pack_backward, &step_forward, &step_backward,
-                     &products, &add_sums)
+                     &products, &add_sums, NULL, NULL)
 lnlstm_projected_ops = CellOps(4, EXTRA + 1, STATS, SUMS, True, False, &pack_forward, &pack_backward,
-                               &projected_forward, &projected_backward, &products, &add_sums)
+                               &projected_forward, &projected_backward, &products, &add_sums, NULL, NULL)

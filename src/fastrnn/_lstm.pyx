@@ -73,6 +73,6 @@ cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
 
 
 lstm_ops = CellOps(4, 0, 0, 0, True, False, &pack_forward, &pack_backward, &step_forward, &step_backward,
-                   &whole_product, NULL)
+                   &whole_product, NULL, NULL, NULL)
 lstm_projected_ops = CellOps(4, 1, 0, 0, True, False, &pack_forward, &pack_backward, &projected_forward,
-                             &projected_backward, &whole_product, NULL)
+                             &projected_backward, &whole_product, NULL, NULL, NULL)

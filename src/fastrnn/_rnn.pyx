@@ -29,4 +29,4 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
 
 
 rnn_ops = CellOps(1, 0, 0, 0, False, False, &pack_whole, &pack_whole_transposed, &step_forward, &step_backward,
-                  &whole_product, NULL)
+                  &whole_product, NULL, NULL, NULL)

@@ -4,11 +4,13 @@ from fastrnn._cell cimport Layer, Step
 from fastrnn._kernels cimport fr_int, fr_team
 from fastrnn._noise cimport Noise
 from fastrnn._rows cimport Rows, View
+from fastrnn._window cimport Window
 from fastrnn._workspace cimport Arena
 
 cdef struct Run:
     # The arrays of one direction of one layer for one worker's rows, in that direction's packed order.
-    const char *x   # [N, I]
+    Window window   # its source: the inputs, [N, W]
+    char *x         # [N, I]: the source, or where the layer sees several inputs at a step, these; not kept: [block, I]
     char *z         # [N, GH] when kept, else [block, GH]
     char *extra     # [N, EH] when kept, else [batch, EH]
     char *h         # [batch + N, P]; the first `batch` rows are the initial state, the only ones with y
@@ -30,9 +32,8 @@ cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *
 cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t, bint keep) noexcept nogil
 cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team,
                   int part) noexcept nogil
-cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const char *dy,
-                   fr_int stride) noexcept nogil
-cdef void input_gradient(char *dx, const Layer *layer, const Rows *rows, const Run *run) noexcept nogil
+cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *dy, fr_int stride, char *dx,
+                   char *dspread, fr_team *team, int part) noexcept nogil
 cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, fr_int block, int part, int parts,
                           char *work) noexcept nogil
 cdef fr_int share(fr_int n, int part, int parts) noexcept nogil

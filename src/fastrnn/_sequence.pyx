@@ -3,15 +3,18 @@
 Forward: the input product of a block of steps at once, then step by step the recurrent product and the gates.
 BPTT: step by step dz_t and dh_{t-1}, then large products for dx and, block of steps by block of steps from the last
 one on, for dW_ih and dW_hh; so these are the same sums where BPTT itself goes from segment to segment of some blocks.
+Where no product depends on a state, a scan takes the place of the steps (`_scan`).
 `h` starts with the initial state, so the first step is no special case.
 """
 
 from libc.string cimport memset
 
-from fastrnn._cell cimport Product, Step, meet, product
-from fastrnn._kernels cimport keep_apart
+from fastrnn._cell cimport Product, Step, leads, meet, product
+from fastrnn._kernels cimport fr_scan, keep_apart
 from fastrnn._noise cimport noisy_backward, noisy_forward
 from fastrnn._rows cimport scatter_step
+from fastrnn._scan cimport scan_of
+from fastrnn._window cimport fold, spread
 from fastrnn._workspace cimport take
 
 cdef enum:
@@ -50,6 +53,9 @@ cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *a
     run.c = NULL
     if layer.ops.has_c:
         run.c = <char *>take(arena, (rows.batch + (rows.count if keep else 0)) * layer.hidden * size)
+    if layer.window > 1:
+        run.x = <char *>take(arena, (rows.count if keep else block) * layer.input_size * size)
+        run.window.before = <char *>take(arena, rows.batch * (layer.window - 1) * layer.features * size)
 
 
 cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *arena) noexcept nogil:
@@ -61,11 +67,18 @@ cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *
     run.sums = NULL
     if layer.ops.sums > 0:
         run.sums = <char *>take(arena, block_count(rows) * layer.ops.sums * layer.hidden * size)
+    if layer.window > 1:
+        run.window.dbefore = <char *>take(arena, rows.batch * (layer.window - 1) * layer.features * size)
 
 
 cdef inline fr_int row_before(const Rows *rows, fr_int t) noexcept nogil:
     """Row of h_{t-1} and c_{t-1} for the first sequence."""
     return rows.batch + rows.offset[t - 1] if t > 0 else 0
+
+
+cdef inline char *sums_at(const Layer *layer, const Rows *rows, const Run *run, fr_int t) noexcept nogil:
+    """What the block of step t adds up."""
+    return run.sums + t // rows.block * layer.ops.sums * layer.hidden * layer.k.itemsize
 
 
 cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t,
@@ -91,6 +104,35 @@ cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run
     step.extra = run.extra + (rows.offset[t] * layer.extra * size if keep else 0)
 
 
+cdef inline fr_scan place_scan(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t, fr_int end,
+                               bint keep) noexcept nogil:
+    """The steps t .. end - 1, all of the same sequences; `step.z` is that of t."""
+    cdef fr_int size = layer.k.itemsize
+    cdef fr_scan scan
+    place(step, layer, rows, run, t, keep)
+    scan = scan_of(layer, step, end - t, run.step_y // size if run.y != NULL else step.rows * layer.out, keep)
+    if layer.skips:
+        scan.skip = run.x + rows.offset[t] * layer.input_size * size
+        scan.ld_skip = layer.input_size
+    return scan
+
+
+cdef void scan_block(const Layer *layer, const Rows *rows, const Run *run, Step *step, char *z, fr_int t, fr_int end,
+                     bint keep) noexcept nogil:
+    """The steps t .. end - 1, whose input product is z: one scan for each stretch in which no sequence ends."""
+    cdef fr_int after
+    cdef fr_scan scan
+    while t < end:
+        after = t + 1
+        while after < end and rows.active[after] == rows.active[t]:
+            after += 1
+        step.z = z
+        scan = place_scan(step, layer, rows, run, t, after, keep)
+        layer.ops.scan_forward(layer, &scan)
+        z += (rows.offset[after] - rows.offset[t]) * layer.ld_z * layer.k.itemsize
+        t = after
+
+
 cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team,
                   int part) noexcept nogil:
     """h_1 .. h_T from x and the initial state; with keep also what BPTT needs. `team` shares the columns, not the rows:
@@ -99,6 +141,7 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
     cdef fr_int G = layer.gates, ld_z = layer.ld_z, I = layer.input_size, size = layer.k.itemsize
     cdef fr_int t = 0, end, first
     cdef char *block
+    cdef char *x
     step.c_prev = step.c = NULL
     step.dh = step.dh_in = step.dc = step.dp = step.scratch = step.sums = NULL
     step.team = team
@@ -108,10 +151,19 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
         end = block_end(layer, rows, t)
         first = rows.offset[t]
         block = run.z + (first * ld_z * size if keep else 0)
+        x = run.x + (first * I * size if keep or layer.window == 1 else 0)
+        if layer.window > 1:
+            if leads(&step):
+                spread(x, layer, rows, &run.window, t, end)
+            meet(&step)
         # z: [block, GH] = x: [block, I] W_ih^T + start
-        product(layer.k, &step, block, ld_z, run.x + first * I * size, I, layer.p_ih, layer.start, 0,
-                rows.offset[end] - first, G, I)
+        product(layer.k, &step, block, ld_z, x, I, layer.p_ih, layer.start, 0, rows.offset[end] - first, G, I)
         meet(&step)     # a step may share its columns in another way
+        if layer.ops.scan_forward != NULL:
+            scan_block(layer, rows, run, &step, block, t, end, keep)
+            t = end
+            meet(&step)
+            continue
         while t < end:
             place(&step, layer, rows, run, t, keep)
             step.z = block + (rows.offset[t] - first) * ld_z * size
@@ -122,12 +174,76 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
             t += 1
 
 
-cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const char *dy,
-                   fr_int stride) noexcept nogil:
+cdef fr_int share(fr_int n, int part, int parts) noexcept nogil:
+    """Start of a worker's part of n rows."""
+    return n * part // parts
+
+
+cdef void input_gradient(char *dx, const Layer *layer, const Run *run, const Step *step, fr_int first,
+                         fr_int end) noexcept nogil:
+    """Rows first .. end of dx: [N,I] = dz: [N,GH] W_ih, and what went past the state; a team shares them."""
+    cdef fr_int size = layer.k.itemsize, I = layer.input_size, count = end - first
+    cdef const char *start = NULL
+    if step.team != NULL:
+        end = first + share(count, step.part + 1, step.team.size)
+        first += share(count, step.part, step.team.size)
+    if layer.skips:
+        start = run.extra + first * layer.extra * size
+    layer.k.gemm(dx + first * I * size, I, run.z + first * layer.ld_z * size, layer.ld_z, layer.q_ih, start,
+                 layer.extra, end - first, I, layer.gates)
+
+
+cdef void sum_columns(const Layer *layer, const Run *run, const Step *step, fr_int first, fr_int end) noexcept nogil:
+    """Add the column sums of rows first .. end of dz to the step's `sums`; a team shares the columns."""
+    cdef fr_int size = layer.k.itemsize, column = 0, after = layer.gates
+    if step.team != NULL:
+        column = share(layer.gates, step.part, step.team.size)
+        after = share(layer.gates, step.part + 1, step.team.size)
+    layer.k.sum_rows(step.sums + column * size, run.z + (first * layer.ld_z + column) * size, layer.ld_z, end - first,
+                     after - column)
+
+
+cdef void scan_backward(const Layer *layer, const Rows *rows, const Run *run, Step *step, char *dy, fr_int stride,
+                        char *dx) noexcept nogil:
+    """BPTT by scans, each over steps of the same sequences whose z fits into a block and is used up while in L2; none
+    goes on from one block of weight gradients to the next."""
+    cdef fr_int size = layer.k.itemsize, t = rows.steps, first, s, limit = BLOCK_BYTES // (layer.ld_z * size)
+    cdef fr_scan scan
+    while t > 0:
+        keep_apart()
+        first = t - 1
+        while (first % rows.block > 0 and rows.active[first - 1] == rows.active[t - 1]
+               and rows.offset[t] - rows.offset[first - 1] <= limit):
+            first -= 1
+        step.z = run.z + rows.offset[first] * layer.ld_z * size
+        scan = place_scan(step, layer, rows, run, first, t, True)
+        scan.dy = dy + rows.offset[first] * stride * size
+        scan.ld_dy = stride
+        step.sums = sums_at(layer, rows, run, first)
+        scan.sums = step.sums + layer.gates * size
+        scan.carry = run.dc if layer.ops.has_c else run.dh
+        scan.ld_carry = layer.hidden
+        scan.trace = run.dh_steps.data != NULL
+        layer.ops.scan_backward(layer, &scan)
+        meet(step)
+        if layer.db_ih != NULL:
+            sum_columns(layer, run, step, rows.offset[first], rows.offset[t])
+        if dx != NULL:
+            input_gradient(dx, layer, run, step, rows.offset[first], rows.offset[t])
+        if run.dh_steps.data != NULL:
+            for s in range(first, t if leads(step) else first):
+                scatter_step(&run.dh_steps, dy + rows.offset[s] * stride * size, stride * size, rows, s, run.reverse,
+                             layer.out * size)
+        t = first
+
+
+cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *dy, fr_int stride, char *dx,
+                   char *dspread, fr_team *team, int part) noexcept nogil:
     """BPTT: run.z becomes dz, run.dh and run.dc go from the final state's gradients to the initial state's.
 
-    dy: [N, P], rows `stride` elements apart. A sequence joins at its last valid step, where run.dh still holds the
-    gradient of its final state.
+    dy: [N, P], rows `stride` elements apart; a scan may write to it. A sequence joins at its last valid step, where
+    run.dh still holds the gradient of its final state. dx: [N, W], or NULL; a layer that sees several inputs at a step
+    needs `dspread`: [N, I] too. `team` shares the units of a scan.
     """
     cdef Step step
     cdef fr_int P = layer.out, size = layer.k.itemsize, t
@@ -137,10 +253,18 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const c
     step.dp = NULL
     step.scratch = run.scratch
     step.sums = NULL
-    step.team = NULL
-    step.part = 0
+    step.team = team
+    step.part = part
     if run.sums != NULL:
-        memset(run.sums, 0, block_count(rows) * layer.ops.sums * layer.hidden * size)
+        if leads(&step):
+            memset(run.sums, 0, block_count(rows) * layer.ops.sums * layer.hidden * size)
+        meet(&step)
+    if layer.ops.scan_backward != NULL:
+        scan_backward(layer, rows, run, &step, dy, stride, dx if layer.window == 1 else dspread)
+        meet(&step)
+        if layer.window > 1 and leads(&step):
+            fold(dx, dspread, layer, rows, &run.window)
+        return
     for t in range(rows.steps - 1, -1, -1):
         keep_apart()
         place(&step, layer, rows, run, t, True)
@@ -149,19 +273,15 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, const c
         if run.dh_steps.data != NULL:
             scatter_step(&run.dh_steps, run.dh, P * size, rows, t, run.reverse, P * size)
         if run.sums != NULL:
-            step.sums = run.sums + t // rows.block * layer.ops.sums * layer.hidden * size
+            step.sums = sums_at(layer, rows, run, t)
         if run.dp != NULL:
             step.dp = run.dp + rows.offset[t] * P * size
         if run.noise == NULL:
             layer.ops.step_backward(layer, &step)
         else:
             noisy_backward(run.noise, layer, rows, &step, t)
-
-
-cdef void input_gradient(char *dx, const Layer *layer, const Rows *rows, const Run *run) noexcept nogil:
-    """dx: [N,I] = dz: [N,GH] W_ih."""
-    layer.k.gemm(dx, layer.input_size, run.z, layer.ld_z, layer.q_ih, NULL, 0, rows.count, layer.input_size,
-                 layer.gates)
+    if dx != NULL:
+        input_gradient(dx, layer, run, &step, 0, rows.count)
 
 
 cdef inline void add_product(char *dw, const Layer *layer, const char *left, fr_int ld_left, const char *right,
@@ -224,11 +344,6 @@ cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Block *
             t += 1
         add_product(dw, layer, left + first * ld * size, ld, run.h + start * P * size, P, P, m,
                     rows.offset[t] - first, work)
-
-
-cdef fr_int share(fr_int n, int part, int parts) noexcept nogil:
-    """Start of a worker's part of n rows."""
-    return n * part // parts
 
 
 cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, fr_int block, int part, int parts,

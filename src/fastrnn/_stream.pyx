@@ -8,9 +8,10 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
-from fastrnn._cell cimport Layer, Step
-from fastrnn._kernels cimport flush_begin, flush_end, fr_int
+from fastrnn._cell cimport Layer, Step, step_work
+from fastrnn._kernels cimport flush_begin, flush_end, fr_int, fr_scan
 from fastrnn._noise cimport Chances, Noise, expected_noise, noisy_forward
+from fastrnn._scan cimport scan_of
 from fastrnn._weights cimport Packed, Weights
 from fastrnn._workspace cimport Arena, Workspace, take
 
@@ -22,7 +23,8 @@ cdef enum:
 
 
 cdef class StreamCore:
-    """State and buffers of `batch` sequences that go on together; `h` and `c` are their live state arrays.
+    """State and buffers of `batch` sequences that go on together; `h`, `c` and the last inputs `w` are their live state
+    arrays, of which a cell may lack c and w. Where h is no state, it holds the last output.
 
     `coerce(x, out)` turns arguments that are not ready to use into ones that are, or raises.
     """
@@ -34,35 +36,46 @@ cdef class StreamCore:
     cdef char *c_new
     cdef char *h_data
     cdef char *c_data
-    cdef fr_int batch, features, width, madds
+    cdef char *w_data
+    cdef char *spread               # the last inputs and x beside each other
+    cdef fr_int batch, features, width, madds, w_width
     cdef int typenum
     cdef readonly cnp.ndarray h
-    cdef readonly object c
+    cdef readonly object c, w
     cdef object coerce
 
-    def __init__(self, Weights weights, h, c, coerce):
+    def __init__(self, Weights weights, h, c, w, coerce):
         cdef Arena arena
-        cdef int turn
+        cdef int turn, i
         cdef const Layer *cell = weights.layers
+        cdef fr_int ld_z = 0, extra = 0, wide = 0
         self.weights = weights
         self.h = h
         self.c = c
+        self.w = w
         self.h_data = <char *>cnp.PyArray_DATA(h)
         self.c_data = <char *>cnp.PyArray_DATA(c) if c is not None else NULL
+        self.w_data = <char *>cnp.PyArray_DATA(w) if w is not None else NULL
+        self.w_width = w.shape[2] if w is not None else 0
         self.coerce = coerce
         self.batch = h.shape[1]
-        self.features = cell.input_size
+        self.features = cell.features
         self.width = cell.out
         self.typenum = cnp.PyArray_TYPE(self.h)
         self.madds = 0
-        for turn in range(weights.count):
-            self.madds += self.batch * weights.layers[turn].gates * (weights.layers[turn].input_size + cell.out)
+        for i in range(weights.count):
+            self.madds += self.batch * step_work(&weights.layers[i])
+            ld_z = max(ld_z, weights.layers[i].ld_z)
+            extra = max(extra, weights.layers[i].extra)
+            if weights.layers[i].window > 1:
+                wide = max(wide, weights.layers[i].input_size)
         self.memory = Workspace()
         for turn in range(2):
             arena.base = self.memory.data if turn else NULL
             arena.used = 0
-            self.z = <char *>take(&arena, self.batch * cell.ld_z * weights.itemsize)
-            self.extra = <char *>take(&arena, self.batch * cell.extra * weights.itemsize)
+            self.z = <char *>take(&arena, self.batch * ld_z * weights.itemsize)
+            self.extra = <char *>take(&arena, self.batch * extra * weights.itemsize)
+            self.spread = <char *>take(&arena, self.batch * wide * weights.itemsize)
             self.h_new = <char *>take(&arena, self.batch * cell.out * weights.itemsize)
             self.c_new = <char *>take(&arena, self.batch * cell.hidden * weights.itemsize)
             self.memory.reserve(arena.used)
@@ -103,8 +116,22 @@ cdef class StreamCore:
                 self._advance(packed.layers, source, target)
         return out
 
+    cdef const char *_take_in(self, const Layer *cell, int i, const char *x) noexcept nogil:
+        """Layer i's last inputs and x beside each other; the newer of them are its last inputs from here on."""
+        cdef fr_int size = cell.k.itemsize, W = cell.features * size, before = (cell.window - 1) * W, b
+        cdef char *row = self.spread
+        cdef char *last = self.w_data + i * self.batch * self.w_width * size
+        for b in range(self.batch):
+            memcpy(row, last, before)
+            memcpy(row + before, x + b * W, W)
+            memcpy(last, row + W, before)
+            row += before + W
+            last += self.w_width * size
+        return self.spread
+
     cdef void _advance(self, const Layer *layers, const char *x, char *y) noexcept nogil:
         cdef Step step
+        cdef fr_scan scan
         cdef const Layer *cell
         cdef const Chances *p = &self.weights.chances
         cdef bint zones = p.zone_h > 0 or p.zone_c > 0
@@ -123,12 +150,20 @@ cdef class StreamCore:
         step.part = 0
         for i in range(self.weights.count):
             cell = layers + i
+            if cell.window > 1:
+                x = self._take_in(cell, i, x)
             cell.k.gemm(self.z, cell.ld_z, x, cell.input_size, cell.p_ih, cell.start, 0, B, cell.gates,
                         cell.input_size)
             step.ld_h_prev = step.ld_h_in = step.ld_h = cell.out
             step.h_prev = step.h_in = step.h = h + i * B * cell.out * size
             step.c_prev = step.c = c + i * B * cell.hidden * size if c != NULL else NULL
-            if zones:
+            if cell.ops.scan_forward != NULL:
+                scan = scan_of(cell, &step, 1, 0, False)
+                if cell.skips:
+                    scan.skip = x
+                    scan.ld_skip = cell.input_size
+                cell.ops.scan_forward(cell, &scan)
+            elif zones:
                 noisy_forward(&noise, cell, NULL, &step, 0, False)
             else:
                 cell.ops.step_forward(cell, &step, False)

@@ -1,6 +1,6 @@
 from libc.stdint cimport uint64_t
 
-from fastrnn._cell cimport CellOps, Layer
+from fastrnn._cell cimport Layer
 from fastrnn._noise cimport Chances
 from fastrnn._watch cimport Watched
 from fastrnn._workspace cimport Workspace
@@ -8,7 +8,6 @@ from fastrnn._workspace cimport Workspace
 cdef class Weights(Watched):
     cdef Layer *layers              # [layers * directions]
     cdef readonly int count, directions, itemsize
-    cdef const CellOps *ops
     cdef tuple grads
     cdef Packed packed
     cdef Chances chances

@@ -5,14 +5,18 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
-from fastrnn._cell cimport Gains
+from fastrnn._cell cimport CellOps, Gains
 from fastrnn._gru cimport gru_after_ops, gru_before_ops
 from fastrnn._kernels cimport fr_int, kernels
 from fastrnn._lngru cimport lngru_ops
 from fastrnn._lnlstm cimport lnlstm_ops, lnlstm_projected_ops
 from fastrnn._lstm cimport lstm_ops, lstm_projected_ops
+from fastrnn._mingru cimport mingru_ops
+from fastrnn._minlstm cimport minlstm_ops
 from fastrnn._noise cimport FOR_WEIGHTS, drop_weights, purpose_seed
+from fastrnn._qrnn cimport qrnn_ops
 from fastrnn._rnn cimport rnn_ops
+from fastrnn._sru cimport sru_ops, sru_projected_ops
 from fastrnn._watch cimport Watched
 from fastrnn._workspace cimport Arena, take
 
@@ -28,6 +32,27 @@ cdef enum:
 
 cdef char *_data(object array):
     return <char *>cnp.PyArray_DATA(array) if array is not None else NULL
+
+
+cdef const CellOps *ops_of(str cell, bint projected, bint skips, bint reset_after, bint layer_norm) except NULL:
+    """The step functions of one layer."""
+    if cell == "LSTM":
+        if layer_norm:
+            return &lnlstm_projected_ops if projected else &lnlstm_ops
+        return &lstm_projected_ops if projected else &lstm_ops
+    if cell == "GRU":
+        if layer_norm:
+            return &lngru_ops
+        return &gru_after_ops if reset_after else &gru_before_ops
+    if cell == "SRU":
+        return &sru_ops if skips else &sru_projected_ops
+    if cell == "MinGRU":
+        return &mingru_ops
+    if cell == "MinLSTM":
+        return &minlstm_ops
+    if cell == "QRNN":
+        return &qrnn_ops
+    return &rnn_ops
 
 
 cdef class Packed:
@@ -49,12 +74,12 @@ cdef class Weights(Watched):
     """Parameters and gradients of `num_layers` x `directions` cells.
 
     `names` holds for each layer and direction the keys of (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, gain_ih,
-    gain_hh, gain_c, bias_c) in `params` and `grads`; absent ones are None. All arrays are C-contiguous and of one
-    dtype.
+    gain_hh, gain_c, bias_c, weight_c) in `params` and `grads`; absent ones are None. All arrays are C-contiguous and of
+    one dtype.
     """
 
     def __init__(self, str cell, params, grads, list names, list input_sizes, int hidden, int directions,
-                 bint relu=False, bint reset_after=True, bint layer_norm=False):
+                 bint relu=False, bint reset_after=True, bint layer_norm=False, int window=1, double skip_scale=1.0):
         cdef Layer *layer
         cdef int i
         super().__init__(params)
@@ -63,40 +88,32 @@ cdef class Weights(Watched):
         self.count = len(names)
         self.itemsize = next(iter(params.values())).itemsize
         projected = names[0][4] is not None
-        if cell == "LSTM":
-            if layer_norm:
-                self.ops = &lnlstm_projected_ops if projected else &lnlstm_ops
-            else:
-                self.ops = &lstm_projected_ops if projected else &lstm_ops
-        elif cell == "GRU":
-            if layer_norm:
-                self.ops = &lngru_ops
-            else:
-                self.ops = &gru_after_ops if reset_after else &gru_before_ops
-        else:
-            self.ops = &rnn_ops
         self.layers = <Layer *>calloc(self.count, sizeof(Layer))
         if self.layers == NULL:
             raise MemoryError
         for i in range(self.count):
             layer = &self.layers[i]
             layer.k = kernels(self.itemsize)
-            layer.ops = self.ops
-            layer.input_size = input_sizes[i]
+            layer.skips = cell == "SRU" and input_sizes[i] == hidden
+            layer.skip_scale = skip_scale
+            layer.ops = ops_of(cell, projected, layer.skips, reset_after, layer_norm)
+            layer.features = input_sizes[i]
+            layer.window = window
+            layer.input_size = window * layer.features
             layer.hidden = hidden
             layer.out = params[names[i][4]].shape[0] if projected else hidden
-            layer.gates = self.ops.gates * hidden
+            layer.gates = layer.ops.gates * hidden
             layer.ld_z = layer.gates + (LINE // self.itemsize if layer.gates * self.itemsize % SHARED_SETS == 0 else 0)
-            layer.extra = self.ops.extra * hidden + self.ops.stats
+            layer.extra = layer.ops.extra * hidden + layer.ops.stats
             layer.relu = relu
-            w_ih, w_hh, b_ih, b_hh, w_hr, *gains = (params.get(name) for name in names[i])
+            w_ih, w_hh, b_ih, b_hh, w_hr, *gains, w_c = (params.get(name) for name in names[i])
             layer.gains = Gains(_data(gains[0]), _data(gains[1]), _data(gains[2]), _data(gains[3]))
             layer.w_ih, layer.w_hh, layer.b_ih = _data(w_ih), _data(w_hh), _data(b_ih)
-            layer.b_hh, layer.w_hr = _data(b_hh), _data(w_hr)
-            w_ih, w_hh, b_ih, b_hh, w_hr, *gains = (grads.get(name) for name in names[i])
+            layer.b_hh, layer.w_hr, layer.w_c = _data(b_hh), _data(w_hr), _data(w_c)
+            w_ih, w_hh, b_ih, b_hh, w_hr, *gains, w_c = (grads.get(name) for name in names[i])
             layer.dgains = Gains(_data(gains[0]), _data(gains[1]), _data(gains[2]), _data(gains[3]))
             layer.dw_ih, layer.dw_hh, layer.db_ih = _data(w_ih), _data(w_hh), _data(b_ih)
-            layer.db_hh, layer.dw_hr = _data(b_hh), _data(w_hr)
+            layer.db_hh, layer.dw_hr, layer.dw_c = _data(b_hh), _data(w_hr), _data(w_c)
 
     def __dealloc__(self):
         free(self.layers)
@@ -167,9 +184,9 @@ cdef class Weights(Watched):
             arena.used = 0
             for i in range(self.count):
                 if for_forward:
-                    self.ops.pack_forward(&packed.layers[i], &arena)
+                    self.layers[i].ops.pack_forward(&packed.layers[i], &arena)
                 else:
-                    self.ops.pack_backward(&packed.layers[i], &arena)
+                    self.layers[i].ops.pack_backward(&packed.layers[i], &arena)
             if turn == 0:
                 packed.memory.reserve(arena.used)
         return packed

@@ -14,6 +14,27 @@
 
 typedef int64_t fr_int;
 
+/* A stretch of `steps` steps with the same `rows` sequences each, for the cells whose products depend on no state. Only
+ * the units first .. end - 1 of H are done. Element distances: ld_* from row to row, step_* from step to step; row
+ * (t, j) of what has no step_* is t * rows + j. What a cell has no use for is NULL, its distances 0. */
+typedef struct fr_scan {
+    fr_int steps, rows, hidden, first, end;
+    int keep;              /* values replace z where BPTT needs them */
+    int trace;             /* the state's whole gradient replaces dy */
+    void *z;               /* [steps * rows, GH] */
+    void *extra;           /* [steps * rows, H] */
+    void *state;           /* [steps, rows, H]; step_state 0: only the last one stays, in the place of `before` */
+    const void *before;    /* [rows, H] state before the first step */
+    void *out;             /* [steps, rows, H] h where it is not the state */
+    const void *skip;      /* [steps * rows, H] what goes past the state, times skip_scale */
+    const void *weight;    /* of the state, [2H] */
+    void *dy;              /* [steps * rows, H] gradient of h */
+    void *carry;           /* [rows, H] gradient of the last state in, of `before` out */
+    void *sums;            /* [2H] += gradient of the weight */
+    fr_int ld_z, ld_extra, ld_state, step_state, ld_before, ld_out, step_out, ld_skip, ld_dy, ld_carry;
+    double skip_scale;
+} fr_scan;
+
 typedef struct fr_kernels {
     int itemsize; /* bytes an element */
     int lanes;    /* elements a vector */
@@ -110,6 +131,21 @@ typedef struct fr_kernels {
     /* Of the scores with v: dq: [N] = dscores tanh' v, dkeys: [S,N] += the same row by row, dv: [N] += dscores tanh. */
     void (*attention_backward)(void *dq, void *dkeys, fr_int lddk, void *dv, const void *dscores, const void *q,
                                const void *keys, fr_int ldk, const void *v, fr_int s, fr_int n);
+    /* Steps of the cells without a recurrent product; backward: z becomes dz.
+     * minGRU, z: (z, candidate).  z = sigmoid, g = x + 1/2 for x >= 0, else sigmoid; state = (1 - z) before + z g. */
+    void (*mingru_forward)(const fr_scan *s);
+    void (*mingru_backward)(const fr_scan *s);
+    /* minLSTM, z: (f, i, candidate).  f, i = sigmoid; f' = f / (f + i), i' = i / (f + i), state = f' before + i' g.
+     * Kept: f', i', g, and f + i in extra. */
+    void (*minlstm_forward)(const fr_scan *s);
+    void (*minlstm_backward)(const fr_scan *s);
+    /* SRU, z: (candidate u, f, r, perhaps skip).  f, r = sigmoid(z + weight * before), state = f before + (1 - f) u,
+     * out = r state + (1 - r) skip_scale skip.  Backward: skip's gradient goes to extra, which may be skip. */
+    void (*sru_forward)(const fr_scan *s);
+    void (*sru_backward)(const fr_scan *s);
+    /* QRNN, z: (u, f, o).  u = tanh, f, o = sigmoid, state = f before + (1 - f) u, out = o state. */
+    void (*qrnn_forward)(const fr_scan *s);
+    void (*qrnn_backward)(const fr_scan *s);
 } fr_kernels;
 
 typedef struct fr_isa {

@@ -5,6 +5,7 @@
 #include "gates.inc.h"
 #include "norm.inc.h"
 #include "attend.inc.h"
+#include "scan.inc.h"
 
 static const fr_kernels FN(table) = {
     .itemsize = sizeof(REAL),
@@ -38,4 +39,12 @@ static const fr_kernels FN(table) = {
     .attention_scores = FN(attention_scores),
     .weighted_sum = FN(weighted_sum),
     .attention_backward = FN(attention_backward),
+    .mingru_forward = FN(mingru_forward),
+    .mingru_backward = FN(mingru_backward),
+    .minlstm_forward = FN(minlstm_forward),
+    .minlstm_backward = FN(minlstm_backward),
+    .sru_forward = FN(sru_forward),
+    .sru_backward = FN(sru_backward),
+    .qrnn_forward = FN(qrnn_forward),
+    .qrnn_backward = FN(qrnn_backward),
 };

@@ -1,0 +1,3 @@
+from fastrnn._cell cimport CellOps
+
+cdef CellOps mingru_ops

@@ -1,0 +1,29 @@
+"""Minimal gated recurrent unit (Feng et al. 2024, "Were RNNs all we needed?", arXiv 2410.01201, section 3.1).
+
+    z_t = sigmoid(W_z x_t + b_z)          g(a) = a + 1/2 where a >= 0, else sigmoid(a)
+    n_t = g(W_n x_t + b_n)
+    h_t = (1 - z_t) * h_{t-1} + z_t * n_t
+
+    dh_t += dy_t
+    da_n = dh_t * z_t * g'(a_n)           da_z = dh_t * (n_t - h_{t-1}) * z_t (1 - z_t)
+    dh_{t-1} = dh_t * (1 - z_t)
+
+The form that the paper trains in log space (its algorithms 5 and 6), where g keeps the candidate above 0, in its
+sequential mode: h_0 is taken as it is. Gate order in memory: z, n.
+"""
+
+from fastrnn._cell cimport CellOps, Layer
+from fastrnn._kernels cimport fr_scan
+from fastrnn._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
+
+
+cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
+    layer.k.mingru_forward(scan)
+
+
+cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
+    layer.k.mingru_backward(scan)
+
+
+mingru_ops = CellOps(2, 0, 0, 2, False, True, &pack_input, &pack_input_transposed, NULL, NULL, &no_products,
+                     &add_bias_sums, &scan_forward, &scan_backward)

@@ -1,0 +1,71 @@
+"""Simple recurrent unit (Lei et al. 2018, arXiv 1709.02755, section 2).
+
+    f_t = sigmoid(W_f x_t + v_f * c_{t-1} + b_f)
+    r_t = sigmoid(W_r x_t + v_r * c_{t-1} + b_r)
+    c_t = f_t * c_{t-1} + (1 - f_t) * W x_t
+    h_t = r_t * c_t + (1 - r_t) * s_t                    s_t = scale * x_t, or scale * W_s x_t where I is not H
+
+    dc_t += dh_t * r_t                                   ds_t = dh_t * (1 - r_t)
+    da_r = dh_t * (c_t - s_t) * r_t (1 - r_t)            da_f = dc_t * (c_{t-1} - W x_t) * f_t (1 - f_t)
+    d(W x_t) = dc_t * (1 - f_t)
+    dc_{t-1} = dc_t * f_t + da_f * v_f + da_r * v_r      dv_f += da_f * c_{t-1}        dv_r += da_r * c_{t-1}
+
+Order in memory: W x, f, r, and W_s x where there is one; of v and of the biases: f, r. Where x itself goes past the
+state, `extra` holds after BPTT its gradient from there: [R,H]. `sums` ends with the gradient of v: [2H].
+"""
+
+from libc.string cimport memcpy, memset
+
+from fastrnn._cell cimport Arena, CellOps, Layer, pack_rows
+from fastrnn._kernels cimport fr_int, fr_scan
+from fastrnn._scan cimport no_products, pack_input_transposed
+from fastrnn._workspace cimport take
+
+cdef inline char *block(const Layer *layer, const void *values, fr_int number) noexcept nogil:
+    return <char *>values + number * layer.hidden * layer.k.itemsize
+
+
+cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
+    cdef fr_int size = layer.k.itemsize
+    layer.start = <char *>take(arena, layer.gates * size)
+    if layer.start != NULL:
+        memset(layer.start, 0, layer.gates * size)
+        if layer.b_ih != NULL:
+            memcpy(block(layer, layer.start, 1), layer.b_ih, 2 * layer.hidden * size)
+    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
+
+
+cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
+    layer.k.sru_forward(scan)
+
+
+cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
+    layer.k.sru_backward(scan)
+
+
+cdef inline void aim_at_projection(const Layer *layer, fr_scan *scan) noexcept nogil:
+    scan.skip = scan.extra = block(layer, scan.z, 3)
+    scan.ld_skip = scan.ld_extra = layer.ld_z
+
+
+cdef void projected_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
+    aim_at_projection(layer, scan)
+    layer.k.sru_forward(scan)
+
+
+cdef void projected_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
+    aim_at_projection(layer, scan)
+    layer.k.sru_backward(scan)
+
+
+cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
+    cdef fr_int n = 2 * layer.hidden
+    layer.k.add(layer.dw_c, n, block(layer, sums, layer.ops.gates), n, 1, n)
+    if layer.db_ih != NULL:
+        layer.k.add(layer.db_ih, n, block(layer, sums, 1), n, 1, n)
+
+
+sru_ops = CellOps(3, 1, 0, 5, True, True, &pack_forward, &pack_input_transposed, NULL, NULL, &no_products, &add_sums,
+                  &scan_forward, &scan_backward)
+sru_projected_ops = CellOps(4, 0, 0, 6, True, True, &pack_forward, &pack_input_transposed, NULL, NULL, &no_products,
+                            &add_sums, &projected_forward, &projected_backward)

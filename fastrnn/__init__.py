@@ -2,7 +2,8 @@
 
 The public names below are loaded when first used, so that ``import fastrnn`` costs little more than NumPy.
 From the top: `cli` (the command line) -> `textjob`, `io` -> `trainer` -> `losses`, `optim`, `schedules` -> `layers` ->
-`runners`, `cells`, `stream` -> the compiled engine: `_engine` -> `_sequence` -> `_lstm`, `_gru`, `_rnn` -> C kernels.
+`elementwise`, `runners`, `cells`, `stream` -> the compiled engine: `_engine` -> `_sequence` -> `_lstm`, `_gru` and so
+on -> C kernels.
 """
 
 import importlib

@@ -55,8 +55,8 @@ class MinGRU(Elementwise):
     n_t = g(W_n x_t + b_n),  g(a) = a + 1/2 where a >= 0, else sigmoid(a)
     h_t = (1 - z_t) * h_{t-1} + z_t * n_t
 
-    This is the form that the paper trains in log space: g keeps the candidate above 0 (the plain one of its section 3.1
-    has n_t = W_n x_t + b_n). h_0 is taken as it is, as in the paper's sequential mode.
+    This is the form that the paper trains in log space: g keeps the candidate above 0 (its first form has
+    n_t = W_n x_t + b_n). h_0 is taken as it is, as in the paper's sequential mode.
 """ + _SHARED.format(**_MINIMAL, params="weight_ih_l0 (2*H, I), bias_ih_l0 (2*H,), in the order z, n", gates="z, n")
 
     kind = "MinGRU"
@@ -90,7 +90,7 @@ class MinLSTM(Elementwise):
 
 class SRU(Elementwise):
     __doc__ = """Simple recurrent unit (Lei et al. 2018, "Simple recurrent units for highly parallelizable recurrence",
-    arXiv 1709.02755, equations 1 to 4 and section 3.2).
+    arXiv 1709.02755), with its scaling correction.
 
     f_t = sigmoid(W_f x_t + v_f * c_{t-1} + b_f)
     r_t = sigmoid(W_r x_t + v_r * c_{t-1} + b_r)

@@ -16,6 +16,7 @@ from tolerances import relative_error, tolerance
 
 import fastrnn
 from fastrnn.diagnostics import diagnose
+from fastrnn.examples import long
 
 RUNNERS = {"mingru": fastrnn.MinGRU, "minlstm": fastrnn.MinLSTM, "sru": fastrnn.SRU, "qrnn": fastrnn.QRNN}
 FEATURES = {
@@ -351,3 +352,12 @@ def test_how_parameters_start():
     assert not fastrnn.MinLSTM(4, 4).params["bias_ih_l0"].any()
     uniform = fastrnn.MinGRU(9, 16, init="pytorch", seed=0).params["bias_ih_l0"]
     assert 0 < np.abs(uniform).max() <= 0.25
+
+
+def test_what_the_example_of_long_sequences_starts_from_and_draws(tmp_path):
+    runner = long.remembering(100, 0)
+    update, candidate = np.split(runner.params["bias_ih_l0"], 2)
+    assert update.max() <= 0 and -update.min() <= math.log(99) + 1e-6 and np.ptp(update) > 2 and not candidate.any()
+    pytest.importorskip("matplotlib")
+    long.plot({"LSTM": [1.0, 4.0], "MinGRU": [0.25, 1.0]}, (256, 1024), tmp_path / "t.png")
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")

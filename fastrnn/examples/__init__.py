@@ -16,7 +16,7 @@ from ..diagnostics.plot import check_plot
 
 NAMES = (
     "gradients", "adding", "search", "character", "names", "sentiment", "music", "digits", "strings", "forecasting",
-    "anomaly", "addition", "translation",
+    "anomaly", "addition", "translation", "long",
 )
 
 

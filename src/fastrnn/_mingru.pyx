@@ -1,4 +1,4 @@
-"""Minimal gated recurrent unit (Feng et al. 2024, "Were RNNs all we needed?", arXiv 2410.01201, section 3.1).
+"""Minimal gated recurrent unit (Feng et al. 2024, "Were RNNs all we needed?", arXiv 2410.01201).
 
     z_t = sigmoid(W_z x_t + b_z)          g(a) = a + 1/2 where a >= 0, else sigmoid(a)
     n_t = g(W_n x_t + b_n)
@@ -8,8 +8,8 @@
     da_n = dh_t * z_t * g'(a_n)           da_z = dh_t * (n_t - h_{t-1}) * z_t (1 - z_t)
     dh_{t-1} = dh_t * (1 - z_t)
 
-The form that the paper trains in log space (its algorithms 5 and 6), where g keeps the candidate above 0, in its
-sequential mode: h_0 is taken as it is. Gate order in memory: z, n.
+The form that the paper trains in log space, where g keeps the candidate above 0, in its sequential mode: h_0 is taken
+as it is. Gate order in memory: z, n.
 """
 
 from fastrnn._cell cimport CellOps, Layer

@@ -1,4 +1,4 @@
-"""Minimal long short-term memory (Feng et al. 2024, "Were RNNs all we needed?", arXiv 2410.01201, section 3.2).
+"""Minimal long short-term memory (Feng et al. 2024, "Were RNNs all we needed?", arXiv 2410.01201).
 
     f_t, i_t = sigmoid(W_f x_t + b_f), sigmoid(W_i x_t + b_i)      g(a) = a + 1/2 where a >= 0, else sigmoid(a)
     n_t  = g(W_n x_t + b_n)
@@ -9,8 +9,8 @@
     da_f = d * (1 - f_t)                  da_i = -d * (1 - i_t)                      da_n = dh_t * i'_t * g'(a_n)
     dh_{t-1} = dh_t * f'_t
 
-The form that the paper trains in log space (its algorithms 7 and 8), in its sequential mode: h_0 is taken as it is.
-Gate order in memory: f, i, n; kept are f', i', n and in `extra` f + i: [R,H].
+The form that the paper trains in log space, with normalised gates, in its sequential mode: h_0 is taken as it is. Gate
+order in memory: f, i, n; kept are f', i', n and in `extra` f + i: [R,H].
 """
 
 from fastrnn._cell cimport CellOps, Layer

@@ -1,4 +1,4 @@
-"""Quasi-recurrent network with fo-pooling (Bradbury et al. 2017, arXiv 1611.01576, section 2).
+"""Quasi-recurrent network with fo-pooling (Bradbury et al. 2017, arXiv 1611.01576).
 
     u_t = tanh(sum_j W_u^j x_{t-k+j} + b_u)              j = 1 .. k, a convolution that sees the last k inputs
     f_t, o_t = sigmoid(sum_j W_f^j x_{t-k+j} + b_f), sigmoid(sum_j W_o^j x_{t-k+j} + b_o)

@@ -207,7 +207,7 @@ cdef void scan_backward(const Layer *layer, const Rows *rows, const Run *run, St
                         char *dx) noexcept nogil:
     """BPTT by scans, each over steps of the same sequences whose z fits into a block and is used up while in L2; none
     goes on from one block of weight gradients to the next."""
-    cdef fr_int size = layer.k.itemsize, t = rows.steps, first, s, limit = BLOCK_BYTES // (layer.ld_z * size)
+    cdef fr_int size = layer.k.itemsize, t = rows.steps, first, s, limit = block_rows(layer)
     cdef fr_scan scan
     while t > 0:
         keep_apart()

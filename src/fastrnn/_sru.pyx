@@ -1,4 +1,4 @@
-"""Simple recurrent unit (Lei et al. 2018, arXiv 1709.02755, section 2).
+"""Simple recurrent unit (Lei et al. 2018, arXiv 1709.02755).
 
     f_t = sigmoid(W_f x_t + v_f * c_{t-1} + b_f)
     r_t = sigmoid(W_r x_t + v_r * c_{t-1} + b_r)

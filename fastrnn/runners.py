@@ -144,7 +144,7 @@ class Runner(Recurrent):
             A part of an LSTM's tuple may be None.
         dh : array (L*D, T, B, P), optional
             Takes dL/dh_t, the whole gradient of every layer's and direction's state at every step t, in the
-            sequence's own order; zero beyond a length.
+            sequence's own order; zero beyond a length. For SRU and QRNN, whose state is c, dL/dc_t.
 
         Returns
         -------

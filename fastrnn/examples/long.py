@@ -17,7 +17,7 @@ from .files import save_figure
 TIME = "1 min"
 PUBLISHED = (
     "Feng et al. 2024, arXiv 2410.01201: on a GPU, where the steps of a GRU wait for one another, a training step of\n"
-    "minGRU takes 1/175 of a GRU's at 512 steps; held to here: 1/3 of an LSTM's at 4096 steps, on any CPU"
+    "minGRU takes 1/175 of a GRU's at 512 steps; held to here: 1/3 of an LSTM's at 4096 steps"
 )
 OPTIONS = ("plot",)
 CELLS = {"LSTM": LSTM, "MinGRU": MinGRU, "MinLSTM": MinLSTM, "SRU": SRU, "QRNN": QRNN}

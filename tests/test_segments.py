@@ -32,7 +32,7 @@ KINDS = {
     "qrnn of one input": (fastrnn.QRNN, {"window": 1}),
     "noisy gru": (fastrnn.GRU, {"recurrent_dropout": 0.2, "zoneout": 0.1, "weight_dropout": 0.3}),
 }
-RAGGED = [700, 3000, 0, 2049, 1, 2999, 1024, 410]
+RAGGED = [350, 1500, 0, 1025, 1, 1499, 512, 205]
 
 
 def run(rnn, x, state, lengths, dy, dstate):
@@ -90,13 +90,12 @@ def test_the_same_bits(kind, layers, bidirectional, dropout):
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_same_bits_of_long_sequences(runner, bidirectional, dtype):
-    rnn = runner(5, 64, bidirectional=bidirectional, dtype=dtype, seed=1)
+    rnn = runner(5, 64 if dtype == "float32" else 20, bidirectional=bidirectional, dtype=dtype, seed=1)
     rng = np.random.default_rng(0)
-    for steps in (2000, 4097):
-        for workers in (1, 2):
-            with threads(workers):
-                assert same(rnn, rng.standard_normal((steps, 1, 5)).astype(dtype)) > 1
-    assert same(rnn, rng.standard_normal((2000, 5)).astype(dtype), stateful=False) > 1
+    for workers, steps in ((1, 2000), (2, 4097)):
+        with threads(workers):
+            assert same(rnn, rng.standard_normal((steps, 1, 5)).astype(dtype)) > 1
+    assert same(rnn, rng.standard_normal((1100, 5)).astype(dtype), stateful=False) > 1
     ragged = [rng.standard_normal((n, 5)).astype(dtype) for n in RAGGED]
     with threads(2):
         assert same(rnn, ragged) > 1

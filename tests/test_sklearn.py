@@ -201,6 +201,9 @@ def test_every_step_is_tagged():
     assert tagger.score(table, table > 0) == 1
     with pytest.raises(ValueError, match=r"y\[0\]: expected 8 labels, one for each step"):
         tagger.fit(table, table[:, :7] > 0)
+    with pytest.raises(ValueError, match="continuous"):
+        tagger.fit(table, table + 0.5)
+    assert tagger.score(table, table > 0) == 1
 
 
 def test_long_sequences_are_framed():

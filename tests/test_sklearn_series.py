@@ -161,6 +161,13 @@ def test_what_forecasters_refuse():
         RNNForecaster(4, window=60, **SMALL).fit(series)
     with pytest.raises(ValueError, match="mode: expected one of"):
         RNNForecaster(mode="both").fit(series)
+    forecaster = RNNForecaster(4, **SMALL).fit(series)
+    with pytest.raises(ValueError, match="levels: expected shape"):
+        forecaster.predict_quantiles([])
+    with pytest.raises(ValueError, match=r"levels: expected shape .* found \(\)"):
+        forecaster.predict_quantiles(0.5)
+    with pytest.raises(ValueError, match=r"levels\[1\]: expected a finite number above 0 and below 1"):
+        forecaster.predict_quantiles([0.5, 1.0])
     with pytest.raises(NotFittedError):
         RNNForecaster().predict()
 
@@ -209,10 +216,12 @@ def test_updates_are_the_scores_of_the_whole(channels):
         assert np.array_equal([detector.update(x) for x in series], whole)
     copied = pickle.loads(pickle.dumps(detector))
     assert copied.update(series[0]) == whole[0]
-    with pytest.raises(ValueError, match=f"x: expected {channels} finite numbers"):
+    with pytest.raises(ValueError, match=rf"x: expected shape \({channels},\), found"):
         detector.update(np.ones(channels + 1))
-    with pytest.raises(ValueError, match=f"x: expected {channels} finite numbers"):
+    with pytest.raises(ValueError, match=r"x\[0\]: expected a finite number, found nan"):
         detector.update(np.full(channels, np.nan))
+    with pytest.raises(TypeError, match="x: expected an array of real numbers"):
+        detector.update("high")
 
 
 def test_forms_of_what_is_searched():

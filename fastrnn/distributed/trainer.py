@@ -67,7 +67,7 @@ class DistributedTrainer(Trainer):
         seed = np.array([self._order_seed], np.int64)
         self.ranks.broadcast(seed)
         self._order_seed = int(seed[0])
-        self._flat = None  # all gradients side by side
+        self._flat = self._pieces = None  # all gradients side by side, and each of them there
         self._merged = []  # (states of this rank's rows, states of all), of the last two updates
 
     @property
@@ -339,15 +339,16 @@ class DistributedTrainer(Trainer):
         grads = list(self.model.grads.values())
         if self._flat is None:
             self._flat = np.empty(sum(g.size for g in grads), np.result_type(*grads))
-        pieces = np.split(self._flat, np.cumsum([g.size for g in grads])[:-1])
-        for piece, g in zip(pieces, grads):
-            np.multiply(g, mass, out=piece.reshape(g.shape), casting="same_kind")
+            pieces = np.split(self._flat, np.cumsum([g.size for g in grads])[:-1])
+            self._pieces = [piece.reshape(g.shape) for piece, g in zip(pieces, grads)]
+        for piece, g in zip(self._pieces, grads):
+            np.multiply(g, mass, out=piece, casting="same_kind")
         finish = self.ranks.start_adding(self._flat)
         finish_totals()
         finish()
         total = totals[-3]
-        for piece, g in zip(pieces, grads):
-            np.multiply(piece.reshape(g.shape), 1 / total if total else 0.0, out=g, casting="same_kind")
+        for piece, g in zip(self._pieces, grads):
+            np.multiply(piece, 1 / total if total else 0.0, out=g, casting="same_kind")
         return totals.tolist()
 
     def _merge(self, states):

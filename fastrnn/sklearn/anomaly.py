@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._check import check_number, check_positive_int
+from .._check import check_number, check_positive_int, check_vector
 from ..windows import next_steps
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM, RecurrentEstimator
 from .inputs import Scaler
@@ -143,9 +143,7 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
             Its `decision_function`, as if all steps since the last `reset` had been given at once.
         """
         check_is_fitted(self)
-        x = np.asarray(x, np.float64).reshape(1, -1)
-        if x.shape[1] != self.n_features_in_ or not np.isfinite(x).all():
-            raise ValueError(f"x: expected {self.n_features_in_} finite numbers, found {x[0]}")
+        x = check_vector(np.ravel(x), "x", self.n_features_in_)[None]
         if getattr(self, "_stream", None) is None:
             self.reset()
         scaled = self._scaler(x, self.dtype)

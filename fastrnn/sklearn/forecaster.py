@@ -7,7 +7,7 @@ from scipy.special import ndtri
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from .._check import check_number, check_option, check_positive_int
+from .._check import check_number, check_option, check_positive_int, check_vector
 from .base import FITTED, NETWORK, TRAINING, UPDATES, RecurrentEstimator
 from .heads import find_head
 from .inputs import Scaler
@@ -172,7 +172,7 @@ class RNNForecaster(RecurrentEstimator):
         horizon, series
             As for `predict`.
         """
-        levels = [check_number(level, f"levels[{k}]", above=0, below=1) for k, level in enumerate(levels)]
+        levels = check_vector(levels, "levels", above=0, below=1).tolist()
         if self.interval is None:
             raise ValueError("interval: expected 'gaussian' or 'quantile' to forecast quantiles, found None")
         places, form = self._places(horizon, series)

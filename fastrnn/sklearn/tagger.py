@@ -2,6 +2,7 @@
 
 import numpy as np
 from scipy.special import softmax
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
@@ -106,7 +107,9 @@ class RNNTagger(Classes, SupervisedEstimator):
 
     def _encode(self, y, used, x, anew, classes=None):
         labels = self._steps([y[k] for k in used], x)
-        numbers = self._numbers(np.concatenate(labels), classes, anew)
+        joined = np.concatenate(labels)
+        check_classification_targets(joined)
+        numbers = self._numbers(joined, classes, anew)
         return np.split(numbers, np.cumsum([len(a) for a in labels])[:-1])
 
     def _scaled(self, y):

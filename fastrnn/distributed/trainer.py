@@ -58,6 +58,10 @@ class DistributedTrainer(Trainer):
     A checkpoint is that of one process: `Trainer.resume` and any number of processes can go on from it; the same
     number to the last bit. Dropout masks depend on the number of processes. A mean that `ActivationRegularization`
     takes is over each rank's rows.
+
+    Every rank does the optimiser's work and Python's, 0.3 ms or so of each update. Two ranks of one thread each on two
+    cores were 1.7 to 1.9 times as fast as one where that one takes 5 ms and more for an update, 1.5 times at 3 ms (LSTM
+    64, 32 sequences of 50 steps) and no faster at 0.6 ms: give small networks large batches.
     """
 
     def __init__(self, model, loss="cross_entropy", optimizer="adam", *, ranks=None, **options):

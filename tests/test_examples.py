@@ -9,7 +9,7 @@ import pytest
 
 from fastrnn import GRU, LSTM, examples
 from fastrnn.cli import main
-from fastrnn.examples import adding, gradients
+from fastrnn.examples import adding, files, gradients
 
 MODULES = [importlib.import_module(f"fastrnn.examples.{name}") for name in examples.NAMES]
 
@@ -25,27 +25,57 @@ def call(capsys, *arguments):
 def test_the_list(capsys):
     code, out, _ = call(capsys)
     lines = out.splitlines()
-    assert code == 0 and len(lines) == len(examples.NAMES)
-    for name, line, module in zip(examples.NAMES, lines, MODULES):
-        assert line.startswith(f"{name} ") and line.endswith(f"({module.TIME})")
-        assert examples.title(module) in line
+    assert code == 0 and len(lines) == 2 * len(examples.NAMES)
+    for name, first, second, module in zip(examples.NAMES, lines[::2], lines[1::2], MODULES):
+        assert first.split(maxsplit=1) == [name, examples.title(module)]
+        assert second.strip() == f"{module.RESULT}; {module.TIME}"
+
+
+def test_the_list_needs_nothing_that_an_example_needs(capsys, monkeypatch):
+    monkeypatch.setattr("importlib.import_module", None)
+    assert call(capsys)[0] == 0
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_what_an_example_must_have(module):
-    assert examples.title(module) and module.TIME and module.PUBLISHED
+    assert examples.title(module) and module.TIME and module.PUBLISHED and module.RESULT
     assert set(module.OPTIONS) <= {"data", "plot"}
     assert list(inspect.signature(module.main).parameters) == ["args"]
     source = inspect.getsource(module)
-    assert "from fastrnn" in source and "from .." not in source  # as anybody imports it
+    assert "from fastrnn" in source and "from ." not in source and "fastrnn._" not in source  # as anybody imports it
 
 
-@pytest.mark.parametrize("name", examples.NAMES)
-def test_a_slice_of_each_runs(capsys, name):
-    code, out, _ = call(capsys, name, "--quick", "--seed", 3)
-    assert code == 0
-    assert out.startswith(examples.title(importlib.import_module(f"fastrnn.examples.{name}")))
-    assert "shown" not in out
+@pytest.mark.parametrize("name, module", [*zip(examples.NAMES, MODULES)], ids=examples.NAMES)
+def test_a_slice_of_each_runs(capsys, tmp_path, name, module):
+    draws = "plot" in module.OPTIONS and importlib.util.find_spec("matplotlib") is not None
+    code, out, err = call(capsys, name, "--quick", "--seed", 3, *(["--plot", tmp_path / "p.png"] if draws else []))
+    if code == 2 and (f"not in the folder {files.SHARED}" in err or "pip install" in err):
+        pytest.skip(err.strip())
+    assert code == 0, err
+    assert out.startswith(examples.title(module)) and "shown" not in out
+    if draws:
+        assert f"saved {tmp_path / 'p.png'}" in out and (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+        assert {path.suffix for path in tmp_path.iterdir()} == ({".png", ".mid"} if name == "music" else {".png"})
+
+
+@pytest.mark.parametrize("name", [name for name, module in zip(examples.NAMES, MODULES) if "data" in module.OPTIONS])
+def test_without_its_data_one_line_says_so(capsys, monkeypatch, tmp_path, name):
+    monkeypatch.setattr(files, "SHARED", tmp_path)
+    for arguments, message in [
+        ([], "--data: expected a path to"),
+        (["--data", tmp_path / "there"], "--data: expected a file or folder, found no"),
+        (["--data", tmp_path], "Is a directory" if name == "character" else "--data: expected "),
+    ]:
+        code, _, err = call(capsys, name, *arguments)
+        assert code == 2 and message in err and err.count("\n") == 1
+
+
+def test_a_missing_package_is_one_line(capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r'^--plot: expected the package mido, .* pip install "fastrnn\[music\]"$'):
+        files.need("mido", "music", "--plot")
+    code, _, err = call(capsys, "search")
+    assert code == 2 and err.count("\n") == 1 and 'pip install "fastrnn[search]"' in err
 
 
 def test_joblib_and_dask_give_the_bits_of_this_process(capsys):

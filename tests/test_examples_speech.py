@@ -1,6 +1,5 @@
-"""The examples of speech: their data, slices of them, and on generated sound what they do with it."""
+"""The examples of speech: their data, and on generated sound what they do with it."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,9 +11,6 @@ from fastrnn.decoding import ctc_beam_search, error_rate
 pytest.importorskip("sklearn")
 
 from fastrnn.examples import digits, strings
-
-DATA = Path(__file__).parents[2] / "shared" / "data" / "speech_digits"
-needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="spoken digits: not beside this checkout")
 
 
 def settings(**values):
@@ -50,7 +46,7 @@ def test_recordings_from_an_archive_and_from_wav_files(archive, tmp_path):
     assert all(np.array_equal(files[one[:3]], one.signal) for one in found) and len(files) == 120
 
 
-def test_data_that_is_not_there(tmp_path, monkeypatch):
+def test_data_that_is_not_there(tmp_path):
     with pytest.raises(ValueError, match="--data: expected a file or folder, found no"):
         digits.read_recordings(tmp_path / "none")
     with pytest.raises(ValueError, match="--data: expected recordings, found none"):
@@ -58,9 +54,6 @@ def test_data_that_is_not_there(tmp_path, monkeypatch):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     with pytest.raises(ValueError, match="--data: expected names digit_speaker_number, found 'x'"):
         digits.read_recordings(tmp_path / "other.npz")
-    monkeypatch.setattr(digits, "__file__", str(tmp_path / "a" / "b" / "c" / "digits.py"))
-    with pytest.raises(ValueError, match="--data: expected a path to recordings_8khz_int16"):
-        digits.read_recordings(None)
 
 
 def test_digits_tells_tones_apart(archive, tmp_path, monkeypatch, capsys):
@@ -114,12 +107,3 @@ def test_a_stream_hears_what_the_whole_string_gives(archive):
         for n in (len(steps) // 2, len(steps)):
             logits, _ = model(steps[None, :n])
             assert np.array_equal(heard[n - 1], ctc_beam_search(logits[0], beam_size=strings.BEAM)[0].labels)
-
-
-@needs_data
-@pytest.mark.parametrize("module", [digits, strings])
-def test_a_slice_of_the_real_recordings(module, capsys, tmp_path):
-    pytest.importorskip("matplotlib")
-    assert module.main(settings(plot=tmp_path / "p.png")) is None
-    assert "to train" in capsys.readouterr().out
-    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")

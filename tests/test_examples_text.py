@@ -1,4 +1,4 @@
-"""The examples of text and music: what they read, that nothing held out is trained on, their figures, and slices."""
+"""The examples of text and music: what they read, that nothing held out is trained on, and their figures."""
 
 import io
 from types import SimpleNamespace
@@ -7,46 +7,15 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import examples
-from fastrnn.cli import main
-from fastrnn.examples import character, files, music, sentiment
+from fastrnn.examples import character, music, sentiment
 from fastrnn.text import CharModel, OneHot
 from fastrnn.vocab import Vocabulary
 
 names = pytest.importorskip("fastrnn.examples.names", reason="scikit-learn: not installed", exc_type=ImportError)
 
-DATA = {"character": "tinyshakespeare.txt", "names": "names", "sentiment": "sentiment", "music": "music"}
-
 
 def settings(**values):
     return SimpleNamespace(**{"quick": True, "seed": 0, "data": None, "plot": None, **values})
-
-
-@pytest.mark.parametrize("name", DATA)
-def test_a_slice_of_each(capsys, monkeypatch, tmp_path, name):
-    if not (files.SHARED / DATA[name]).exists():
-        pytest.skip(f"{DATA[name]}: not beside this checkout")
-    pytest.importorskip("matplotlib")
-    if name == "music":
-        pytest.importorskip("mido")
-    monkeypatch.setattr(examples, "NAMES", tuple(DATA))
-    assert main(["example", name, "--quick", "--plot", str(tmp_path / "p.png")]) == 0
-    assert "saved" in capsys.readouterr().out and (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
-    assert len(list(tmp_path.iterdir())) == (3 if name == "music" else 1)
-
-
-@pytest.mark.parametrize("name", DATA)
-def test_without_its_data_one_line_says_so(capsys, monkeypatch, tmp_path, name):
-    monkeypatch.setattr(examples, "NAMES", tuple(DATA))
-    monkeypatch.setattr(files, "SHARED", tmp_path)
-    for arguments, message in [
-        ([], f"--data: expected a path to {DATA[name]}"),
-        (["--data", str(tmp_path / "there")], "--data: expected a file or folder, found no"),
-        (["--data", str(tmp_path)], "Is a directory" if name == "character" else "--data: expected a folder with"),
-    ]:
-        assert main(["example", name, *arguments]) == 2
-        error = capsys.readouterr().err
-        assert message in error and error.count("\n") == 1
 
 
 # Characters
@@ -185,9 +154,3 @@ def test_a_piece_as_midi():
         (960, "note_off", 64),
     ]  # fmt: skip
     assert file.ticks_per_beat == 480
-
-
-def test_without_mido_one_line_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'^--plot: expected the package mido, .* pip install "fastrnn\[music\]"$'):
-        music.main(settings(plot="p.png"))

@@ -1,6 +1,7 @@
 """Estimators of scikit-learn's kind for series: forecaster and anomaly detector."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -198,6 +199,14 @@ def test_anomalies_are_found():
     assert quiet[found].sum() < 0.05 * 600
     assert set(np.argsort(detector.score_samples(series), axis=0)[:3]) <= {*at, *(at + 1)}
     assert (detector.decision_function(series) == detector.score_samples(series) - detector.offset_).all()
+
+
+def test_after_a_constant_series_another_value_has_a_finite_score():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        detector = RNNAnomalyDetector(**SMALL).fit(np.full(60, 5.0))
+        scores = detector.score_samples(np.r_[np.full(20, 5.0), 6.0, np.full(5, 5.0)])
+    assert np.isfinite(scores).all() and scores.argmin() == 20
 
 
 def test_the_threshold_is_that_of_the_held_out_part():

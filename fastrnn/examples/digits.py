@@ -5,22 +5,21 @@ testing, as its authors say. A recording becomes the loudness in 40 bands every 
 of scikit-learn's kind, brings these to mean 0 and variance 1. All options were chosen on recordings 5 to 9.
 """
 
-import io
 import time
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from fastrnn.audio import log_mel, with_deltas
+from fastrnn.examples.files import find_data, save_figure
 from fastrnn.sklearn import RNNClassifier
-from fastrnn.tensorfile import write_whole
 
-TIME = "40 s"
+TIME = "20 s"
 PUBLISHED = (
     "Thite, sound-mnist: 0.97 by a convolutional network, on 150 recordings by three of these speakers;\n"
     "held to here: 0.97, on 300 recordings of all six"
 )
+RESULT = "accuracy 0.999 (mean of 3 seeds), published 0.97"
 OPTIONS = ("data", "plot")
 ACCURACY = 0.97
 RATE = 8000
@@ -42,7 +41,9 @@ def read_recordings(path, quick=False):
 
     ``quick`` is a slice: digits 0 to 3 by two speakers, numbers 0 to 14.
     """
-    path = find_data(path, "speech_digits", FILE)
+    path = find_data(path, "speech_digits")
+    if (path / FILE).is_file():
+        path = path / FILE
     if path.is_dir():
         from scipy.io import wavfile
 
@@ -62,19 +63,6 @@ def read_recordings(path, quick=False):
     if not found:
         raise ValueError(f"--data: expected recordings, found none in {path}")
     return found
-
-
-def find_data(path, folder, *files):
-    """`path`, where it is None the data folder beside this checkout; the first of `files` in it, or itself."""
-    if path is None:
-        path = Path(__file__).parents[3] / "shared" / "data" / folder
-        if not path.is_dir():
-            raise ValueError(f"--data: expected a path to {' or '.join(files)}, found none here")
-    path = Path(path)
-    if not path.exists():
-        raise ValueError(f"--data: expected a file or folder, found no {path}")
-    inside = [path / file for file in files if (path / file).is_file()]
-    return inside[0] if inside else path
 
 
 def features(recording):
@@ -99,7 +87,8 @@ def main(args):
     print(f"{model.n_iter_} epochs in {time.perf_counter() - started:.1f} s")
     named = model.predict([X[k] for k in test])
     accuracy = float((named == y[test]).mean())
-    print(f"accuracy on the held-out recordings: {accuracy:.4f} ({(named != y[test]).sum()} of {len(test)} wrong)")
+    print(f"accuracy on the held-out recordings: {accuracy:.4f}, published {ACCURACY} "
+          f"({(named != y[test]).sum()} of {len(test)} wrong)")
     for k, name in zip(test, named):
         if name != y[k] and not args.quick:
             print(f"  {recordings[k].digit} by {recordings[k].speaker}, number {recordings[k].number}: heard as {name}")
@@ -136,11 +125,4 @@ def draw(recordings, X, test, probability, wanted, named, path):
     axis.set_xlabel("heard")
     axis.set_ylabel("said")
     axis.set_title("held-out recordings", fontsize=9)
-    save(figure, path)
-
-
-def save(figure, path):
-    """Write a Matplotlib figure whole or not at all."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format=str(path).rpartition(".")[2].lower(), dpi=110)
-    write_whole(path, buffer.getvalue())
+    save_figure(figure, path)

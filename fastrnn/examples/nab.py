@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit, ndtr
 
+LABELS, WEIGHTS = "labels/combined_windows.json", "config/profiles.json"
 PROBATION, PROBATION_STEPS = 0.15, 750  # of each series, at its start, whose detections do not count
 PROFILES = ("standard", "reward_low_FP_rate", "reward_low_FN_rate")
 TAIL = 3.0  # window lengths after which a detection is as bad as one far from any
@@ -48,8 +49,8 @@ class Result(NamedTuple):
 def read_corpus(folder):
     """(list of `Series` by name, dict of profile -> (tp, fp, fn) weights) of the benchmark's folder."""
     folder = Path(folder)
-    windows = json.loads((folder / "labels" / "combined_windows.json").read_text())
-    profiles = json.loads((folder / "config" / "profiles.json").read_text())
+    windows = json.loads((folder / LABELS).read_text())
+    profiles = json.loads((folder / WEIGHTS).read_text())
     costs = {name: tuple(profiles[name]["CostMatrix"][f"{kind}Weight"] for kind in ("tp", "fp", "fn"))
              for name in PROFILES}
     return [_read(folder / "data" / name, name, windows[name]) for name in sorted(windows)], costs

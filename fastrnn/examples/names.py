@@ -14,11 +14,12 @@ from fastrnn.sklearn import RNNClassifier
 from fastrnn.text import read_text
 from fastrnn.vocab import Vocabulary
 
-TIME = "2 min"
+TIME = "35 s"
 PUBLISHED = (
     "none that was measured on held-out names (the tutorial's confusion matrix is of names it was trained on);\n"
     "held to here: 0.80 of the held-out surnames; always to say Russian gives 0.52"
 )
+RESULT = "accuracy 0.819 (mean of 3 seeds)"
 OPTIONS = ("data", "plot")
 ACCURACY = 0.80
 
@@ -72,12 +73,18 @@ def main(args):
     found = model.predict(one_hot(names[held_out], vocabulary))
     wanted = nationalities[held_out]
     accuracy = float((found == wanted).mean())
-    print(f"accuracy on the held-out names: {accuracy:.4f}")
+    print(f"accuracy on the held-out names: {accuracy:.4f}; always {commonest(wanted)}; published none")
     print_recalls(wanted, found)
     if args.plot is not None:
         draw(wanted, found, model.classes_, args.plot)
         print(f"\nsaved {args.plot}")
     return None if args.quick else accuracy >= ACCURACY
+
+
+def commonest(wanted):
+    """What is to be found most often, and its share."""
+    found, counts = np.unique(wanted, return_counts=True)
+    return f"{found[counts.argmax()]} {counts.max() / len(wanted):.4f}"
 
 
 def print_recalls(wanted, found):

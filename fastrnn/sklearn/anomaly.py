@@ -175,7 +175,8 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
         errors = np.concatenate(errors)
         self._error_mean = errors.mean(axis=0)
         covariance = np.atleast_2d(np.cov(errors, rowvar=False, bias=True))
-        ridge = 1e-6 * max(np.trace(covariance) / len(covariance), np.finfo(np.float64).tiny)
+        # At least the rounding of a scaled value: what differs from a constant series is not infinitely unexpected
+        ridge = max(1e-6 * np.trace(covariance) / len(covariance), float(np.finfo(self.dtype).eps) ** 2)
         self._whiten = np.linalg.inv(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))).T
         self.offset_ = float(np.quantile(self._score(errors), self.contamination))
 

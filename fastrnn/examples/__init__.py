@@ -19,7 +19,7 @@ from fastrnn.diagnostics.plot import check_plot
 
 NAMES = (
     "gradients", "adding", "search", "character", "names", "sentiment", "music", "digits", "strings", "forecasting",
-    "anomaly", "addition", "translation", "long",
+    "anomaly", "addition", "translation", "captions", "long",
 )
 
 

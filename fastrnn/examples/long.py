@@ -10,9 +10,8 @@ import time
 import numpy as np
 
 from fastrnn import LSTM, QRNN, SRU, MinGRU, MinLSTM, get_num_threads
-
-from . import adding
-from .files import save_figure
+from fastrnn.examples import adding
+from fastrnn.examples.files import save_figure
 
 TIME = "1 min"
 PUBLISHED = (

@@ -55,7 +55,8 @@ def test_the_estimate_is_what_training_takes(net):
     model = eval(net, names)
     ids = isinstance(model.modules[0], Embedding)
     estimate = memory.training_bytes(model, 8, 3000, ids=ids, width=6)
-    assert 0.75 * taken < estimate < 1.5 * taken + 2e6, (taken, estimate)
+    slack = 4e6  # huge pages, and threads' own memory
+    assert 0.75 * taken - slack < estimate < 1.5 * taken + slack, (taken, estimate)
 
 
 def test_recompute_takes_the_square_root():

@@ -293,7 +293,7 @@ class Seq2Seq(Translator, Compound):
             x = check_axes(check_features(self.source_sequences(x), "x", self.source_size, self.dtype), "x",
                            {3: "(B, S, F)"})
         if lengths is None:
-            return x, np.full(len(x), x.shape[1])
+            return x, np.full(len(x), x.shape[1], np.int64)
         lengths = check_lengths(lengths, len(x), x.shape[1])
         if x.ndim == 3:     # padding may hold anything
             x = np.where((np.arange(x.shape[1]) < lengths[:, None])[..., None], x, 0)
@@ -317,7 +317,8 @@ class Seq2Seq(Translator, Compound):
         flat, kept["bridged"] = _apply(parts["bridge"], summary, training)
         tanh_(flat, flat)
         kept["flat"] = flat
-        state = flat.reshape(len(x), -1, self.num_layers, self.hidden_size).transpose(1, 2, 0, 3)
+        shape = len(x), 2 if self.cell == "lstm" else 1, self.num_layers, self.hidden_size
+        state = flat.reshape(shape).transpose(1, 2, 0, 3)
         state = [np.ascontiguousarray(s) for s in state]
         if self.attention is None:
             return Memory(None, None, lengths), (state[0], state[1] if len(state) > 1 else None), kept

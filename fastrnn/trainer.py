@@ -255,15 +255,18 @@ class Trainer(TrainLoop):
         data = self._data(X, y, lengths=lengths, batch_size=batch_size, **weights)
         return self._measured(data, progress=progress)
 
-    def memory_estimate(self, X, *, lengths=None, batch_size=32):
+    def memory_estimate(self, X, y=None, *, lengths=None, batch_size=32):
         """Bytes that a training pass over the largest batch takes, beside the data and the parameters.
 
         Parameters
         ----------
         X, lengths, batch_size
             As for `fit`.
+        y : optional
+            As for `fit`; needed where the model reads its targets, as a `Seq2Seq` does.
         """
-        data = self._data(X, None, lengths=lengths, batch_size=batch_size, targets=False, window=self.tbptt)
+        options = {"lengths": lengths, "batch_size": batch_size, "window": self.tbptt}
+        data = self._data(X, y, targets=y is not None, **options)
         return memory.training_bytes(self.model, **largest_batch(data))
 
     def _check_memory(self, data):

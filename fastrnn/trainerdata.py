@@ -41,7 +41,7 @@ def make_data(
     if decoded:
         if not targets:
             raise TypeError(f"model: expected one that needs no targets here, found {type(model).__name__}; "
-                            "to predict, use its translate() or generate()")
+                            "to predict, use its translate() or generate(); to estimate memory, give y")
         X = model.source_sequences(X)
     if targets and y is None:
         raise ValueError("y: expected targets, found None")

@@ -38,7 +38,7 @@ class Translator:
                    "early_stop": early_stop, "end": self.eos}
 
         def found(memory, state, batch):
-            state = (*state, np.arange(len(batch))[None])
+            state = (*state, np.arange(len(batch), dtype=np.int64)[None])
             return beam_search(self._stepper(memory), state, np.full(len(batch), self.bos), **options)
 
         return self._by_length(x, batch_size, found)

@@ -12,7 +12,7 @@ from tolerances import relative_error, tolerance
 
 import fastrnn
 from fastrnn import Seq2Seq
-from fastrnn.decoding import log_softmax
+from fastrnn.decoding import beam_search, log_softmax
 
 SIZES = 7, 6
 READINGS = [(kind, at) for kind in ("additive", "dot", "general") for at in ("input", "output")] + [(None, "output")]
@@ -210,6 +210,17 @@ def test_a_beam_that_stops_early_is_no_better_than_one_that_does_not():
     X, _ = data(rng)
     for early, whole in zip(model.translate(X), model.translate(X, early_stop=False)):
         assert early[0].score <= whole[0].score
+
+
+def test_an_early_stop_counts_beams_that_live():
+    """With few symbols some beams of the first step are -inf: none of them has ended."""
+    def step(ids, state):
+        return np.tile([-3.0, -9.0, 0.0], (len(ids), 1)), state
+
+    options = {"length": 3, "beam_size": 4, "end": 0, "length_penalty": 0}
+    for early_stop in (False, True):
+        found = beam_search(step, None, np.array([0]), early_stop=early_stop, **options)[0]
+        assert found[0].labels.tolist() == [2, 2, 2]
 
 
 # Files, copies, errors

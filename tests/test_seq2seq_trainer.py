@@ -115,6 +115,29 @@ def test_what_is_drawn_follows_the_prediction():
     assert (ids[starts] == 0).all() and (np.delete(ids, starts) == 7).all()
 
 
+def test_sampling_reads_every_layer_of_the_state():
+    """Where the likeliest id is all but certain, what is drawn is what greedy decoding gives."""
+    model = network(num_layers=2)
+    model.params["output.weight"] *= 1e4
+    model.sampling = 1.0
+    X, _ = reversals(12)
+    greedy = model.generate(X, max_length=6)
+    counts = np.full(len(X), 7)
+    memory, state, _ = model._encode(*model._checked_source(X, None), False)
+    ids = model._sampled(np.full(7 * len(X), model.bos), counts, memory, state).reshape(-1, 7)
+    for row, labels in zip(ids, greedy):
+        assert row[1 : len(labels) + 1].tolist() == list(labels)
+    assert sum(map(len, greedy)) > 12
+
+
+def test_memory_is_estimated_before_a_fit():
+    X, y = reversals(8)
+    trainer = Trainer(network())
+    assert trainer.memory_estimate(X, y) > trainer.memory_estimate(X[:2], y[:2]) > 0
+    with pytest.raises(TypeError, match="to estimate memory, give y"):
+        trainer.memory_estimate(X)
+
+
 def test_the_schedules():
     for kind, at_k in (("linear", 0.0), ("exponential", math.exp(-1)), ("inverse_sigmoid", 100 / (100 + math.e))):
         schedule = ScheduledSampling(kind, 100)

@@ -65,7 +65,7 @@ def beam_search(step, state, start, *, length, beam_size=4, end=None, length_pen
         if end is not None:
             if early_stop:
                 worst = -np.partition(-scores.reshape(batch, -1), width - 1, axis=1)[:, width - 1]
-                ended += (scores[:, :, end] >= worst[:, None]).sum(axis=1)
+                ended += ((scores[:, :, end] >= worst[:, None]) & (scores[:, :, end] > -np.inf)).sum(axis=1)
             _finish(done, ids, scores[:, :, end] / norm, searching, width)
             scores[:, :, end] = -np.inf
         flat = scores.reshape(batch, -1)

@@ -55,7 +55,7 @@ def take_rows(state, rows):
         return None
     if isinstance(state, tuple):
         return tuple(take_rows(part, rows) for part in state)
-    return state[:, rows]
+    return np.take(state, rows, axis=1)  # C-ordered, as compiled code reads it
 
 
 def join_rows(first, second):

@@ -54,7 +54,7 @@ cdef struct Call:
     const char *dwn
     char *dw0
     char **buffers                  # [parts, BUFFERS]
-    char **work                     # [threads] for gemm_tn
+    char **work                     # [shares] for gemm_tn
 
 cdef class Activations:
     """The arrays of one call; as a tape it keeps them until BPTT."""

@@ -143,7 +143,7 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
 
 
 cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
-    """Place the arrays of the backward pass: state gradients, and per worker two rows of x-gradients in turn, the
+    """Place the arrays of the backward pass: state gradients, and per part two rows of x-gradients in turn, the
     reverse direction's output gradient and its input gradient, and the gradient of inputs beside each other."""
     cdef int part, layer, direction
     cdef fr_int size = call.packed.k.itemsize, width = 0, wide = 0

@@ -18,6 +18,7 @@
 #define FAR 1048576
 /* Rows of a that are multiples of a page apart share their places in L1: they are copied to rows of this length. */
 #define SPREAD (KC + 64 / (int)sizeof(REAL))
+#define CROWDED_ROWS (sizeof(REAL) == 4 ? 48 : 24)
 #define PAGE 4096
 
 static void FN(pack)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k)
@@ -158,45 +159,57 @@ FR_INLINE void FN(row_blocks)(const FN(micro_fn) *table, REAL *c, fr_int ldc, co
     }
 }
 
+/* Blocks of at most mc rows, as even as can be; `spread`, where there is one, has room for their rows of a. */
+FR_INLINE void FN(gemm_blocks)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, const REAL *packed, const REAL *init,
+                               fr_int ldi, fr_int r, fr_int n, fr_int k, fr_int mc, REAL *spread)
+{
+    /* A panel that is read by one row block only gains nothing from blocking k. */
+    const fr_int kc = r <= MR ? k : KC;
+    const FN(micro_fn) *table = n * k * (fr_int)sizeof(REAL) > FAR ? FN(fetching_table) : FN(micro_table);
+    fr_int blocks = (r + mc - 1) / mc;
+    for (fr_int m = 0; blocks > 0; blocks--) {
+        const fr_int rows = (r - m + blocks - 1) / blocks;
+        fr_int kb = 0;
+        do {
+            const fr_int kn = k - kb < kc ? k - kb : kc;
+            const REAL *left = a + m * lda + kb;
+            if (spread) {
+                for (fr_int i = 0; i < rows; i++)
+                    memcpy(spread + i * SPREAD, left + i * lda, kn * sizeof(REAL));
+                left = spread;
+            }
+            for (fr_int j = 0; j < n; j += NR) {
+                const REAL *start = kb ? c + m * ldc + j : init ? init + m * ldi + j : 0;
+                FN(row_blocks)(table, c + m * ldc + j, ldc, left, spread ? SPREAD : lda, 1, packed + j * k + kb * NR,
+                               start, kb ? ldc : ldi, rows, kn, n - j);
+            }
+            kb += kc;
+        } while (kb < k);
+        m += rows;
+    }
+}
+
+/* By itself, as its 50 KB of stack are for these sizes only. */
+static FR_NOINLINE void FN(gemm_crowded)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, const REAL *packed,
+                                         const REAL *init, fr_int ldi, fr_int r, fr_int n, fr_int k)
+{
+    REAL spread[CROWDED_ROWS * SPREAD];
+    FN(gemm_blocks)(c, ldc, a, lda, packed, init, ldi, r, n, k, CROWDED_ROWS, spread);
+}
+
 static void FN(gemm)(void *c_, fr_int ldc, const void *a_, fr_int lda, const void *packed_, const void *init_,
                      fr_int ldi, fr_int r, fr_int n, fr_int k)
 {
     REAL *c = c_;
     const REAL *a = a_, *packed = packed_, *init = init_;
-    if (r == 1) {
+    if (r == 1)
         FN(gemm_wide1)(c, a, packed, init, n, k);
-        return;
-    }
-    if (r == 2) {
+    else if (r == 2)
         FN(gemm_wide2)(c, ldc, a, lda, packed, init, ldi, n, k);
-        return;
-    }
-    /* A panel that is read by one row block only gains nothing from blocking k. */
-    const fr_int kc = r <= MR ? k : KC;
-    const FN(micro_fn) *table = n * k * (fr_int)sizeof(REAL) > FAR ? FN(fetching_table) : FN(micro_table);
-    const int crowded = r > MR && lda * (fr_int)sizeof(REAL) % PAGE == 0;
-    REAL spread[MC * SPREAD];
-    for (fr_int m = 0; m < r; m += MC) {
-        const fr_int rows = r - m < MC ? r - m : MC;
-        fr_int kb = 0;
-        do {
-            const fr_int kn = k - kb < kc ? k - kb : kc;
-            const REAL *left = a + m * lda + kb;
-            fr_int ldl = lda;
-            if (crowded) {
-                for (fr_int i = 0; i < rows; i++)
-                    memcpy(spread + i * SPREAD, left + i * lda, kn * sizeof(REAL));
-                left = spread;
-                ldl = SPREAD;
-            }
-            for (fr_int j = 0; j < n; j += NR) {
-                const REAL *start = kb ? c + m * ldc + j : init ? init + m * ldi + j : 0;
-                FN(row_blocks)(table, c + m * ldc + j, ldc, left, ldl, 1, packed + j * k + kb * NR, start,
-                               kb ? ldc : ldi, rows, kn, n - j);
-            }
-            kb += kc;
-        } while (kb < k);
-    }
+    else if (r > MR && lda * (fr_int)sizeof(REAL) % PAGE == 0)
+        FN(gemm_crowded)(c, ldc, a, lda, packed, init, ldi, r, n, k);
+    else
+        FN(gemm_blocks)(c, ldc, a, lda, packed, init, ldi, r, n, k, MC, 0);
 }
 
 #define TN_KC 256

@@ -23,6 +23,7 @@
 
 #if defined(__GNUC__)
 #define FR_INLINE static inline __attribute__((always_inline))
+#define FR_NOINLINE __attribute__((noinline))
 #define FR_UNROLL _Pragma("GCC unroll 16")
 #define FR_PREFETCH(p) __builtin_prefetch(p, 0, 2)      /* into L2 */
 #define FR_PREFETCH_NEAR(p) __builtin_prefetch(p, 0, 3) /* into L1 */
@@ -38,6 +39,7 @@ FR_INLINE VI FN(vword)(V x) { return (VI)x; }
 #else
 /* Compilers without vector types: one lane, plain C. */
 #define FR_INLINE static __forceinline
+#define FR_NOINLINE __declspec(noinline)
 #define FR_UNROLL
 #define FR_PREFETCH(p) (void)(p)
 #define FR_PREFETCH_NEAR(p) (void)(p)

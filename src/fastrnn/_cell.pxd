@@ -10,6 +10,8 @@ peepholes, clipping or layer normalisation need other step functions and `extra`
 that calls them. What happens to the states between steps is no cell's business: see `_noise`.
 """
 
+from libc.string cimport memset
+
 from fastrnn._kernels cimport fr_int, fr_kernels, fr_scan, fr_team, meet_team
 from fastrnn._workspace cimport Arena, take
 
@@ -113,6 +115,13 @@ cdef struct CellOps:
 cdef inline fr_int step_work(const Layer *layer) noexcept nogil:
     """Multiply-adds of one step of one sequence."""
     return layer.gates * (layer.input_size + (layer.out if layer.ops.scan_forward == NULL else 0))
+
+
+cdef inline Step lone_step() noexcept nogil:
+    """A step of one worker alone, nothing placed."""
+    cdef Step step
+    memset(&step, 0, sizeof(Step))
+    return step
 
 
 cdef inline bint leads(const Step *step) noexcept nogil:

@@ -18,7 +18,7 @@ cimport numpy as cnp
 
 from fastrnn._attention cimport (
     attend, attend_backward, carve_reading, carve_reading_backward, memory_gradient)
-from fastrnn._cell cimport Step
+from fastrnn._cell cimport Step, lone_step
 from fastrnn._kernels cimport fr_kernels, keep_apart, large_products
 from fastrnn._pool cimport run, workers_for
 from fastrnn._rows cimport carve_rows, index_rows, load_state, store_last, store_state
@@ -136,13 +136,6 @@ cdef void store_step(const Decoding *call, int part, fr_int t, const char *h, co
             memcpy(call.context + row * W * size, context + j * ldc * size, W * size)
         if call.attends and call.weights != NULL:
             memcpy(call.weights + row * S * size, reading.weights + (reading.start[j] + t) * S * size, S * size)
-
-
-cdef Step lone_step() noexcept nogil:
-    """A step of one worker alone, nothing placed."""
-    cdef Step step
-    memset(&step, 0, sizeof(Step))
-    return step
 
 
 cdef void forward_task(void *arg, int part) noexcept nogil:

@@ -9,7 +9,7 @@ Where no product depends on a state, a scan takes the place of the steps (`_scan
 
 from libc.string cimport memset
 
-from fastrnn._cell cimport Product, Step, leads, meet, product
+from fastrnn._cell cimport Product, Step, leads, lone_step, meet, product
 from fastrnn._kernels cimport fr_scan, keep_apart
 from fastrnn._noise cimport noisy_backward, noisy_forward
 from fastrnn._rows cimport scatter_step
@@ -137,13 +137,11 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
                   int part) noexcept nogil:
     """h_1 .. h_T from x and the initial state; with keep also what BPTT needs. `team` shares the columns, not the rows:
     every member calls this with its own `part`."""
-    cdef Step step
+    cdef Step step = lone_step()
     cdef fr_int G = layer.gates, ld_z = layer.ld_z, I = layer.input_size, size = layer.k.itemsize
     cdef fr_int t = 0, end, first
     cdef char *block
     cdef char *x
-    step.c_prev = step.c = NULL
-    step.dh = step.dh_in = step.dc = step.dp = step.scratch = step.sums = NULL
     step.team = team
     step.part = part
     while t < rows.steps:
@@ -245,14 +243,11 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *d
     run.dh still holds the gradient of its final state. dx: [N, W], or NULL; a layer that sees several inputs at a step
     needs `dspread`: [N, I] too. `team` shares the units of a scan.
     """
-    cdef Step step
+    cdef Step step = lone_step()
     cdef fr_int P = layer.out, size = layer.k.itemsize, t
-    step.c_prev = step.c = NULL
     step.dh = step.dh_in = run.dh
     step.dc = run.dc
-    step.dp = NULL
     step.scratch = run.scratch
-    step.sums = NULL
     step.team = team
     step.part = part
     if run.sums != NULL:

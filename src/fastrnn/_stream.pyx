@@ -8,7 +8,7 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
-from fastrnn._cell cimport Layer, Step, step_work
+from fastrnn._cell cimport Layer, Step, lone_step, step_work
 from fastrnn._kernels cimport flush_begin, flush_end, fr_int, fr_scan
 from fastrnn._noise cimport Chances, Noise, expected_noise, noisy_forward
 from fastrnn._scan cimport scan_of
@@ -130,7 +130,7 @@ cdef class StreamCore:
         return self.spread
 
     cdef void _advance(self, const Layer *layers, const char *x, char *y) noexcept nogil:
-        cdef Step step
+        cdef Step step = lone_step()
         cdef fr_scan scan
         cdef const Layer *cell
         cdef const Chances *p = &self.weights.chances
@@ -143,11 +143,8 @@ cdef class StreamCore:
         step.rows = B
         step.z = self.z
         step.extra = self.extra
-        step.dh = step.dh_in = step.dc = step.dp = step.scratch = step.sums = NULL
         if zones:
             noise = expected_noise(p, layers, self.h_new, self.c_new)
-        step.team = NULL
-        step.part = 0
         for i in range(self.weights.count):
             cell = layers + i
             if cell.window > 1:

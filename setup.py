@@ -1,5 +1,6 @@
 """Build of the compiled engine: two tables, extension -> sources and kernel file -> instruction-set flags."""
 
+import os
 import platform
 import shutil
 import sys
@@ -14,6 +15,7 @@ CYTHON = Path("src/fastrnn")
 KERNELS = Path("src/kernels")
 HERE = Path(__file__).parent
 WINDOWS = sys.platform == "win32"
+CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 X86 = platform.machine().lower() in ("x86_64", "amd64") and not WINDOWS
 
 # Table 1: one extension for each Cython source. Only _kernels also takes the C objects of table 2.
@@ -45,13 +47,19 @@ def files(folder, *patterns):
 class BuildEngine(build_ext):
     """Cython to C under the build folder, kernel files with their own flags, everything into the package."""
 
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or CPUS
+
     def run(self):
         import numpy
         from Cython.Build import cythonize
         for ext in self.extensions:
             ext.include_dirs = [numpy.get_include(), str(KERNELS)]
         made = cythonize([Extension(ext.name, list(ext.sources)) for ext in self.extensions], include_path=["src"],
-                         build_dir=str(Path("build") / "cython"), compiler_directives=DIRECTIVES, quiet=True)
+                         build_dir=str(Path("build") / "cython"), compiler_directives=DIRECTIVES, quiet=True,
+                         # elsewhere a new process would run this file again
+                         nthreads=self.parallel if sys.platform == "linux" else 0)
         for ext, generated in zip(self.extensions, made):
             ext.sources = generated.sources
         super().run()

@@ -104,9 +104,14 @@ class SegmentedPass:
             self._first, Span(start, start + self._length, group.layer), self._packed, keep)
 
     def backward(self, dy, dfinal, dx, dinitial, dh=None):
-        """As the engine's: fills dx and dinitial, and adds to the gradients."""
-        with self._as_before():
-            self._back(dy, dfinal, dx, dinitial, dh)
+        """As the engine's: fills dx and dinitial, and adds to the gradients, or changes none of them."""
+        kept = {name: grad.copy() for name, grad in self._runner.grads.items()}
+        try:
+            with self._as_before():
+                self._back(dy, dfinal, dx, dinitial, dh)
+        except BaseException:
+            self._runner.grads.update(kept)
+            raise
 
     @contextlib.contextmanager
     def _as_before(self):

@@ -351,4 +351,4 @@ def ctc(double[::1] losses, floating[:, :, ::1] dlogits, const floating[:, :, ::
     memory.reserve(task.parts * task.share)
     task.memory = memory.data
     with nogil:
-        run(&_run_share, &task, task.parts, task.parts)
+        run(&_run_share, &task, task.parts, task.parts, NULL)

@@ -5,6 +5,7 @@ from fastrnn._cell cimport Layer
 from fastrnn._kernels cimport fr_int
 from fastrnn._rows cimport Rows
 from fastrnn._sequence cimport Run
+from fastrnn._signals cimport Interrupt
 from fastrnn._weights cimport Packed, Weights
 from fastrnn._workspace cimport Arena, Workspace
 
@@ -20,6 +21,9 @@ cdef struct Track:
 
 cdef struct Decoding:
     int layers, threads, parts
+    fr_int madds                    # multiply-adds of the forward pass, about
+    Interrupt signals
+    Interrupt *interrupt            # &signals where the call looks for signals, or NULL
     bint keep
     bint attends, before            # before: the context of h_{t-1} is the end of the first layer's input
     fr_int batch, embedding         # E

@@ -23,6 +23,7 @@ from fastrnn._kernels cimport fr_kernels, keep_apart, large_products
 from fastrnn._pool cimport run, workers_for
 from fastrnn._rows cimport carve_rows, index_rows, load_state, store_last, store_state
 from fastrnn._sequence cimport carve_backward, carve_forward, place, share, weight_gradient
+from fastrnn._signals cimport STEP_COST, look, settle, watch
 from fastrnn._workspace cimport take
 
 cnp.import_array()
@@ -153,7 +154,7 @@ cdef void forward_task(void *arg, int part) noexcept nogil:
     cdef const char *x
     cdef char *context
     cdef int layer
-    if rows.batch == 0:
+    if rows.batch == 0 or look(call.interrupt):
         return
     load_input(call, part)
     if call.attends:
@@ -187,6 +188,8 @@ cdef void forward_task(void *arg, int part) noexcept nogil:
             context = track.context
             attend(&call.attention, &call.memory, &track.reading, rows.seq, step.rows, t, first, step.h, H, context, W)
         store_step(call, part, t, step.h, context, I if call.before else W)
+        if look(call.interrupt):
+            return
     for layer in range(call.layers):
         store_last(call.hn, runs[layer].h, call.batch, rows, layer, H * size)
         if call.keep:
@@ -225,7 +228,7 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
     cdef fr_int t, j, first
     cdef Step step = lone_step()
     cdef int layer
-    if rows.batch == 0:
+    if rows.batch == 0 or look(call.interrupt):
         return
     if call.attends:
         memset(track.reading.dv, 0, call.attention.width * size)
@@ -263,6 +266,8 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
             context_gradient(call, part, t, track.dx + E * size)
             attend_backward(&call.attention, &call.memory, &track.reading, rows.seq, step.rows, t, first,
                             track.reading.queries + first * H * size, H, top.dh, H)
+        if look(call.interrupt):
+            return
     for layer in range(call.layers):
         store_state(call.dh0, runs[layer].dh, call.batch, rows, layer, H * size)
         store_state(call.dc0, runs[layer].dc, call.batch, rows, layer, H * size)
@@ -387,7 +392,8 @@ cdef class Decoder:
         self._place(&carve, call, tape.memory)
         self._index(call, lengths)
         with nogil:
-            run(&forward_task, call, call.parts, call.threads)
+            run(&forward_task, call, call.parts, call.threads, call.interrupt)
+        settle(call.interrupt)
         return tape
 
     cdef int _deal(self, Decoding *call, lengths) except -1:
@@ -402,6 +408,8 @@ cdef class Decoder:
             madds += call.packed[part].gates * (call.packed[part].input_size + call.packed[part].out)
         if call.attends:
             madds += a.query * a.width + steps * (a.width * (TANH_MADDS if a.additive else 1) + a.values)
+        call.madds = (madds + STEP_COST) * <fr_int>lengths.sum()
+        call.interrupt = watch(&call.signals, call.madds)
         call.threads = workers_for(madds * <fr_int>lengths.sum())
         call.parts = <int>max(1, min(call.threads, B))
         for part in range(call.parts):
@@ -462,11 +470,13 @@ cdef class Decoder:
         call.dy, call.dcontext, call.dx = _data(dy), _data(dcontext), _data(dx)
         call.dh0, call.dc0 = _data(dh0), _data(dc0)
         tape.served = True
+        call.interrupt = watch(&call.signals, call.madds)
         with nogil:
-            run(&backward_task, call, call.parts, call.threads)
+            run(&backward_task, call, call.parts, call.threads, call.interrupt)
+        settle(call.interrupt)
         with large_products():
             with nogil:
-                run(&weights_task, call, call.threads, call.threads)
+                run(&weights_task, call, call.threads, call.threads, NULL)
                 if call.attends and call.attention.additive:
                     add_scores(call)
         if memory.size <= KEPT_BYTES:

@@ -7,6 +7,7 @@ from fastrnn._kernels cimport fr_int, fr_team
 from fastrnn._noise cimport Chances
 from fastrnn._rows cimport Rows, View
 from fastrnn._sequence cimport Run
+from fastrnn._signals cimport Interrupt
 from fastrnn._weights cimport Packed, Weights
 from fastrnn._workspace cimport Workspace
 
@@ -18,6 +19,9 @@ cdef struct Call:
     int threads                     # that the call is worth
     int parts                       # of the batch, each through all layers by one thread
     int shares                      # of the rows of the weight gradients
+    fr_int madds                    # multiply-adds of the forward pass, about
+    Interrupt signals
+    Interrupt *interrupt            # &signals where the call looks for signals, or NULL
     fr_team team                    # size > 1: one part, whose columns this many workers share
     bint keep
     bint x_in_place, y_in_place     # no copies: the caller's arrays have the layers' own row order
@@ -73,6 +77,7 @@ cdef class Engine:
     cdef Activations _activations(self)
     cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1
     cdef int _give_back(self, Activations act) except -1
+    cdef int _add_weight_gradients(self, Call *call) except -1
     cdef int _forward(self, Activations act, initial, final) except -1
     cdef object _share(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
                        uint64_t seed, fr_int first, object span)

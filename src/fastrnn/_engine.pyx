@@ -15,7 +15,7 @@ cimport numpy as cnp
 
 from fastrnn._cell cimport step_work
 from fastrnn._dropout cimport drop, drop_sequence
-from fastrnn._kernels cimport can_meet, large_products, meet_team
+from fastrnn._kernels cimport FR_NO_ROUND, can_meet, large_products, meet_team, team_ended
 from fastrnn._noise cimport carve_noise, start_noise
 from fastrnn._pool cimport reserve, run, run_reserved, workers_for
 from fastrnn._rows cimport (
@@ -23,6 +23,7 @@ from fastrnn._rows cimport (
     store_state, to_reverse)
 from fastrnn._sequence cimport (
     backward, block_count, carve_backward, carve_forward, forward, weight_gradient)
+from fastrnn._signals cimport PIECE, STEP_COST, look, settle, watch
 from fastrnn._window cimport last_inputs
 from fastrnn._workspace cimport Arena, take
 
@@ -53,6 +54,10 @@ cdef enum:
     # T = 100: 769 (770); GRU 128, B = 16, T = 200: 19.6 (21.7); LSTM 64, B = 1, T = 2000: 5.5 (5.7).
     BLOCK_ROWS = 1024
     BUFFERS = 5                     # of each part in BPTT, see carve_bptt
+    # Rows of dW at least, where a long call adds it up piece by piece.
+    PIECE_GATES = 64
+    # Rows of a part at least, however long its step takes.
+    LONG_STEP_ROWS = 32
 
 
 class Span(NamedTuple):
@@ -291,6 +296,13 @@ cdef void store_output(const Call *call, int part) noexcept nogil:
         scatter(&y, runs[direction].h + rows.batch * width, width, rows, direction == 1, width)
 
 
+cdef inline bint ends(Call *call, const fr_team *team) noexcept nogil:
+    """Whether an interrupt has ended the loop that has just returned."""
+    if call.interrupt == NULL:
+        return False
+    return team_ended(team) if team != NULL else look(call.interrupt)
+
+
 cdef void forward_task(void *arg, int worker) noexcept nogil:
     """One worker's sequences through every layer; or, in a team, one worker's columns of all of it."""
     cdef Call *call = <Call *>arg
@@ -298,7 +310,7 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
     cdef int part = 0 if team != NULL else worker
     cdef bint leads = team == NULL or worker == 0
     cdef int layer, direction
-    if call.rows[part].batch == 0:
+    if call.rows[part].batch == 0 or (team == NULL and look(call.interrupt)):
         return
     if leads and not call.x_in_place:
         gather(call.inputs[part * call.layers], &call.x, &call.rows[part], False,
@@ -312,7 +324,9 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
             if team != NULL:
                 meet_team(team)
             forward(layer_of(call, layer, direction), &call.rows[part], runs_of(call, part, layer) + direction,
-                    call.keep, team, worker)
+                    call.keep, team, worker, call.interrupt)
+            if ends(call, team):
+                return
             if leads:
                 store_final(call, part, layer, direction)
     if leads and not call.y_in_place and call.y.data != NULL:
@@ -356,7 +370,7 @@ cdef void backward_task(void *arg, int worker) noexcept nogil:
     cdef char **buffers = call.buffers + part * BUFFERS
     cdef char *dy = buffers[0]
     cdef char *dx = buffers[1]
-    if rows.batch == 0:
+    if rows.batch == 0 or (team == NULL and look(call.interrupt)):
         return
     if not leads:
         pass
@@ -382,9 +396,13 @@ cdef void backward_task(void *arg, int worker) noexcept nogil:
             if layer > 0 or call.dx.data != NULL or cell.window > 1:
                 dx_own = dx if direction == 0 else buffers[3]
             if direction == 0:
-                backward(cell, rows, &runs[0], dy, P * call.directions, dx_own, buffers[BUFFERS - 1], team, worker)
+                backward(cell, rows, &runs[0], dy, P * call.directions, dx_own, buffers[BUFFERS - 1], team, worker,
+                         call.interrupt)
             else:
-                backward(cell, rows, &runs[1], buffers[2], P, dx_own, buffers[BUFFERS - 1], team, worker)
+                backward(cell, rows, &runs[1], buffers[2], P, dx_own, buffers[BUFFERS - 1], team, worker,
+                         call.interrupt)
+            if ends(call, team):
+                return
             if not leads:
                 continue
             store_state(call.dh0, runs[direction].dh, call.batch, rows, index, P * size)
@@ -415,19 +433,32 @@ cdef fr_int blocks_of(const Call *call) noexcept nogil:
     return most
 
 
+cdef int pieces_of(const Call *call, const Layer *cell) noexcept nogil:
+    """How many pieces a share of this cell's weight gradients is added up in, one after the other."""
+    if call.interrupt == NULL:
+        return 1
+    # Rows of dz that are summed at a time, at most.
+    cdef fr_int rows = max(<fr_int>BLOCK_ROWS, call.batch) // call.parts + 1
+    return <int>max(1, min(rows * step_work(cell) // call.shares // PIECE + 1,
+                           cell.gates // call.shares // PIECE_GATES))
+
+
 cdef void weights_task(void *arg, int part) noexcept nogil:
     """One share of the rows of every weight gradient, over all sequences."""
     cdef Call *call = <Call *>arg
-    cdef int layer, direction, other
+    cdef int layer, direction, other, piece, pieces
     cdef fr_int block
     for layer in range(call.layers):
         for direction in range(call.directions):
+            pieces = pieces_of(call, layer_of(call, layer, direction))
             for block in range(blocks_of(call) - 1, -1, -1):
                 for other in range(call.parts):
-                    if call.rows[other].batch > 0:
+                    for piece in range(pieces if call.rows[other].batch > 0 else 0):
+                        if look(call.interrupt):
+                            return
                         weight_gradient(layer_of(call, layer, direction), &call.rows[other],
-                                        runs_of(call, other, layer) + direction, block, part, call.shares,
-                                        call.work[part])
+                                        runs_of(call, other, layer) + direction, block, part * pieces + piece,
+                                        call.shares * pieces, call.work[part])
 
 
 cdef void add_sums(const Call *call) noexcept nogil:
@@ -474,10 +505,13 @@ cdef class Engine:
 
     cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1:
         """How many threads the call is worth, and what they share: the sequences, or the columns of a lone one."""
-        cdef fr_int madds = 0
+        cdef fr_int madds = 0, most = 1, rows
         cdef int i
         for i in range(-call.cell, self.weights.count - call.cell):      # a span's too: it must be shared as all steps
             madds += step_work(&call.packed[i])
+            most = max(most, step_work(&call.packed[i]))
+        call.madds = madds * total + self.weights.count * T * <fr_int>STEP_COST
+        call.interrupt = NULL
         call.threads = workers_for(madds * total)
         call.parts = <int>max(1, min(call.threads, B))
         call.shares = call.threads * (2 if call.packed.gates >= 2 * SHARE_ROWS * call.threads else 1)
@@ -487,8 +521,12 @@ cdef class Engine:
             elif total == B * T:
                 call.parts = <int>max(call.parts, min(2 * call.threads, B // KEPT_PART_ROWS))
             call.parts = min(call.parts, MAX_PARTS)
+        # A step of few rows ends soon, and only between steps can a call be interrupted.
+        rows = max(<fr_int>LONG_STEP_ROWS, (2 if call.keep else 1) * PIECE // most)
+        call.parts = <int>min(max(call.parts, (B + rows - 1) // rows), MAX_PARTS)
         call.team.size = 1
         call.team.arrived = call.team.round = 0
+        call.team.last = FR_NO_ROUND
         if B == 1 and call.threads > 1 and can_meet() and (
                 call.packed.ops.scan_forward != NULL or madds >= WORTH_A_TEAM * self.weights.count):
             call.team.size = call.threads
@@ -689,13 +727,33 @@ cdef class Engine:
         call.h0, call.c0, call.w0 = _data(initial[0]), _data(initial[1]), _data(initial[2])
         call.hn, call.cn, call.wn = _data(final[0]), _data(final[1]), _data(final[2])
         call.w_bytes = final[2].strides[1] if final[2] is not None else 0
+        call.interrupt = watch(&call.signals, call.madds)
         with nogil:
             if call.team.size > 1:
                 # Whoever meets must run at the same time: as many as there are threads free now.
                 workers = call.team.size = reserve(call.team.size)
-                run_reserved(&forward_task, call, workers)
+                run_reserved(&forward_task, call, workers, call.interrupt)
             else:
-                run(&forward_task, call, call.parts, call.threads)
+                run(&forward_task, call, call.parts, call.threads, call.interrupt)
+        return settle(call.interrupt)
+
+    cdef int _add_weight_gradients(self, Call *call) except -1:
+        """Add up what BPTT has left in the tape. Where this takes long a signal may end it: the gradients are then what
+        they were before."""
+        call.interrupt = watch(&call.signals, call.madds) if call.madds > PIECE else NULL
+        # Copies cost one part in some hundred rows.
+        kept = None if call.interrupt == NULL else [grad.copy() for grad in self.weights.grads]
+        try:
+            with large_products():
+                with nogil:
+                    run(&weights_task, call, call.shares, call.threads, call.interrupt)
+                settle(call.interrupt)
+                with nogil:
+                    add_sums(call)
+        except BaseException:
+            for grad, value in zip(self.weights.grads, kept or ()):
+                grad[...] = value
+            raise
         return 0
 
     def backward(self, Activations act, dy, dfinal, dx, dinitial, dh=None, Packed packed=None):
@@ -731,18 +789,18 @@ cdef class Engine:
         _view(&call.dh_steps, dh[0] if dh is not None else None, NULL)
         call.dh_layer = dh.strides[0] if dh is not None else 0
         act.served = True
+        call.team.last = FR_NO_ROUND
+        call.interrupt = watch(&call.signals, call.madds)
         with nogil:
             if call.packed.ops.scan_backward == NULL:
                 call.team.size = 1
             if call.team.size > 1:
                 workers = call.team.size = reserve(call.team.size)
-                run_reserved(&backward_task, call, workers)
+                run_reserved(&backward_task, call, workers, call.interrupt)
             else:
-                run(&backward_task, call, call.parts, call.threads)
-        with large_products():
-            with nogil:
-                run(&weights_task, call, call.shares, call.threads)
-                add_sums(call)
+                run(&backward_task, call, call.parts, call.threads, call.interrupt)
+        settle(call.interrupt)
+        self._add_weight_gradients(call)
         if collects:
             self.collect(packed, call.chances.weight, call.seed)
         if memory.size <= KEPT_BYTES:

@@ -88,12 +88,16 @@ cdef extern from "kernels.h" nogil:
 
     ctypedef struct fr_isa:
         const char *name
-        const fr_kernels *f32
-        const fr_kernels *f64
+        const fr_kernels **f32
+        const fr_kernels **f64
         int (*supported)() noexcept nogil
 
     ctypedef struct fr_team:
-        int size, arrived, round
+        int size, arrived, round, last
+
+    int FR_NO_ROUND
+    void fr_team_end(fr_team *team) noexcept
+    bint fr_team_ended(const fr_team *team) noexcept
 
     void fr_meet(fr_team *team) noexcept
     int fr_can_meet() noexcept
@@ -109,12 +113,17 @@ cdef extern from "work.h" nogil:
     ctypedef struct fr_work:
         int waiting
 
-    void fr_work_open(fr_work *work, int parts)
-    int fr_work_claim(fr_work *work)
+    int FR_MOST_PARTS
+    int fr_load(const int *at)
+    void fr_store(int *at, int value)
+    void fr_work_open(fr_work *work, int parts, int workers)
+    void fr_work_reset(fr_work *work)
+    int fr_work_claim(fr_work *work, int who)
     int fr_work_done(fr_work *work)
-    bint fr_work_watch(fr_work *work, int turns)
+    bint fr_work_watch(fr_work *work, int who, int turns)
     bint fr_work_finished(fr_work *work, int turns)
     void fr_yield()
+    uint64_t fr_clock()
     void fr_sleep_begin(int *asleep)
     bint fr_sleep_end(int *asleep)
 
@@ -124,6 +133,8 @@ ctypedef void (*gemm_tn_fn)(void *c, fr_int ldc, const void *a, fr_int lda, cons
 # The table in use for elements of 4 or 8 bytes.
 cdef const fr_kernels *kernels(int itemsize) noexcept nogil
 cdef void meet_team(fr_team *team) noexcept nogil
+cdef void end_team(fr_team *team) noexcept nogil
+cdef bint team_ended(const fr_team *team) noexcept nogil
 cdef bint can_meet() noexcept nogil
 cdef uint64_t flush_begin() noexcept nogil
 cdef void flush_end(uint64_t word) noexcept nogil

@@ -37,6 +37,14 @@ cdef void meet_team(fr_team *team) noexcept nogil:
     fr_meet(team)
 
 
+cdef void end_team(fr_team *team) noexcept nogil:
+    fr_team_end(team)
+
+
+cdef bint team_ended(const fr_team *team) noexcept nogil:
+    return fr_team_ended(team)
+
+
 cdef bint can_meet() noexcept nogil:
     return fr_can_meet()
 
@@ -87,8 +95,8 @@ def use_isa(name):
     while entry.name != NULL:
         if entry.supported() and entry.name.decode() == name:
             _chosen = entry
-            _f32[_place()] = entry.f32[0]
-            _f64[_place()] = entry.f64[0]
+            _f32[_place()] = entry.f32[0][0]
+            _f64[_place()] = entry.f64[0][0]
             _one_thread = None
             return
         entry += 1

@@ -71,7 +71,7 @@ cdef int _multiply(const fr_kernels *k, cnp.ndarray out, cnp.ndarray left, Works
     task.start = <const char *>cnp.PyArray_DATA(b) if b is not None else NULL
     task.parts = <int>max(1, min(workers_for(task.rows * task.inner * task.columns), task.rows))
     with nogil:
-        run(&rows_task, &task, task.parts, task.parts)
+        run(&rows_task, &task, task.parts, task.parts, NULL)
     return 0
 
 
@@ -120,7 +120,7 @@ def linear_backward_weight(cnp.ndarray dw, cnp.ndarray dy, cnp.ndarray x):
     task.work = memory.data
     with large_products():
         with nogil:
-            run(&weight_task, &task, task.parts, task.parts)
+            run(&weight_task, &task, task.parts, task.parts, NULL)
 
 
 def sum_rows(cnp.ndarray db, cnp.ndarray dy):

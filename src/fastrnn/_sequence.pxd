@@ -4,6 +4,7 @@ from fastrnn._cell cimport Layer, Step
 from fastrnn._kernels cimport fr_int, fr_team
 from fastrnn._noise cimport Noise
 from fastrnn._rows cimport Rows, View
+from fastrnn._signals cimport Interrupt
 from fastrnn._window cimport Window
 from fastrnn._workspace cimport Arena
 
@@ -30,10 +31,10 @@ cdef fr_int block_count(const Rows *rows) noexcept nogil
 cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *arena, bint keep) noexcept nogil
 cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *arena) noexcept nogil
 cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t, bint keep) noexcept nogil
-cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team,
-                  int part) noexcept nogil
+cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team, int part,
+                  Interrupt *interrupt) noexcept nogil
 cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *dy, fr_int stride, char *dx,
-                   char *dspread, fr_team *team, int part) noexcept nogil
+                   char *dspread, fr_team *team, int part, Interrupt *interrupt) noexcept nogil
 cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, fr_int block, int part, int parts,
                           char *work) noexcept nogil
 cdef fr_int share(fr_int n, int part, int parts) noexcept nogil

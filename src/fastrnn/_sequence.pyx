@@ -9,11 +9,12 @@ Where no product depends on a state, a scan takes the place of the steps (`_scan
 
 from libc.string cimport memset
 
-from fastrnn._cell cimport Product, Step, leads, lone_step, meet, product
-from fastrnn._kernels cimport fr_scan, keep_apart
+from fastrnn._cell cimport Product, Step, leads, lone_step, meet, product, step_work
+from fastrnn._kernels cimport end_team, fr_scan, keep_apart, team_ended
 from fastrnn._noise cimport noisy_backward, noisy_forward
 from fastrnn._rows cimport scatter_step
 from fastrnn._scan cimport scan_of
+from fastrnn._signals cimport LOOK_EVERY, PIECE, STEP_COST, Interrupt, ended, look
 from fastrnn._window cimport fold, spread
 from fastrnn._workspace cimport take
 
@@ -23,6 +24,7 @@ cdef enum:
     # W_ih is read once a block, from beyond L2 where it is large, and drives out W_hh: then z is one part in so many of
     # it. LSTM 1024, one sequence of 50 steps: 21.2 ms without it, 16.8 ms.
     WEIGHTS_A_BLOCK = 8
+    PIECE_ROWS = 64     # of dx at least, between two looks for signals
 
 
 cdef inline fr_int block_rows(const Layer *layer) noexcept nogil:
@@ -133,11 +135,26 @@ cdef void scan_block(const Layer *layer, const Rows *rows, const Run *run, Step 
         t = after
 
 
-cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team,
-                  int part) noexcept nogil:
+cdef inline bint ends_here(Interrupt *interrupt, const Step *step, fr_int *since, fr_int rows,
+                           const Layer *layer) noexcept nogil:
+    """Between two steps: whether the call is to end. `since` counts the multiply-adds after the last look. The members
+    of a team, which wait for one another, all end at the same step."""
+    if interrupt == NULL:
+        return False
+    since[0] += rows * step_work(layer) + STEP_COST
+    if since[0] >= LOOK_EVERY and leads(step):
+        since[0] = 0
+        if look(interrupt) and step.team != NULL:
+            end_team(step.team)
+    return ended(interrupt) if step.team == NULL else team_ended(step.team)
+
+
+cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team, int part,
+                  Interrupt *interrupt) noexcept nogil:
     """h_1 .. h_T from x and the initial state; with keep also what BPTT needs. `team` shares the columns, not the rows:
-    every member calls this with its own `part`."""
+    every member calls this with its own `part`. An interrupt ends it early."""
     cdef Step step = lone_step()
+    cdef fr_int since = 0
     cdef fr_int G = layer.gates, ld_z = layer.ld_z, I = layer.input_size, size = layer.k.itemsize
     cdef fr_int t = 0, end, first
     cdef char *block
@@ -161,6 +178,8 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
             scan_block(layer, rows, run, &step, block, t, end, keep)
             t = end
             meet(&step)
+            if ends_here(interrupt, &step, &since, rows.offset[end] - first, layer):
+                return
             continue
         while t < end:
             place(&step, layer, rows, run, t, keep)
@@ -170,6 +189,8 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
             else:
                 noisy_forward(run.noise, layer, rows, &step, t, keep)
             t += 1
+            if ends_here(interrupt, &step, &since, step.rows, layer):
+                return
 
 
 cdef fr_int share(fr_int n, int part, int parts) noexcept nogil:
@@ -201,11 +222,22 @@ cdef void sum_columns(const Layer *layer, const Run *run, const Step *step, fr_i
                      after - column)
 
 
+cdef void whole_input_gradient(char *dx, const Layer *layer, const Rows *rows, const Run *run, const Step *step,
+                               Interrupt *interrupt) noexcept nogil:
+    """All rows of dx, piece by piece where an interrupt may end it."""
+    cdef fr_int first = 0, piece = rows.count
+    if interrupt != NULL:
+        piece = max(<fr_int>PIECE_ROWS, PIECE // (layer.input_size * layer.gates + 1))
+    while first < rows.count and not look(interrupt):
+        input_gradient(dx, layer, run, step, first, min(first + piece, rows.count))
+        first += piece
+
+
 cdef void scan_backward(const Layer *layer, const Rows *rows, const Run *run, Step *step, char *dy, fr_int stride,
-                        char *dx) noexcept nogil:
+                        char *dx, Interrupt *interrupt) noexcept nogil:
     """BPTT by scans, each over steps of the same sequences whose z fits into a block and is used up while in L2; none
     goes on from one block of weight gradients to the next."""
-    cdef fr_int size = layer.k.itemsize, t = rows.steps, first, s, limit = block_rows(layer)
+    cdef fr_int size = layer.k.itemsize, t = rows.steps, first, s, limit = block_rows(layer), since = 0
     cdef fr_scan scan
     while t > 0:
         keep_apart()
@@ -232,19 +264,21 @@ cdef void scan_backward(const Layer *layer, const Rows *rows, const Run *run, St
             for s in range(first, t if leads(step) else first):
                 scatter_step(&run.dh_steps, dy + rows.offset[s] * stride * size, stride * size, rows, s, run.reverse,
                              layer.out * size)
+        if ends_here(interrupt, step, &since, rows.offset[t] - rows.offset[first], layer):
+            return
         t = first
 
 
 cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *dy, fr_int stride, char *dx,
-                   char *dspread, fr_team *team, int part) noexcept nogil:
+                   char *dspread, fr_team *team, int part, Interrupt *interrupt) noexcept nogil:
     """BPTT: run.z becomes dz, run.dh and run.dc go from the final state's gradients to the initial state's.
 
     dy: [N, P], rows `stride` elements apart; a scan may write to it. A sequence joins at its last valid step, where
     run.dh still holds the gradient of its final state. dx: [N, W], or NULL; a layer that sees several inputs at a step
-    needs `dspread`: [N, I] too. `team` shares the units of a scan.
+    needs `dspread`: [N, I] too. `team` shares the units of a scan. An interrupt ends it early.
     """
     cdef Step step = lone_step()
-    cdef fr_int P = layer.out, size = layer.k.itemsize, t
+    cdef fr_int P = layer.out, size = layer.k.itemsize, t, since = 0
     step.dh = step.dh_in = run.dh
     step.dc = run.dc
     step.scratch = run.scratch
@@ -255,7 +289,7 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *d
             memset(run.sums, 0, block_count(rows) * layer.ops.sums * layer.hidden * size)
         meet(&step)
     if layer.ops.scan_backward != NULL:
-        scan_backward(layer, rows, run, &step, dy, stride, dx if layer.window == 1 else dspread)
+        scan_backward(layer, rows, run, &step, dy, stride, dx if layer.window == 1 else dspread, interrupt)
         meet(&step)
         if layer.window > 1 and leads(&step):
             fold(dx, dspread, layer, rows, &run.window)
@@ -275,8 +309,10 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *d
             layer.ops.step_backward(layer, &step)
         else:
             noisy_backward(run.noise, layer, rows, &step, t)
+        if ends_here(interrupt, &step, &since, step.rows, layer):
+            return
     if dx != NULL:
-        input_gradient(dx, layer, run, &step, 0, rows.count)
+        whole_input_gradient(dx, layer, rows, run, &step, interrupt)
 
 
 cdef inline void add_product(char *dw, const Layer *layer, const char *left, fr_int ld_left, const char *right,

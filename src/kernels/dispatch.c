@@ -35,27 +35,18 @@ static int has_avx512(void)
 #endif
 }
 
-static fr_isa isa_table[] = {
-    {"avx512", 0, 0, has_avx512},
-    {"avx2", 0, 0, has_avx2},
+static const fr_isa isa_table[] = {
+    {"avx512", &fr_avx512_f32, &fr_avx512_f64, has_avx512},
+    {"avx2", &fr_avx2_f32, &fr_avx2_f64, has_avx2},
 #if defined(__aarch64__)
-    {"neon", 0, 0, always},
+    {"neon", &fr_baseline_f32, &fr_baseline_f64, always},
 #else
-    {"baseline", 0, 0, always},
+    {"baseline", &fr_baseline_f32, &fr_baseline_f64, always},
 #endif
     {0, 0, 0, 0},
 };
 
-const fr_isa *fr_isas(void)
-{
-    isa_table[0].f32 = fr_avx512_f32;
-    isa_table[0].f64 = fr_avx512_f64;
-    isa_table[1].f32 = fr_avx2_f32;
-    isa_table[1].f64 = fr_avx2_f64;
-    isa_table[2].f32 = fr_baseline_f32;
-    isa_table[2].f64 = fr_baseline_f64;
-    return isa_table;
-}
+const fr_isa *fr_isas(void) { return isa_table; }
 
 uint64_t fr_flush_begin(void)
 {
@@ -105,9 +96,21 @@ void fr_meet(fr_team *team)
     }
 }
 
+void fr_team_end(fr_team *team)
+{
+    if (fr_load(&team->last) == FR_NO_ROUND)
+        fr_store(&team->last, fr_load(&team->round) + 1);
+}
+
+int fr_team_ended(const fr_team *team) { return fr_load(&team->last) <= fr_load(&team->round); }
+
 int fr_can_meet(void) { return 1; }
 #else
 void fr_meet(fr_team *team) { (void)team; }
+
+void fr_team_end(fr_team *team) { (void)team; }
+
+int fr_team_ended(const fr_team *team) { return team == 0; }
 
 int fr_can_meet(void) { return 0; }
 #endif

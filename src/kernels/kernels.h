@@ -150,8 +150,8 @@ typedef struct fr_kernels {
 
 typedef struct fr_isa {
     const char *name;
-    const fr_kernels *f32;
-    const fr_kernels *f64;
+    const fr_kernels *const *f32; /* *f32 is null where this build has not got it */
+    const fr_kernels *const *f64;
     int (*supported)(void); /* by this processor and operating system */
 } fr_isa;
 
@@ -166,8 +166,14 @@ void fr_flush_end(uint64_t word);
  * and yield the processor when one of them seems not to run. */
 typedef struct fr_team {
     int size, arrived, round;
+    int last; /* the round with which all of them end: FR_NO_ROUND, unless the leader has said so */
 } fr_team;
+enum { FR_NO_ROUND = 0x7fffffff };
 void fr_meet(fr_team *team);
+/* The leader asks all to end once they have met again; whether they have. Both between two meetings: then every worker
+ * gets the same answer at the same place. */
+void fr_team_end(fr_team *team);
+int fr_team_ended(const fr_team *team);
 int fr_can_meet(void); /* whether this build has it */
 
 /* Linux at times puts a worker on its caller's CPU and leaves both there for 10 ms and more while another CPU idles or

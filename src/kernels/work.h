@@ -8,6 +8,7 @@
 #include <windows.h>
 #else
 #include <sched.h>
+#include <time.h>
 #endif
 
 /* Atomic operations, all in one total order. */
@@ -66,39 +67,75 @@ static inline void fr_yield(void)
 #endif
 }
 
-/* The work of one call. Zero before first use. */
+/* Milliseconds of a clock that never goes back. */
+static inline uint64_t fr_clock(void)
+{
+#if defined(_WIN32)
+    return GetTickCount64();
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+#endif
+}
+
+/* The work of one call. Zero before first use. Worker 0 is the caller; the call has reserved the workers below `workers`
+ * and no other takes a part of it, however awake it is. Part 0 is the caller's own from the start. */
 typedef struct fr_work {
-    uint64_t word; /* call number (32 bits), parts (16), next part (16): a claim succeeds only in the call it was read in */
+    uint64_t word; /* call number (32 bits), workers (10), parts (11), next part (11) */
     int left, waiting;
 } fr_work;
 
-static inline void fr_work_open(fr_work *work, int parts)
+enum { FR_MOST_WORKERS = 1023, FR_MOST_PARTS = 2047 };
+
+static inline int fr_word_workers(uint64_t word) { return (int)(word >> 22 & 0x3ff); }
+static inline int fr_word_parts(uint64_t word) { return (int)(word >> 11 & 0x7ff); }
+static inline int fr_word_next(uint64_t word) { return (int)(word & 0x7ff); }
+
+/* The word of the call after `word`'s: part 1 is the next. */
+static inline uint64_t fr_word_open(uint64_t word, int parts, int workers)
 {
-    fr_store(&work->left, parts);
-    fr_store64(&work->word, ((fr_load64(&work->word) >> 32) + 1) << 32 | (uint64_t)parts << 16);
+    return ((word >> 32) + 1) << 32 | (uint64_t)workers << 22 | (uint64_t)parts << 11 | 1;
 }
 
-static inline int fr_work_open_parts(uint64_t word) { return (word & 0xffff) < (word >> 16 & 0xffff); }
+/* Whether there is a part that worker `who` may take. */
+static inline int fr_word_offers(uint64_t word, int who)
+{
+    return who < fr_word_workers(word) && fr_word_next(word) < fr_word_parts(word);
+}
 
-/* A part that is now the caller's own, or -1: none left. */
-static inline int fr_work_claim(fr_work *work)
+static inline void fr_work_open(fr_work *work, int parts, int workers)
+{
+    fr_store(&work->left, parts);
+    fr_store64(&work->word, fr_word_open(fr_load64(&work->word), parts, workers));
+}
+
+/* No work, and nobody waits: also for a process that was made in the middle of a call of its parent's. */
+static inline void fr_work_reset(fr_work *work)
+{
+    fr_store(&work->waiting, 0);
+    fr_work_open(work, 0, 0);
+}
+
+/* A part that is now worker `who`'s own, or -1: none for it. A claim succeeds only in the call in which it was read. */
+static inline int fr_work_claim(fr_work *work, int who)
 {
     uint64_t word;
     do {
         word = fr_load64(&work->word);
-        if (!fr_work_open_parts(word))
+        if (!fr_word_offers(word, who))
             return -1;
     } while (!fr_swap_if64(&work->word, word, word + 1));
-    return (int)(word & 0xffff);
+    return fr_word_next(word);
 }
 
 /* A claimed part is finished: whether the one who opened the work sleeps and must be woken. */
 static inline int fr_work_done(fr_work *work) { return fr_add(&work->left, -1) == 0 && fr_swap(&work->waiting, 0); }
 
-/* Spins so many turns for a part to claim: whether there is one. */
-static inline int fr_work_watch(fr_work *work, int turns)
+/* Spins so many turns for a part that worker `who` may take: whether there is one. */
+static inline int fr_work_watch(fr_work *work, int who, int turns)
 {
-    for (; !fr_work_open_parts(fr_load64(&work->word)); turns--) {
+    for (; !fr_word_offers(fr_load64(&work->word), who); turns--) {
         if (turns == 0)
             return 0;
         fr_pause();

@@ -111,6 +111,13 @@ def check_state_dict(mapping, params):
     return copies
 
 
+def check_writable_params(params):
+    """Arrays that can be written to."""
+    for name, p in params.items():
+        if not p.flags.writeable:
+            raise ValueError(f"params[{name!r}]: expected a writable array, found a read-only one")
+
+
 def check_features(x, name, size, dtype):
     """A C-contiguous array of `dtype` whose last axis has `size` elements."""
     x = _real_array(x, name)

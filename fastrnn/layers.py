@@ -30,7 +30,8 @@ class Layer(Module):
 
     def __call__(self, x, lengths=None):
         """The output for `x`, in inference."""
-        return self._apply(x, lengths, False)[0]
+        with self._gate:
+            return self._apply(x, lengths, False)[0]
 
     def forward(self, x, state=None, lengths=None):
         """Returns (y, None, tape). The tape may refer to `x`: leave it as it is until `backward`."""

@@ -1,11 +1,13 @@
 """The base class of everything trainable: named parameters and gradients, state dictionaries, a registry."""
 
+import contextlib
 import inspect
 
 import numpy as np
 
-from ._check import check_dtype, check_generator, check_state_dict
+from ._check import check_dtype, check_generator, check_state_dict, check_writable_params
 from ._init import left_at_zero
+from ._watch import Gate
 
 _registry: dict[str, type] = {}
 
@@ -73,6 +75,7 @@ class Module:
         self.dtype = check_dtype(dtype)
         self._seed = seed
         self._generator = None
+        self._gate = Gate()
         self._own({})
 
     def _own(self, params):
@@ -120,6 +123,9 @@ class Module:
     def load_state_dict(self, mapping):
         """Copy parameters from `mapping` in place; everything is checked before anything changes.
 
+        Other threads may go on with inference meanwhile: each call, and each step of a stream, uses all of the old
+        parameters or all of the new ones.
+
         Parameters
         ----------
         mapping : mapping of str to array
@@ -132,8 +138,31 @@ class Module:
             Naming the entries that are missing, unexpected, or of another shape or kind.
         """
         params = self.params
-        for name, value in check_state_dict(mapping, params).items():
-            params[name][...] = value
+        values = check_state_dict(mapping, params)
+        check_writable_params(params)
+        with contextlib.ExitStack() as gates:
+            for module in walk(self):
+                gates.enter_context(module._closing())
+            try:
+                _copy_into(params, values)
+            except BaseException:   # of a signal handler: the parameters are not left half loaded
+                _copy_into(params, values)
+                raise
+
+    def _children(self):
+        """The modules that this one is made of."""
+        return ()
+
+    @contextlib.contextmanager
+    def _closing(self):
+        """The context in which this module's own parameters are loaded."""
+        with contextlib.ExitStack() as gates:
+            gates.enter_context(self._gate.closing())
+            if self._watched is not None:
+                self._watched.before_load()
+                gates.enter_context(self._watched.gate.closing())
+                gates.callback(self._watched.expose)
+            yield
 
     def config(self):
         """dict of the type's name and the JSON-able constructor arguments; see `module_from_config`."""
@@ -165,6 +194,18 @@ class Module:
     def __repr__(self):
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items() if name != "type")
         return f"{type(self).__name__}({arguments})"
+
+
+def walk(module):
+    """`module`, and all modules inside it, from the outermost in."""
+    yield module
+    for child in module._children():
+        yield from walk(child)
+
+
+def _copy_into(params, values):
+    for name, value in values.items():
+        params[name][...] = value
 
 
 class Tape:

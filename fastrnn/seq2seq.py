@@ -177,6 +177,9 @@ class Seq2Seq(Translator, Compound):
         return ArrayDict({f"{part}.{name}": array for part, module in self._parts.items()
                           for name, array in getattr(module, which).items()})
 
+    def _children(self):
+        return tuple(self._parts.values())
+
     @property
     def sampling(self):
         """Probability with which training feeds the decoder its own prediction; may be assigned."""
@@ -233,8 +236,9 @@ class Seq2Seq(Translator, Compound):
         """
         x, lengths = self._checked_source(x, lengths)
         target = check_targets(target, "target", len(x), self.target_size)
-        memory, state, _ = self._encode(x, lengths, False)
-        return self._decode(self._inputs(target), _counts(target), memory, state)[0]
+        with self._gate:
+            memory, state, _ = self._encode(x, lengths, False)
+            return self._decode(self._inputs(target), _counts(target), memory, state)[0]
 
     def forward(self, x, state=None, lengths=None, *, target):
         """Training pass: as a call, with dropout and scheduled sampling; returns (logits, None, tape)."""

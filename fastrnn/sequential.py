@@ -74,6 +74,9 @@ class Sequential(Compound):
             del arrays[f"{len(self.modules) - 1}.weight"]
         return ArrayDict(arrays)
 
+    def _children(self):
+        return self.modules
+
     @property
     def batch_first(self):
         """Layout of the network and of the modules inside."""
@@ -130,13 +133,14 @@ class Sequential(Compound):
 
     def _run(self, x, state, lengths):
         states = list(check_states(state, "state", self.modules))
-        for k, module in enumerate(self.modules):
-            if module.recurrent:
-                x, states[k] = module(x, state=states[k], lengths=lengths)
-            else:
-                x = module(x, lengths=lengths)
-            if module.pools_time:
-                lengths = None
+        with self._gate:
+            for k, module in enumerate(self.modules):
+                if module.recurrent:
+                    x, states[k] = module(x, state=states[k], lengths=lengths)
+                else:
+                    x = module(x, lengths=lengths)
+                if module.pools_time:
+                    lengths = None
         return x, tuple(states)
 
     def forward(self, x, state=None, lengths=None):
@@ -162,7 +166,7 @@ class Sequential(Compound):
 
     def stream(self, batch_size=1):
         """A session that takes one step at a time, with a state of its own and the weights of the network."""
-        return SequentialStream([module.stream(batch_size) for module in self.modules])
+        return SequentialStream([module.stream(batch_size) for module in self.modules], self._gate)
 
     def __repr__(self):
         tied = ", tie_embeddings=True" if self.tie_embeddings else ""
@@ -192,8 +196,9 @@ def _tie(modules):
 class SequentialStream:
     """A session with a `Sequential`: the sessions of its modules, one after another."""
 
-    def __init__(self, streams):
+    def __init__(self, streams, gate):
         self._streams = streams
+        self._gate = gate
 
     def step(self, x, out=None):
         """The output for one step, which has no time axis: (I,) or an id for one sequence, (B, I) or (B,).
@@ -210,10 +215,11 @@ class SequentialStream:
         *first, last = self._streams
         before = []
         try:
-            for stream in first:
-                before.append(stream.state)
-                x = getattr(stream, method)(x)
-            return getattr(last, method)(x, *out)  # one that fails leaves its own state alone
+            with self._gate:
+                for stream in first:
+                    before.append(stream.state)
+                    x = getattr(stream, method)(x)
+                return getattr(last, method)(x, *out)  # one that fails leaves its own state alone
         except BaseException:
             for stream, state in zip(first, before):
                 stream.state = state
@@ -244,4 +250,4 @@ class SequentialStream:
 
     def copy(self):
         """A session that goes on from here, independently."""
-        return SequentialStream([stream.copy() for stream in self._streams])
+        return SequentialStream([stream.copy() for stream in self._streams], self._gate)

@@ -109,9 +109,10 @@ class Translator:
         for first in range(0, len(order), batch_size):
             batch = order[first : first + batch_size]
             part = [x[k] for k in batch] if isinstance(x, (list, tuple)) else x[batch]
-            memory, state, _ = self._encode(*self._checked_source(part, None), False)
-            for k, result in zip(batch, found(memory, state, batch)):
-                results[k] = result
+            with self._gate:
+                memory, state, _ = self._encode(*self._checked_source(part, None), False)
+                for k, result in zip(batch, found(memory, state, batch)):
+                    results[k] = result
         return results
 
     def _stepper(self, memory):

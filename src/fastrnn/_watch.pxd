@@ -1,6 +1,16 @@
+cdef class Gate:
+    cdef list readers               # the threads that are inside, each as often as it came in
+    cdef int writing                # how often closed, by `writer` alone
+    cdef unsigned long writer
+
+    cdef bint closed(self)
+    cdef int wait(self) except -1
+
+
 cdef class Watched:
     cdef object params
     cdef tuple arrays               # the values of params
+    cdef readonly Gate gate         # closed while other parameters are loaded
     cdef readonly bint exposed      # somebody may hold, and write to, a parameter array
     cdef bint seen
     cdef unsigned long long mark    # fingerprint of the parameters of the last copy

@@ -5,8 +5,12 @@ fingerprint only while somebody else holds an array (seen by its reference count
 and a write is never missed.
 """
 
-from cpython.object cimport PyObject
+from contextlib import contextmanager
 import sys
+import threading
+import time
+
+from cpython.object cimport PyObject
 
 cimport numpy as cnp
 
@@ -17,13 +21,68 @@ cnp.import_array()
 cdef extern from "Python.h":
     Py_ssize_t references "Py_REFCNT"(PyObject *o)
     PyObject *PyTuple_GET_ITEM(object p, Py_ssize_t i)
+    unsigned long PyThread_get_thread_ident() noexcept nogil
 
 # Without the GIL's reference counts every array counts as held.
 cdef bint _counted = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
+_loading = threading.RLock()    # one load at a time, so that no two can wait for each other
+
+
+cdef class Gate:
+    """Lets inference see all parameters of a module as they were before a load, or all as they are after it.
+
+    Inference is inside ``with gate:``; a load, inside ``with gate.closing():``, waits until every other thread has come
+    out, and these then wait for the load.
+    """
+
+    def __cinit__(self):
+        self.readers = []
+
+    def __reduce__(self):
+        return Gate, ()
+
+    def __enter__(self):
+        me = PyThread_get_thread_ident()
+        self.readers.append(me)
+        while self.closed() and self.readers.count(me) == 1:    # who is inside already may go on
+            self.readers.remove(me)
+            self.wait()
+            self.readers.append(me)
+        return self
+
+    def __exit__(self, *error):
+        self.readers.remove(PyThread_get_thread_ident())
+
+    cdef bint closed(self):
+        """Whether another thread loads parameters now."""
+        return self.writing > 0 and self.writer != PyThread_get_thread_ident()
+
+    cdef int wait(self) except -1:
+        """Until the load that is going on has ended."""
+        with _loading:
+            return 0
+
+    @contextmanager
+    def closing(self):
+        """The context of a load."""
+        with _loading:
+            self.writer = PyThread_get_thread_ident()
+            self.writing += 1
+            try:
+                while any(reader != self.writer for reader in self.readers):
+                    time.sleep(0.0001)
+                yield
+            finally:
+                self.writing -= 1
+
+
 cdef class Watched:
     """Parameters by name: `params` is the module's own dict, which nobody else holds yet."""
+
+    def __cinit__(self):
+        self.gate = Gate()
 
     def __init__(self, params):
         self.params = params
@@ -34,11 +93,18 @@ cdef class Watched:
         self.exposed = True
         return self.params
 
+    def before_load(self):
+        """Called before parameters are loaded: a copy that others may use meanwhile is up to date then."""
+
     cdef bint changed(self):
         """Whether the parameters may differ from those of the last copy; `settle` says that there is a new one."""
         cdef unsigned long long now
         if self.seen and not self.exposed:
             return False
+        if self.gate.closed():
+            if self.seen:
+                return False        # the copy of before the load
+            self.gate.wait()
         now = self._fingerprint()
         self.exposed = self._held()
         if self.seen and now == self.mark:

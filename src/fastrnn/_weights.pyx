@@ -118,6 +118,10 @@ cdef class Weights(Watched):
     def __dealloc__(self):
         free(self.layers)
 
+    def before_load(self):
+        if self.seen:
+            self.forward_pack()
+
     cdef Packed forward_pack(self):
         """The current packing for the forward pass, made anew when a parameter has changed."""
         if self.changed():

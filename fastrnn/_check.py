@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import sys
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,14 +19,22 @@ def check_dtype(dtype, name="dtype"):
     return found
 
 
+def _shown(value):
+    """`value` as an error names it: Python refuses to write out an int of thousands of digits."""
+    try:
+        return repr(value) if isinstance(value, str) else str(value)
+    except ValueError:
+        return f"{type(value).__name__} too long to print"
+
+
 def check_positive_int(value, name, low=1, high=2**31 - 1):
     """An int in `low` .. `high`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: expected an int, found {value!r}")
     if value < low:
-        raise ValueError(f"{name}: expected an int of at least {low}, found {value}")
+        raise ValueError(f"{name}: expected an int of at least {low}, found {_shown(value)}")
     if value > high:
-        raise ValueError(f"{name}: expected an int of at most {high}, found {value}")
+        raise ValueError(f"{name}: expected an int of at most {high}, found {_shown(value)}")
     return int(value)
 
 
@@ -33,7 +42,10 @@ def check_number(value, name, *, low=None, high=None, above=None, below=None):
     """A finite float in the given bounds, `low` and `high` included, `above` and `below` excluded."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number, found {value!r}")
-    value = float(value)
+    try:
+        value = float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a finite number that a float holds, found {_shown(value)[:40]}") from None
     bounds = [(low, "at least", value.__ge__), (above, "above", value.__gt__),
               (high, "at most", value.__le__), (below, "below", value.__lt__)]
     wanted = [f"{word} {bound}" for bound, word, _ in bounds if bound is not None]
@@ -124,6 +136,14 @@ def check_features(x, name, size, dtype):
     if x.ndim == 0 or x.shape[-1] != size:
         raise ValueError(f"{name}: expected shape (..., {size}), found {x.shape}")
     return np.asarray(x, dtype, order="C")
+
+
+def check_series(series, name):
+    """An array of real numbers with a time axis, as it is."""
+    series = _real_array(series, name)
+    if series.ndim == 0:
+        raise ValueError(f"{name}: expected shape (T, ...), found a single number")
+    return series
 
 
 def check_floats(x, name):
@@ -473,7 +493,16 @@ def _check_mapping(mapping, name):
         raise TypeError(f"{name}: expected a dict, found {type(mapping).__name__}")
 
 
+def _refuse_masked(values, name):
+    """A masked array is no array: NumPy would read what lies under its mask."""
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(values, masked.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, found a masked array; fill it first, or name the "
+                        "valid steps with lengths=")
+
+
 def _real_array(values, name):
+    _refuse_masked(values, name)
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -485,6 +514,7 @@ def _real_array(values, name):
 
 
 def _int_array(values, name):
+    _refuse_masked(values, name)
     try:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:

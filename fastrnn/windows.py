@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._check import check_positive_int
+from ._check import check_positive_int, check_series
 
 
 def windows(series, length, stride=1):
@@ -19,6 +19,8 @@ def windows(series, length, stride=1):
     array (n, length, ...)
         With stride 1 a view of `series`, which takes no memory of its own.
     """
+    series = check_series(series, "series")
+    length, stride = check_positive_int(length, "length"), check_positive_int(stride, "stride")
     starts = len(series) - length
     if starts < 0:
         return series[:0].reshape(0, *series.shape[1:])[:, None].repeat(length, axis=1)

@@ -50,6 +50,7 @@ def penalise(logits, seen, penalty):
 
     Positive ones are divided by the penalty, negative ones multiplied, so that one above 1 always lowers them.
     """
+    penalty = check_number(penalty, "penalty", above=0)
     return np.where(seen, np.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 

@@ -4,6 +4,7 @@ The formulas are those of `fastrnn.optim`; the arrays of one call have the same 
 """
 
 from cython cimport floating
+from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX, FLT_MIN
 from libc.math cimport sqrt, sqrtf
 from libc.stdint cimport uint64_t
 
@@ -15,6 +16,17 @@ cdef inline floating _sqrt(floating x) noexcept nogil:
         return sqrtf(x)
     else:
         return sqrt(x)
+
+
+cdef inline floating _within(floating *like, double x) noexcept nogil:
+    """x as the largest number of this type where it is beyond: an infinite rate times a gradient of 0 would be NaN."""
+    cdef double most = FLT_MAX if floating is float else DBL_MAX
+    return <floating>min(max(x, -most), most)
+
+
+cdef inline floating _above_zero(floating *like, double eps) noexcept nogil:
+    """eps, or the least number above 0 of this type that is not flushed: 0 / 0 would be NaN."""
+    return <floating>max(eps, FLT_MIN if floating is float else DBL_MIN)
 
 
 cdef void _sgd(floating *p, const floating *g, Py_ssize_t n, floating lr, floating decay) noexcept nogil:
@@ -118,11 +130,11 @@ def sgd(floating[::1] p, floating[::1] velocity, const floating[::1] g, double l
     cdef uint64_t word = flush_begin()
     if velocity is None:
         with nogil:
-            _sgd(&p[0], &g[0], n, <floating>lr, <floating>decay)
+            _sgd(&p[0], &g[0], n, _within(&p[0], lr), _within(&p[0], decay))
     else:
         with nogil:
-            _sgd_momentum(&p[0], &velocity[0], &g[0], n, <floating>lr, <floating>momentum, <floating>decay,
-                          nesterov)
+            _sgd_momentum(&p[0], &velocity[0], &g[0], n, _within(&p[0], lr), <floating>momentum,
+                          _within(&p[0], decay), nesterov)
     flush_end(word)
 
 
@@ -135,9 +147,9 @@ def adam(floating[::1] p, floating[::1] mean, floating[::1] square, const floati
         return
     cdef uint64_t word = flush_begin()
     with nogil:
-        _adam(&p[0], &mean[0], &square[0], &g[0], n, <floating>step, <floating>beta1, <floating>beta2,
-              <floating>(1 - beta1), <floating>(1 - beta2), <floating>root, <floating>eps, <floating>decay,
-              <floating>(1 - lr * decoupled_decay))
+        _adam(&p[0], &mean[0], &square[0], &g[0], n, _within(&p[0], step), <floating>beta1, <floating>beta2,
+              <floating>(1 - beta1), <floating>(1 - beta2), _within(&p[0], root), _above_zero(&p[0], eps),
+              _within(&p[0], decay), _within(&p[0], 1 - lr * decoupled_decay))
     flush_end(word)
 
 
@@ -155,8 +167,8 @@ def rmsprop(floating[::1] p, floating[::1] square, floating[::1] mean, floating[
     if velocity is not None:
         velocity_ptr = &velocity[0]
     with nogil:
-        _rmsprop(&p[0], &square[0], mean_ptr, velocity_ptr, &g[0], n, <floating>lr, <floating>alpha,
-                 <floating>(1 - alpha), <floating>eps, <floating>momentum, <floating>decay)
+        _rmsprop(&p[0], &square[0], mean_ptr, velocity_ptr, &g[0], n, _within(&p[0], lr), <floating>alpha,
+                 <floating>(1 - alpha), _above_zero(&p[0], eps), <floating>momentum, _within(&p[0], decay))
     flush_end(word)
 
 
@@ -167,7 +179,7 @@ def adagrad(floating[::1] p, floating[::1] total, const floating[::1] g, double 
         return
     cdef uint64_t word = flush_begin()
     with nogil:
-        _adagrad(&p[0], &total[0], &g[0], n, <floating>lr, <floating>eps, <floating>decay)
+        _adagrad(&p[0], &total[0], &g[0], n, _within(&p[0], lr), _above_zero(&p[0], eps), _within(&p[0], decay))
     flush_end(word)
 
 

@@ -82,8 +82,8 @@ cdef class StreamCore:
 
     cdef bint _ready(self, object array, fr_int width) noexcept:
         """Whether the kernels can use the array as it is: (width,) for one sequence, or (batch, width)."""
-        if not isinstance(array, cnp.ndarray):
-            return False
+        if not cnp.PyArray_CheckExact(array):
+            return False        # a subclass may mean something else: a mask, a matrix
         cdef cnp.ndarray a = array
         cdef int ndim = cnp.PyArray_NDIM(a)
         if cnp.PyArray_TYPE(a) != self.typenum or not cnp.PyArray_ISCARRAY_RO(a):

@@ -34,6 +34,8 @@ INSTRUCTION_SETS = {
 # No -ffast-math: NaN and bits matter. No contraction: a product and a sum fuse only where the source says so, so that
 # one body gives the same bits in its vector part and in its tail. -g0: debug data is nine tenths of the package.
 FLAGS = ["/O2"] if WINDOWS else ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
+if os.environ.get("FASTRNN_DEBUG") == "1":
+    FLAGS = [*FLAGS, "-DFR_DEBUG"]  # the process ends where memory is asked for more than it has, see sizes.h
 KERNEL_FLAGS = FLAGS + ([] if WINDOWS else ["-std=c11", "-Wall", "-Wextra", "-Wno-psabi"])
 DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
               "initializedcheck": False, "embedsignature": True,

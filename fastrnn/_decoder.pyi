@@ -10,7 +10,8 @@ _Maybe = _Array | None
 _Memory = tuple[_Array, _Array, _Array, _Maybe] | None
 
 class DecoderTape:
-    served: bool
+    @property
+    def served(self) -> bool: ...
 
 class Decoder:
     weights: Weights

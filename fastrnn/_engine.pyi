@@ -15,7 +15,8 @@ class Span(NamedTuple):
     layer: int | None = ...
 
 class Activations:
-    served: bool
+    @property
+    def served(self) -> bool: ...
 
 class Engine:
     weights: Weights

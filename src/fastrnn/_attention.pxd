@@ -2,7 +2,7 @@
 
 from fastrnn._kernels cimport fr_int, fr_kernels
 from fastrnn._watch cimport Watched
-from fastrnn._workspace cimport Arena, Workspace
+from fastrnn._workspace cimport Arena, Scratch, Workspace
 
 cdef struct Attention:
     # H query, A key, W value width.
@@ -48,7 +48,7 @@ cdef void attend_backward(const Attention *a, const Memory *memory, const Readin
                           fr_int rows, fr_int t, fr_int first, const char *query, fr_int ldq, char *dquery,
                           fr_int lddq) noexcept nogil
 cdef void memory_gradient(const Attention *a, const Memory *memory, const Reading *reading, fr_int j, fr_int b,
-                          fr_int steps, const char *queries, char *work) noexcept nogil
+                          fr_int steps, const char *queries, const Scratch *scratch) noexcept nogil
 
 
 cdef class AttentionWeights(Watched):

@@ -24,7 +24,7 @@ cimport numpy as cnp
 from fastrnn._cell cimport pack_columns, pack_rows
 from fastrnn._kernels cimport kernels
 from fastrnn._sums cimport largest, row_total
-from fastrnn._workspace cimport take
+from fastrnn._workspace cimport room_in, take, take_array
 
 cnp.import_array()
 
@@ -37,20 +37,20 @@ cdef void carve_reading(const Attention *a, fr_int batch, fr_int count, fr_int p
                         Arena *arena) noexcept nogil:
     """The forward pass's part; `before`: the query is h_{t-1}."""
     cdef fr_int size = a.k.itemsize
-    reading.start = <fr_int *>take(arena, batch * sizeof(fr_int))
-    reading.weights = <char *>take(arena, count * positions * size)
-    reading.queries = <char *>take(arena, count * a.query * size if before else 0)
-    reading.projected = <char *>take(arena, count * a.width * size if a.projected else 0)
+    reading.start = <fr_int *>take_array(arena, batch, 1, sizeof(fr_int))
+    reading.weights = take_array(arena, count, positions, size)
+    reading.queries = take_array(arena, count if before else 0, a.query, size)
+    reading.projected = take_array(arena, count if a.projected else 0, a.width, size)
 
 
 cdef void carve_reading_backward(const Attention *a, fr_int count, fr_int steps, fr_int positions, Reading *reading,
                                  Arena *arena) noexcept nogil:
     cdef fr_int size = a.k.itemsize
-    reading.dcontext = <char *>take(arena, count * a.values * size)
-    reading.dscores = <char *>take(arena, count * positions * size)
-    reading.dprojected = <char *>take(arena, count * a.width * size)
-    reading.dv = <char *>take(arena, a.width * size)
-    reading.ordered = <char *>take(arena, steps * a.width * size)
+    reading.dcontext = take_array(arena, count, a.values, size)
+    reading.dscores = take_array(arena, count, positions, size)
+    reading.dprojected = take_array(arena, count, a.width, size)
+    reading.dv = take_array(arena, a.width, 1, size)
+    reading.ordered = take_array(arena, steps, a.width, size)
 
 
 cdef void softmax(const fr_kernels *k, real *x, fr_int n) noexcept nogil:
@@ -145,10 +145,11 @@ cdef void attend_backward(const Attention *a, const Memory *memory, const Readin
 
 
 cdef void memory_gradient(const Attention *a, const Memory *memory, const Reading *reading, fr_int j, fr_int b,
-                          fr_int steps, const char *queries, char *work) noexcept nogil:
+                          fr_int steps, const char *queries, const Scratch *scratch) noexcept nogil:
     """Sequence j's part of the gradients of source b; queries: [steps, A], its q' at every step, where not additive."""
     cdef const fr_kernels *k = a.k
     cdef fr_int size = k.itemsize, S = memory.steps, A = a.width, W = a.values, valid = memory.lengths[b]
+    cdef char *work = room_in(scratch, k.gemm_tn_work)
     if valid == 0 or steps == 0:
         return
     # dm: [S, W] += a: [T, S]^T dcontext: [T, W];   dk: [S, A] += de: [T, S]^T q': [T, A]
@@ -171,6 +172,21 @@ cdef class AttentionWeights(Watched):
 
     def __init__(self, params, grads, fr_int query, fr_int width, fr_int values, int itemsize):
         cdef Attention *a = &self.attention
+        shapes = {"weight_query": (width, query), "score": (width,)}
+        if min(query, width, values) < 1 or itemsize not in (4, 8):
+            raise ValueError(f"query, width, values: expected sizes of at least 1 of elements of 4 or 8 bytes, found "
+                             f"{query}, {width} and {values} of {itemsize}")
+        for arrays in (params, grads):
+            for name, array in arrays.items():
+                if (name not in shapes or not isinstance(array, cnp.ndarray) or array.shape != shapes[name]
+                        or cnp.PyArray_TYPE(array) != (cnp.NPY_FLOAT if itemsize == 4 else cnp.NPY_DOUBLE)
+                        or not cnp.PyArray_ISCARRAY(array)):
+                    raise ValueError(f"params, grads: expected C-contiguous arrays of {itemsize} bytes an element and "
+                                     f"the shapes {shapes}, found {name!r}")
+        if params.keys() != grads.keys() or ("weight_query" not in params and width != query) \
+                or ("score" not in params and width != values):
+            raise ValueError("params, grads: expected a score or keys as wide as the values, and a weight_query or "
+                             "queries as wide as the keys")
         super().__init__(params)
         self.grads = tuple(grads.values())
         a.k = kernels(itemsize)

@@ -14,30 +14,57 @@ ctypedef fused real:
     double
 
 
+ctypedef void (*gemm_tn_fn)(void *c, int64_t ldc, const void *a, int64_t lda, const void *b, int64_t ldb, int64_t m,
+                            int64_t n, int64_t k, void *work) noexcept nogil
+
+cdef enum:
+    MOST = 2147483647       # of a dimension: BLAS takes an int
+    PIECE = 1073741824      # rows that are summed at a time where there are more
+
+# Our own products, for arrays that BLAS cannot take.
+cdef gemm_tn_fn _own_f32 = NULL
+cdef gemm_tn_fn _own_f64 = NULL
+
+
+cdef inline bint fits(int64_t ldc, int64_t lda, int64_t ldb, int64_t m, int64_t n) noexcept nogil:
+    return max(max(ldc, lda), max(ldb, max(m, n))) <= MOST
+
+
 cdef inline void add_product(real *c, int64_t ldc, real *a, int64_t lda, real *b, int64_t ldb, int64_t m, int64_t n,
                              int64_t k) noexcept nogil:
-    cdef int rows = <int>n, columns = <int>m, inner = <int>k
+    cdef int rows = <int>n, columns = <int>m, inner
     cdef int left = <int>ldb, right = <int>lda, out = <int>ldc
     cdef real one = 1
     cdef char no = b'N', yes = b'T'
-    if real is float:
-        sgemm(&no, &yes, &rows, &columns, &inner, &one, b, &left, a, &right, &one, c, &out)
-    else:
-        dgemm(&no, &yes, &rows, &columns, &inner, &one, b, &left, a, &right, &one, c, &out)
+    while k > 0:
+        inner = <int>(k if k <= MOST else PIECE)
+        if real is float:
+            sgemm(&no, &yes, &rows, &columns, &inner, &one, b, &left, a, &right, &one, c, &out)
+        else:
+            dgemm(&no, &yes, &rows, &columns, &inner, &one, b, &left, a, &right, &one, c, &out)
+        a += inner * lda
+        b += inner * ldb
+        k -= inner
 
 
 cdef void gemm_tn_f32(void *c, int64_t ldc, const void *a, int64_t lda, const void *b, int64_t ldb, int64_t m,
                       int64_t n, int64_t k, void *work) noexcept nogil:
-    if m > 0:
+    if not fits(ldc, lda, ldb, m, n):
+        _own_f32(c, ldc, a, lda, b, ldb, m, n, k, work)
+    elif m > 0:
         add_product(<float *>c, ldc, <float *>a, lda, <float *>b, ldb, m, n, k)
 
 
 cdef void gemm_tn_f64(void *c, int64_t ldc, const void *a, int64_t lda, const void *b, int64_t ldb, int64_t m,
                       int64_t n, int64_t k, void *work) noexcept nogil:
-    if m > 0:
+    if not fits(ldc, lda, ldb, m, n):
+        _own_f64(c, ldc, a, lda, b, ldb, m, n, k, work)
+    elif m > 0:
         add_product(<double *>c, ldc, <double *>a, lda, <double *>b, ldb, m, n, k)
 
 
-def functions():
-    """Addresses of the products, for the kernel tables of float32 and float64."""
+def functions(uintptr_t own_f32, uintptr_t own_f64):
+    """Addresses of the products, for the kernel tables of float32 and float64; given those of our own."""
+    global _own_f32, _own_f64
+    _own_f32, _own_f64 = <gemm_tn_fn>own_f32, <gemm_tn_fn>own_f64
     return <uintptr_t>&gemm_tn_f32, <uintptr_t>&gemm_tn_f64

@@ -13,7 +13,7 @@ that calls them. What happens to the states between steps is no cell's business:
 from libc.string cimport memset
 
 from fastrnn._kernels cimport fr_int, fr_kernels, fr_scan, fr_team, meet_team
-from fastrnn._workspace cimport Arena, take
+from fastrnn._workspace cimport Arena, Scratch, room_in, take_array
 
 cdef struct Gains:
     # Layer normalisation (Ba et al. 2016): gains [GH], [GH], and [H] with the shift of c [H]; NULL where absent.
@@ -78,7 +78,7 @@ cdef struct Step:
     char *dh_in                             # [R, P] gradient of h_in out: dh, or where `direct`, added to it
     char *dp                                # [R, P] gradient of h, kept for the projection's weights
     char *dc                                # [R, H] gradient of c in, of c_prev out
-    char *scratch                           # [R, H]
+    Scratch scratch                         # [R, H], see unit_room
     char *sums                              # [S*H] what the steps add up for `add_sums`
     # Workers that share this step's columns, and which one this is; NULL: alone.
     fr_team *team
@@ -124,6 +124,11 @@ cdef inline Step lone_step() noexcept nogil:
     return step
 
 
+cdef inline char *unit_room(const Layer *layer, const Step *step) noexcept nogil:
+    """The scratch: [R, H]."""
+    return room_in(&step.scratch, step.rows * layer.hidden * layer.k.itemsize)
+
+
 cdef inline bint leads(const Step *step) noexcept nogil:
     """Whether this worker does what is not shared."""
     return step.team == NULL or step.part == 0
@@ -153,7 +158,7 @@ cdef inline char *pack(Arena *arena, const fr_kernels *k, const char *w, fr_int 
                        fr_int stride_k) noexcept nogil:
     """Panels of the matrix with n columns and kdim summed rows at w."""
     cdef fr_int panels = (n + k.panel - 1) // k.panel
-    cdef char *packed = <char *>take(arena, panels * k.panel * kdim * k.itemsize)
+    cdef char *packed = take_array(arena, panels * k.panel, kdim, k.itemsize)
     if packed != NULL:
         k.pack(packed, w, n, kdim, stride_n, stride_k)
     return packed
@@ -173,7 +178,7 @@ cdef inline char *start_values(Arena *arena, const Layer *layer, fr_int width, c
                                const char *second) noexcept nogil:
     """[width] = first + second, either of which may be NULL."""
     cdef int itemsize = layer.k.itemsize
-    cdef char *start = <char *>take(arena, width * itemsize)
+    cdef char *start = take_array(arena, width, 1, itemsize)
     cdef fr_int j
     if start != NULL:
         for j in range(width * itemsize):

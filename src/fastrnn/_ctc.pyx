@@ -17,10 +17,10 @@ from cython cimport floating
 from libc.math cimport INFINITY, NAN, log
 from libc.stdint cimport int64_t
 
-from fastrnn._kernels cimport kernels
+from fastrnn._kernels cimport fr_times, kernels
 from fastrnn._pool cimport run, workers_for
 from fastrnn._sums cimport largest, row_total
-from fastrnn._workspace cimport Arena, Workspace, take
+from fastrnn._workspace cimport Arena, Workspace, take_array
 
 cdef enum:
     # One state of one step in multiply-adds, the unit of `workers_for`; one exponential of the softmax.
@@ -155,14 +155,14 @@ cdef void _clear(States *s, Py_ssize_t count) noexcept nogil:
 
 cdef void _carve(Work *w, Arena *arena) noexcept nogil:
     cdef Py_ssize_t row = _row(w.count), n = w.count
-    w.states = <double *>take(arena, (w.steps + 1) * row * sizeof(double))
-    w.now = _states(<double *>take(arena, row * sizeof(double)), n)
-    w.after = _states(<double *>take(arena, row * sizeof(double)), n)
-    w.p_m = <double *>take(arena, w.steps * (n + 1) * sizeof(double))
-    w.p_e = <double *>take(arena, w.steps * (n + 1) * sizeof(double))
-    w.total = <double *>take(arena, w.steps * sizeof(double))
-    w.no_skip = <double *>take(arena, (n + 1) * sizeof(double))
-    w.gamma = <double *>take(arena, (n + 1) * sizeof(double))
+    w.states = <double *>take_array(arena, w.steps + 1, row, sizeof(double))
+    w.now = _states(<double *>take_array(arena, row, 1, sizeof(double)), n)
+    w.after = _states(<double *>take_array(arena, row, 1, sizeof(double)), n)
+    w.p_m = <double *>take_array(arena, w.steps, n + 1, sizeof(double))
+    w.p_e = <double *>take_array(arena, w.steps, n + 1, sizeof(double))
+    w.total = <double *>take_array(arena, w.steps, 1, sizeof(double))
+    w.no_skip = <double *>take_array(arena, n + 1, 1, sizeof(double))
+    w.gamma = <double *>take_array(arena, n + 1, 1, sizeof(double))
 
 
 cdef bint _probabilities(const Task *task, Work *w, floating *dlogits, const floating *logits) noexcept nogil:
@@ -348,7 +348,7 @@ def ctc(double[::1] losses, floating[:, :, ::1] dlogits, const floating[:, :, ::
         work += lengths[b] * (STATE_COST * (2 * (starts[b + 1] - starts[b]) + 1) + EXP_COST * task.classes)
     task.parts = <int>min(<Py_ssize_t>workers_for(work), task.batch)
     task.share = _most_memory(&task)
-    memory.reserve(task.parts * task.share)
+    memory.reserve(fr_times(task.parts, task.share))
     task.memory = memory.data
     with nogil:
         run(&_run_share, &task, task.parts, task.parts, NULL)

@@ -7,7 +7,7 @@ from fastrnn._rows cimport Rows
 from fastrnn._sequence cimport Run
 from fastrnn._signals cimport Interrupt
 from fastrnn._weights cimport Packed, Weights
-from fastrnn._workspace cimport Arena, Workspace
+from fastrnn._workspace cimport Arena, Scratch, Workspace
 
 cdef enum:
     MOST_PARTS = 256                # at least MAX_WORKERS of _pool
@@ -49,29 +49,43 @@ cdef struct Decoding:
     char *dx
     char *dh0
     char *dc0
-    char **work                     # [threads] for gemm_tn
+    Scratch *work                   # [threads] of gemm_tn_work bytes
 
 
 ctypedef void (*carve_fn)(Decoding *call, Arena *arena) noexcept nogil
 
 
+cdef class Decoder
+
+
 cdef class DecoderTape:
-    """The arrays of one call; as a tape it keeps them until BPTT."""
+    """The arrays of one call; as a tape it keeps them until BPTT, which one caller alone gets to do."""
     cdef Workspace memory
     cdef Decoding call
     cdef Packed packed
     cdef Packing attention
     cdef object arrays              # that the call points into
-    cdef readonly bint served
+    cdef Decoder owner
+    cdef fr_int rows                # N
+    cdef int ready                  # 1 while it holds a pass that nobody uses; taken by an atomic swap
 
 
 cdef class Decoder:
     cdef readonly Weights weights
     cdef readonly AttentionWeights attention
     cdef bint before
-    cdef list spare
-    cdef Workspace backward_memory
+    cdef int typenum
+    cdef fr_int embedding           # E
+    # What may serve again; a tape itself never does, as somebody may still hold it.
+    cdef list spare                 # tapes of inference, without memory
+    cdef list memories
+    cdef list backward_memories
 
+    cdef int _check(self) except -1
+    cdef int _check_states(self, tuple states, fr_int batch, bint writes) except -1
+    cdef tuple _own_memory(self, memory, fr_int batch, bint keep)
+    cdef int _check_gradients(self, DecoderTape tape, dy, dcontext, dx, dh0, dc0, dvalues, dkeys) except -1
+    cdef int _begin_backward(self, DecoderTape tape, Workspace memory, Packed packed, Packing packing) except -1
     cdef DecoderTape _run(self, x, lengths, memory, h0, c0, y, context, weights, hn, cn, bint keep)
     cdef int _deal(self, Decoding *call, lengths) except -1
     cdef int _place(self, carve_fn carve, Decoding *call, Workspace memory) except -1

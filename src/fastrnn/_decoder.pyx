@@ -19,20 +19,19 @@ cimport numpy as cnp
 from fastrnn._attention cimport (
     attend, attend_backward, carve_reading, carve_reading_backward, memory_gradient)
 from fastrnn._cell cimport Step, lone_step
-from fastrnn._kernels cimport fr_kernels, keep_apart, large_products
+from fastrnn._kernels cimport fr_kernels, fr_load, fr_store, fr_swap, keep_apart, large_products
 from fastrnn._pool cimport run, workers_for
 from fastrnn._rows cimport carve_rows, index_rows, load_state, store_last, store_state
 from fastrnn._sequence cimport carve_backward, carve_forward, place, share, weight_gradient
 from fastrnn._signals cimport STEP_COST, look, settle, watch
-from fastrnn._workspace cimport take
+from fastrnn._workspace cimport (
+    keep_workspace, pop_or_none, room_in, spare_workspace, take_array, take_scratch)
 
 cnp.import_array()
 
 cdef enum:
     # Multiply-adds that a tanh counts for when a call is dealt to workers: at 16 lanes one takes as long as about 8.
     TANH_MADDS = 8
-    # A larger block goes back to the system after its call, as in _engine.
-    KEPT_BYTES = 268435456
 
 
 cdef char *_data(object array) noexcept:
@@ -40,7 +39,7 @@ cdef char *_data(object array) noexcept:
 
 
 cdef inline Run *runs_of(const Decoding *call, int part) noexcept nogil:
-    return call.runs + part * call.layers
+    return call.runs + <fr_int>part * call.layers
 
 
 cdef inline fr_int row_of(const Decoding *call, const Rows *rows, fr_int j, fr_int t) noexcept nogil:
@@ -59,14 +58,14 @@ cdef void carve(Decoding *call, Arena *arena) noexcept nogil:
     cdef Run *at
     cdef Track *track
     measured.y = NULL
-    call.runs = <Run *>take(arena, call.parts * call.layers * sizeof(Run))
-    call.tracks = <Track *>take(arena, call.parts * sizeof(Track))
+    call.runs = <Run *>take_array(arena, call.parts, call.layers, sizeof(Run))
+    call.tracks = <Track *>take_array(arena, call.parts, 1, sizeof(Track))
     for part in range(call.parts):
         rows = &call.rows[part]
         carve_rows(rows, arena, rows.batch, rows.steps)
         track = &call.tracks[part] if real else &aside
-        track.x = <char *>take(arena, rows.count * call.packed.input_size * size)
-        track.context = <char *>take(arena, rows.batch * call.attention.values * size if call.attends else 0)
+        track.x = take_array(arena, rows.count, call.packed.input_size, size)
+        track.context = take_array(arena, rows.batch, call.attention.values if call.attends else 0, size)
         if call.attends:
             carve_reading(&call.attention, rows.batch, rows.count, call.memory.steps, call.before, &track.reading,
                           arena)
@@ -89,20 +88,20 @@ cdef void carve_bptt(Decoding *call, Arena *arena) noexcept nogil:
     cdef Run measured
     cdef Track aside
     cdef Track *track
-    cdef char *block
-    call.work = <char **>take(arena, call.threads * sizeof(char *))
+    cdef Scratch work
+    call.work = <Scratch *>take_array(arena, call.threads, 1, sizeof(Scratch))
     for part in range(call.parts):
         rows = &call.rows[part]
         track = &call.tracks[part] if real else &aside
-        track.dx = <char *>take(arena, rows.batch * call.packed.input_size * size)
+        track.dx = take_array(arena, rows.batch, call.packed.input_size, size)
         if call.attends:
             carve_reading_backward(&call.attention, rows.count, rows.steps, call.memory.steps, &track.reading, arena)
         for layer in range(call.layers):
             carve_backward(call.packed + layer, rows, runs_of(call, part) + layer if real else &measured, arena)
     for part in range(call.threads):
-        block = <char *>take(arena, call.packed.k.gemm_tn_work)
+        work = take_scratch(arena, call.packed.k.gemm_tn_work)
         if real:
-            call.work[part] = block
+            call.work[part] = work
 
 
 cdef void load_input(const Decoding *call, int part) noexcept nogil:
@@ -280,7 +279,7 @@ cdef inline const char *queries_of(const Decoding *call, int part) noexcept nogi
     return runs_of(call, part)[call.layers - 1].h + call.rows[part].batch * call.packed.out * call.packed.k.itemsize
 
 
-cdef void memory_task(const Decoding *call, int part, char *work) noexcept nogil:
+cdef void memory_task(const Decoding *call, int part, const Scratch *work) noexcept nogil:
     """What the steps of one part add up to in the gradient of its sources."""
     cdef const Rows *rows = &call.rows[part]
     cdef const Attention *a = &call.attention
@@ -305,18 +304,18 @@ cdef void weights_task(void *arg, int part) noexcept nogil:
             continue
         for layer in range(call.layers):
             weight_gradient(call.packed + layer, &call.rows[other], runs_of(call, other) + layer, 0, part,
-                            call.threads, call.work[part])
+                            call.threads, &call.work[part])
         if not call.attends:
             continue
         if other % call.threads == part:
-            memory_task(call, other, call.work[part])
+            memory_task(call, other, &call.work[part])
         if a.projected:
             # dW_q: [A,H] += dq': [N,A]^T q: [N,H]
             m, end = share(a.width, part, call.threads), share(a.width, part + 1, call.threads)
             if end > m:
                 a.k.gemm_tn(a.dw_q + m * a.query * size, a.query, call.tracks[other].reading.dprojected + m * size,
                             a.width, queries_of(call, other), a.query, end - m, a.query, call.rows[other].count,
-                            call.work[part])
+                            room_in(&call.work[part], a.k.gemm_tn_work))
 
 
 cdef void add_scores(const Decoding *call) noexcept nogil:
@@ -329,8 +328,38 @@ cdef void add_scores(const Decoding *call) noexcept nogil:
 
 
 cdef class DecoderTape:
-    def __cinit__(self):
-        self.memory = Workspace()
+    @property
+    def served(self):
+        """Whether BPTT has used it, or somebody is using it."""
+        return not fr_load(&self.ready)
+
+
+cdef int _check_array(object array, str name, int typenum, bint writes, fr_int a, fr_int b=-1, fr_int c=-1) except -1:
+    """An array of the type and the shape (a,), (a, b) or (a, b, c) that compiled code can use as it is."""
+    cdef fr_int shape[3]
+    cdef int ndim = 1 if b < 0 else 2 if c < 0 else 3, axis
+    cdef bint fits = isinstance(array, cnp.ndarray)
+    shape[0], shape[1], shape[2] = a, b, c
+    if fits:
+        fits = (cnp.PyArray_TYPE(array) == typenum and cnp.PyArray_ISCARRAY_RO(array)
+                and cnp.PyArray_NDIM(array) == ndim and (cnp.PyArray_ISWRITEABLE(array) or not writes))
+    for axis in range(ndim if fits else 0):
+        fits = fits and cnp.PyArray_DIM(array, axis) == shape[axis]
+    if not fits:
+        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"{name}: expected a C-contiguous{', writeable' if writes else ''} array of "
+                         f"{cnp.PyArray_DescrFromType(typenum)} and shape {(a, b, c)[:ndim]}, found {found}")
+    return 0
+
+
+cdef object _own_ints(object values, str name, fr_int size, fr_int low, fr_int high):
+    """A copy of int64 values (size,) in low .. high: nobody else can write to what is checked here."""
+    own = np.asarray(values).astype(np.int64, order="C")
+    if own.shape != (size,):
+        raise ValueError(f"{name}: expected shape ({size},), found {own.shape}")
+    if size and (own.min() < low or own.max() > high):
+        raise ValueError(f"{name}: expected ints in {low} .. {high}, found {own.min()} to {own.max()}")
+    return own
 
 
 cdef class Decoder:
@@ -339,12 +368,41 @@ cdef class Decoder:
     before : whether the context is part of the first layer's input, which is E + W wide, or behind the layers.
     """
 
-    def __init__(self, Weights weights, attention, bint before):
+    def __init__(self, Weights weights not None, AttentionWeights attention, bint before):
+        cdef const Layer *cell
+        cdef const Attention *a = NULL
+        cdef int i
+        if weights.layers == NULL or weights.count < 1 or weights.directions != 1:
+            raise ValueError("weights: expected layers that read in one direction, found "
+                             f"{weights.count} in {weights.directions} directions")
+        for i in range(weights.count):
+            cell = weights.layers + i
+            if cell.ops.step_forward == NULL:
+                raise ValueError("weights: expected cells whose products depend on their state, found one without "
+                                 "recurrent weights")
+            if cell.ops.sums != 0 or cell.w_hr != NULL or cell.window != 1 or cell.out != cell.hidden:
+                raise ValueError("weights: expected plain cells, found one with layer normalisation, a projection or a "
+                                 "window")
+            if i > 0 and cell.input_size != weights.layers.out:
+                raise ValueError(f"weights: expected {weights.layers.out} inputs of layer {i}, found {cell.input_size}")
+        self.embedding = weights.layers.input_size
+        if attention is not None:
+            a = &attention.attention
+            if a.k == NULL or a.k.itemsize != weights.itemsize or a.query != weights.layers.out:
+                raise ValueError(f"attention: expected queries of {weights.layers.out} values of {weights.itemsize} "
+                                 f"bytes, as the layers' states; found {a.query} of {a.k.itemsize if a.k else 0} bytes")
+            if before:
+                self.embedding -= a.values
+            if self.embedding < 1:
+                raise ValueError(f"weights: expected more inputs than the {a.values} of the context that is part of "
+                                 f"them, found {weights.layers.input_size}")
+        self.typenum = cnp.NPY_FLOAT if weights.itemsize == 4 else cnp.NPY_DOUBLE
         self.weights = weights
         self.attention = attention
         self.before = before and attention is not None
         self.spare = []
-        self.backward_memory = Workspace()
+        self.memories = []
+        self.backward_memories = []
 
     def infer(self, x, lengths, memory, h0, c0, y, context, weights, hn, cn):
         """Fills y: (N, H), context: (N, W), weights: (N, S) or None, and the final states hn, cn: (layers, B, H).
@@ -358,32 +416,88 @@ cdef class Decoder:
 
     def forward(self, x, lengths, memory, h0, c0, y, context, weights, hn, cn):
         """The training pass: as `infer`, each sequence with a source of its own; returns the tape for `backward`."""
-        return self._run(x, lengths, memory, h0, c0, y, context, weights, hn, cn, True)
+        cdef DecoderTape tape = self._run(x, lengths, memory, h0, c0, y, context, weights, hn, cn, True)
+        fr_store(&tape.ready, 1)
+        return tape
+
+    cdef int _check(self) except -1:
+        if self.weights is None:
+            raise ValueError("decoder: expected one made by its constructor, found one made by __new__ alone")
+        return 0
+
+    cdef int _check_states(self, tuple states, fr_int batch, bint writes) except -1:
+        """Pairs (name, h or c or None)."""
+        for name, state in states:
+            if state is not None:
+                _check_array(state, name, self.typenum, writes, self.weights.count, batch, self.weights.layers.out)
+        return 0
+
+    cdef tuple _own_memory(self, memory, fr_int batch, bint keep):
+        """(values, keys, lengths, source), checked, of which the ints are copies."""
+        cdef const Attention *a = &self.attention.attention
+        cdef fr_int sources, steps
+        if not isinstance(memory, tuple) or len(memory) != 4:
+            raise TypeError("memory: expected a tuple (values, keys, lengths, source)")
+        values, keys, valid, source = memory
+        if not isinstance(values, np.ndarray) or cnp.PyArray_NDIM(values) != 3:
+            raise ValueError("memory: expected values of shape (M, S, W)")
+        sources, steps = cnp.PyArray_DIM(values, 0), cnp.PyArray_DIM(values, 1)
+        valid = _own_ints(valid, "memory: lengths", sources, 0, steps)
+        if source is not None and not keep:
+            source = _own_ints(source, "memory: source", batch, 0, sources - 1)
+        elif source is not None or sources != batch:
+            raise ValueError(f"memory: expected one source for each of {batch} sequences, found {sources}")
+        _check_array(values, "memory: values", self.typenum, False, sources, steps, a.values)
+        _check_array(keys, "memory: keys", self.typenum, False, sources, steps, a.width)
+        return values, keys, valid, source
 
     cdef DecoderTape _run(self, x, lengths, memory, h0, c0, y, context, weights, hn, cn, bint keep):
-        cdef DecoderTape tape = self.spare.pop() if self.spare else DecoderTape()
-        cdef Decoding *call = &tape.call
+        cdef DecoderTape tape = None if keep else pop_or_none(self.spare)
+        cdef Decoding *call
         cdef Packing packing
-        tape.served = False
+        cdef fr_int N, B
+        self._check()
+        if not isinstance(x, np.ndarray) or cnp.PyArray_NDIM(x) != 2:
+            raise ValueError("x: expected shape (N, E)")
+        if tape is None:
+            tape = DecoderTape()
+        call = &tape.call
+        tape.memory = spare_workspace(self.memories)
         tape.packed = self.weights.forward_pack()
+        if self.attention is not None:
+            packing = tape.attention = self.attention.forward_pack()
+        N = tape.rows = cnp.PyArray_DIM(x, 0)
+        B = len(lengths)
+        lengths = _own_ints(lengths, "lengths", B, 0, N)
+        if lengths.sum() != N:
+            raise ValueError(f"lengths: expected {N} steps in all as in x, found {lengths.sum()}")
+        if self.attention is not None:
+            memory = self._own_memory(memory, B, keep)
+        starts = np.zeros(max(B, 1), np.int64)
+        np.cumsum(lengths[:B - 1] if B else lengths, out=starts[1:])
+        # From here on no Python runs that could change what is checked.
+        _check_array(x, "x", self.typenum, False, N, self.embedding)
+        _check_array(y, "y", self.typenum, True, N, self.weights.layers.out)
+        self._check_states((("h0", h0), ("c0", c0)), B, False)
+        self._check_states((("hn", hn), ("cn", cn)), B, True)
         call.packed = tape.packed.layers
         call.layers = self.weights.count
         call.keep = keep
         call.before = self.before
         call.attends = self.attention is not None
-        call.batch = len(lengths)
-        call.embedding = x.shape[1]
+        call.batch = B
+        call.embedding = self.embedding
         call.attention.values = call.memory.steps = 0
         if call.attends:
-            packing = tape.attention = self.attention.forward_pack()
-            call.attention = packing.attention
             values, keys, valid, source = memory
-            call.memory.steps = values.shape[1]
+            _check_array(context, "context", self.typenum, True, N, packing.attention.values)
+            if weights is not None:
+                _check_array(weights, "weights", self.typenum, True, N, cnp.PyArray_DIM(values, 1))
+            call.attention = packing.attention
+            call.memory.steps = cnp.PyArray_DIM(values, 1)
             call.memory.values, call.memory.keys = _data(values), _data(keys)
             call.memory.lengths = <const fr_int *>_data(valid)
             call.memory.source = <const fr_int *>_data(source)
-        starts = np.zeros(max(len(lengths), 1), np.int64)
-        np.cumsum(lengths[:len(lengths) - 1], out=starts[1:])
         tape.arrays = (x, memory, starts, h0, c0, y, context, weights, hn, cn)
         call.starts = <const fr_int *>_data(starts)
         call.x, call.y, call.context, call.weights = _data(x), _data(y), _data(context), _data(weights)
@@ -394,6 +508,7 @@ cdef class Decoder:
         with nogil:
             run(&forward_task, call, call.parts, call.threads, call.interrupt)
         settle(call.interrupt)
+        tape.owner = self if keep else None
         return tape
 
     cdef int _deal(self, Decoding *call, lengths) except -1:
@@ -448,43 +563,73 @@ cdef class Decoder:
             index_rows(rows)
         return 0
 
-    def backward(self, DecoderTape tape, dy, dcontext, dx, dh0, dc0, dvalues, dkeys):
+    def backward(self, DecoderTape tape not None, dy, dcontext, dx, dh0, dc0, dvalues, dkeys):
         """BPTT from `tape`, which it uses up: fills dx: (N, E), dh0, dc0 (None: not wanted), adds to dvalues: (M, S, W)
         and dkeys: (M, S, A), which without v may be dvalues, and to the gradients.
 
         dy: (N, H), dcontext: (N, W), or None for zeros.
         """
-        if tape.served:
-            raise ValueError("tape: expected one from a new forward(), found one that backward() has used already")
         cdef Decoding *call = &tape.call
-        cdef Workspace memory = self.backward_memory
-        cdef Packed packed = self.weights.backward_pack()
-        cdef Packing packing
-        self.backward_memory = Workspace()      # a second caller meanwhile gets its own
-        call.packed = packed.layers
+        cdef Workspace memory
+        cdef Packed packed
+        cdef Packing packing = None
+        self._check()
+        if tape.owner is not self or not fr_swap(&tape.ready, 0):
+            raise ValueError("tape: expected one from a new forward(), found one that backward() has used or is using")
+        try:
+            memory = spare_workspace(self.backward_memories)
+            packed = self.weights.backward_pack()
+            if self.attention is not None:
+                packing = self.attention.backward_pack()
+            products = large_products()
+            self._check_gradients(tape, dy, dcontext, dx, dh0, dc0, dvalues, dkeys)
+            self._begin_backward(tape, memory, packed, packing)
+        except BaseException:
+            fr_store(&tape.ready, 1)    # nothing has changed
+            raise
         if call.attends:
-            packing = self.attention.backward_pack()
-            call.attention.q_q = packing.attention.q_q
             call.memory.dvalues, call.memory.dkeys = _data(dvalues), _data(dkeys)
-        self._place(&carve_bptt, call, memory)
         call.dy, call.dcontext, call.dx = _data(dy), _data(dcontext), _data(dx)
         call.dh0, call.dc0 = _data(dh0), _data(dc0)
-        tape.served = True
         call.interrupt = watch(&call.signals, call.madds)
         with nogil:
             run(&backward_task, call, call.parts, call.threads, call.interrupt)
         settle(call.interrupt)
-        with large_products():
+        with products:
             with nogil:
                 run(&weights_task, call, call.threads, call.threads, NULL)
                 if call.attends and call.attention.additive:
                     add_scores(call)
-        if memory.size <= KEPT_BYTES:
-            self.backward_memory = memory
+        keep_workspace(self.backward_memories, memory, 1)
         self._give_back(tape)
 
+    cdef int _check_gradients(self, DecoderTape tape, dy, dcontext, dx, dh0, dc0, dvalues, dkeys) except -1:
+        cdef fr_int N = tape.rows, B = tape.call.batch, steps = tape.call.memory.steps
+        cdef const Attention *a = &tape.call.attention
+        if dy is not None:
+            _check_array(dy, "dy", self.typenum, False, N, self.weights.layers.out)
+        _check_array(dx, "dx", self.typenum, True, N, self.embedding)
+        self._check_states((("dh0", dh0), ("dc0", dc0)), B, True)
+        if self.attention is None:
+            return 0
+        if dcontext is not None:
+            _check_array(dcontext, "dcontext", self.typenum, False, N, a.values)
+        _check_array(dvalues, "dvalues", self.typenum, True, B, steps, a.values)
+        _check_array(dkeys, "dkeys", self.typenum, True, B, steps, a.width)
+        return 0
+
+    cdef int _begin_backward(self, DecoderTape tape, Workspace memory, Packed packed, Packing packing) except -1:
+        """Place the arrays of BPTT."""
+        tape.call.packed = packed.layers
+        if packing is not None:
+            tape.call.attention.q_q = packing.attention.q_q
+        self._place(&carve_bptt, &tape.call, memory)
+        return 0
+
     cdef int _give_back(self, DecoderTape tape) except -1:
-        tape.packed = tape.attention = tape.arrays = None
-        if len(self.spare) < 2 and tape.memory.size <= KEPT_BYTES:
+        cdef Workspace memory = tape.memory
+        tape.packed = tape.attention = tape.arrays = tape.owner = tape.memory = None
+        keep_workspace(self.memories, memory, 2)
+        if not tape.call.keep and len(self.spare) < 2:
             self.spare.append(tape)
         return 0

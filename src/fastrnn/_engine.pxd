@@ -9,7 +9,7 @@ from fastrnn._rows cimport Rows, View
 from fastrnn._sequence cimport Run
 from fastrnn._signals cimport Interrupt
 from fastrnn._weights cimport Packed, Weights
-from fastrnn._workspace cimport Workspace
+from fastrnn._workspace cimport Scratch, Workspace
 
 cdef enum:
     MAX_PARTS = 256                 # at least MAX_WORKERS of _pool
@@ -58,26 +58,37 @@ cdef struct Call:
     const char *dwn
     char *dw0
     char **buffers                  # [parts, BUFFERS]
-    char **work                     # [shares] for gemm_tn
+    Scratch *work                   # [shares] of gemm_tn_work bytes
+
+cdef class Engine
+
 
 cdef class Activations:
-    """The arrays of one call; as a tape it keeps them until BPTT."""
+    """The arrays of one call; as a tape it keeps them until BPTT, which one caller alone gets to do."""
     cdef Workspace memory
     cdef Call call
     cdef Packed packed
     cdef object starts              # int64, first rows of packed sequences; or None
-    cdef readonly bint served
+    cdef Engine owner               # of a tape
+    cdef int ready                  # 1 while it holds a pass that nobody uses; taken by an atomic swap
+
+    cdef int take(self, Engine engine) except -1
+    cdef void put_back(self) noexcept
 
 cdef class Engine:
     cdef readonly Weights weights
     cdef readonly int layers, directions
-    cdef list spare                 # activations that may serve again
-    cdef Workspace backward_memory
+    # What may serve again; a tape itself never does, as somebody may still hold it.
+    cdef list spare                 # Activations of inference, without memory
+    cdef list memories              # Workspaces of these and of tapes
+    cdef list backward_memories
 
-    cdef Activations _activations(self)
+    cdef Activations _activations(self, bint keep)
     cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1
     cdef int _give_back(self, Activations act) except -1
     cdef int _add_weight_gradients(self, Call *call) except -1
+    cdef Workspace _place_bptt(self, Activations act, Packed packed)
+    cdef int _activations_of(self, Call *call, gates, h, c) except -1
     cdef int _forward(self, Activations act, initial, final) except -1
     cdef object _share(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
                        uint64_t seed, fr_int first, object span)

@@ -15,7 +15,8 @@ cimport numpy as cnp
 
 from fastrnn._cell cimport step_work
 from fastrnn._dropout cimport drop, drop_sequence
-from fastrnn._kernels cimport FR_NO_ROUND, can_meet, large_products, meet_team, team_ended
+from fastrnn._kernels cimport (
+    FR_NO_ROUND, can_meet, fr_load, fr_store, fr_swap, large_products, meet_team, team_ended)
 from fastrnn._noise cimport carve_noise, start_noise
 from fastrnn._pool cimport reserve, run, run_reserved, workers_for
 from fastrnn._rows cimport (
@@ -25,7 +26,8 @@ from fastrnn._sequence cimport (
     backward, block_count, carve_backward, carve_forward, forward, weight_gradient)
 from fastrnn._signals cimport PIECE, STEP_COST, look, settle, watch
 from fastrnn._window cimport last_inputs
-from fastrnn._workspace cimport Arena, take
+from fastrnn._workspace cimport (
+    Arena, Scratch, keep_workspace, pop_or_none, spare_workspace, take_array, take_scratch)
 
 cnp.import_array()
 
@@ -47,8 +49,6 @@ cdef enum:
     KEPT_PART_ROWS = 8
     SHARE_ROWS = 256
     NEARBY_BYTES = 16777216
-    # A larger block goes back to the system after its call: filling in its pages anew is little beside its work.
-    KEPT_BYTES = 268435456
     # Rows, about, over which weight gradients are summed before those of the steps before. Forward and BPTT took as
     # long as with all rows at once, or less; one thread, ms: LSTM 256, B = 32, T = 100: 98 (100); LSTM 512, B = 64,
     # T = 100: 769 (770); GRU 128, B = 16, T = 200: 19.6 (21.7); LSTM 64, B = 1, T = 2000: 5.5 (5.7).
@@ -86,7 +86,7 @@ cdef char *_data(object array) noexcept:
 
 
 cdef inline Run *runs_of(const Call *call, int part, int layer) noexcept nogil:
-    return call.runs + (part * call.layers + layer) * call.directions
+    return call.runs + (<fr_int>part * call.layers + layer) * call.directions
 
 
 cdef inline const Layer *layer_of(const Call *call, int layer, int direction) noexcept nogil:
@@ -117,8 +117,8 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
     cdef fr_int size = call.packed.k.itemsize
     cdef bint real = arena.base != NULL
     measured.y = NULL
-    call.runs = <Run *>take(arena, call.parts * call.layers * call.directions * sizeof(Run))
-    call.inputs = <char **>take(arena, call.parts * call.layers * sizeof(char *))
+    call.runs = <Run *>take_array(arena, call.parts, <fr_int>call.layers * call.directions, sizeof(Run))
+    call.inputs = <char **>take_array(arena, call.parts, call.layers, sizeof(char *))
     for part in range(call.parts):
         rows = &call.rows[part]
         carve_rows(rows, arena, rows.batch, rows.steps)
@@ -128,7 +128,7 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
             if layer == 0 and call.x_in_place:
                 own = call.x.data + call.start * call.x.stride_t
             elif layer == 0 or call.directions == 2 or call.dropout > 0:
-                own = <char *>take(arena, rows.count * cell.features * size)
+                own = take_array(arena, rows.count, cell.features, size)
             for direction in range(call.directions):
                 runs = runs_of(call, part, layer) + direction if real else &measured
                 aim_output(call, rows, runs, layer, direction)
@@ -137,14 +137,14 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
                                          call.keep)
                 runs.window.source = own
                 if direction == 1:
-                    runs.window.source = <char *>take(arena, rows.count * cell.features * size)
+                    runs.window.source = take_array(arena, rows.count, cell.features, size)
                 elif real and own == NULL:
                     # The layer below has one direction: its h is this layer's input.
                     runs.window.source = runs_of(call, part, layer - 1).h + rows.batch * cell.features * size
                 if cell.window == 1:
                     runs.x = <char *>runs.window.source
             if real:
-                call.inputs[part * call.layers + layer] = <char *>runs_of(call, part, layer).window.source
+                call.inputs[<fr_int>part * call.layers + layer] = <char *>runs_of(call, part, layer).window.source
 
 
 cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
@@ -154,14 +154,15 @@ cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
     cdef fr_int size = call.packed.k.itemsize, width = 0, wide = 0
     cdef const Layer *cell
     cdef Run measured
-    call.buffers = <char **>take(arena, call.parts * BUFFERS * sizeof(char *))
-    call.work = <char **>take(arena, call.shares * sizeof(char *))
+    call.buffers = <char **>take_array(arena, call.parts, BUFFERS, sizeof(char *))
+    call.work = <Scratch *>take_array(arena, call.shares, 1, sizeof(Scratch))
     for layer in range(call.layers):
         cell = layer_of(call, layer, 0)
         width = max(width, max(cell.features, cell.out * call.directions))
         if cell.window > 1:
             wide = max(wide, cell.input_size)
     cdef char *block
+    cdef Scratch work
     cdef bint real = arena.base != NULL
     for part in range(call.parts):
         for layer in range(call.layers):
@@ -169,16 +170,16 @@ cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
                 carve_backward(layer_of(call, layer, direction), &call.rows[part],
                                runs_of(call, part, layer) + direction if real else &measured, arena)
         for direction in range(2 + 2 * (call.directions - 1)):
-            block = <char *>take(arena, call.rows[part].count * width * size)
+            block = take_array(arena, call.rows[part].count, width, size)
             if real:
                 call.buffers[part * BUFFERS + direction] = block
-        block = <char *>take(arena, call.rows[part].count * wide * size)
+        block = take_array(arena, call.rows[part].count, wide, size)
         if real:
             call.buffers[part * BUFFERS + BUFFERS - 1] = block
     for part in range(call.shares):
-        block = <char *>take(arena, call.packed.k.gemm_tn_work)
+        work = take_scratch(arena, call.packed.k.gemm_tn_work)
         if real:
-            call.work[part] = block
+            call.work[part] = work
 
 
 cdef inline void store_rows(char *dst, const Run *at, const Call *call, const Rows *rows, int index,
@@ -234,7 +235,7 @@ cdef void layer_input(const Call *call, int part, int layer) noexcept nogil:
     """Fill in the input of a layer, forward order, where it is not simply the h of the one below."""
     cdef const Rows *rows = &call.rows[part]
     cdef const Run *below = runs_of(call, part, layer - 1)
-    cdef char *x = call.inputs[part * call.layers + layer]
+    cdef char *x = call.inputs[<fr_int>part * call.layers + layer]
     cdef fr_int size = call.packed.k.itemsize, width = call.packed.out * call.packed.k.itemsize, i
     if call.directions == 2:
         for i in range(rows.count):
@@ -256,7 +257,7 @@ cdef void prepare_direction(const Call *call, int part, int layer, int direction
     if direction == 1 and layer == 0:
         gather(<char *>at.window.source, &call.x, rows, True, width)
     elif direction == 1:
-        to_reverse(<char *>at.window.source, call.inputs[part * call.layers + layer], width, rows, width)
+        to_reverse(<char *>at.window.source, call.inputs[<fr_int>part * call.layers + layer], width, rows, width)
     load_window(at.window.before, call.w0, call, rows, cell, index)
     load_state(at.h, call.h0, call.batch, rows, index, cell.out * size)
     load_state(at.c, call.c0, call.batch, rows, index, cell.hidden * size)
@@ -313,7 +314,7 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
     if call.rows[part].batch == 0 or (team == NULL and look(call.interrupt)):
         return
     if leads and not call.x_in_place:
-        gather(call.inputs[part * call.layers], &call.x, &call.rows[part], False,
+        gather(call.inputs[<fr_int>part * call.layers], &call.x, &call.rows[part], False,
                call.packed.features * call.packed.k.itemsize)
     for layer in range(call.layers):
         if leads and layer > 0:
@@ -458,7 +459,7 @@ cdef void weights_task(void *arg, int part) noexcept nogil:
                             return
                         weight_gradient(layer_of(call, layer, direction), &call.rows[other],
                                         runs_of(call, other, layer) + direction, block, part * pieces + piece,
-                                        call.shares * pieces, call.work[part])
+                                        call.shares * pieces, &call.work[part])
 
 
 cdef void add_sums(const Call *call) noexcept nogil:
@@ -484,8 +485,19 @@ cdef inline fr_int block_of(fr_int batch) noexcept nogil:
 
 
 cdef class Activations:
-    def __cinit__(self):
-        self.memory = Workspace()
+    @property
+    def served(self):
+        """Whether BPTT has used it, or somebody is using it."""
+        return not fr_load(&self.ready)
+
+    cdef int take(self, Engine engine) except -1:
+        """From here on it is the caller's alone."""
+        if self.owner is not engine or not fr_swap(&self.ready, 0):
+            raise ValueError("tape: expected one from a new forward(), found one that backward() has used or is using")
+        return 0
+
+    cdef void put_back(self) noexcept:
+        fr_store(&self.ready, 1)
 
 
 cdef class Engine:
@@ -496,11 +508,15 @@ cdef class Engine:
         self.directions = weights.directions
         self.layers = weights.count // weights.directions
         self.spare = []
-        self.backward_memory = Workspace()
+        self.memories = []
+        self.backward_memories = []
 
-    cdef Activations _activations(self):
-        cdef Activations act = self.spare.pop() if self.spare else Activations()
-        act.served = False
+    cdef Activations _activations(self, bint keep):
+        """With memory, for a call alone; with `keep` new, for a tape."""
+        cdef Activations act = None if keep else pop_or_none(self.spare)
+        if act is None:
+            act = Activations()
+        act.memory = spare_workspace(self.memories)
         return act
 
     cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1:
@@ -658,7 +674,7 @@ cdef class Engine:
         initial, final: a state's parts h, c and last inputs w, each (layers * directions, B, .), or None.
         lengths: int64 (B,) or None. With x: (N, I) and y: (N, D*P) the sequences' valid steps follow one another.
         """
-        cdef Activations act = self._activations()
+        cdef Activations act = self._activations(False)
         act.packed = self.weights.forward_pack()
         self._prepare(act, x, y, lengths, False, 0.0, 0, 0, None)
         self._forward(act, initial, final)
@@ -673,11 +689,13 @@ cdef class Engine:
         span: a `Span` of the steps, with the states h0, c0 before and hn, cn after it; these are not written where a
         sequence has ended before. y may then be None. packed: what `packs` gave. Without `keep` there is no tape.
         """
-        cdef Activations act = self._activations()
+        cdef Activations act = self._activations(keep)
         act.packed = self.packs(self.weights.chances.weight, seed, True) if packed is None else packed
         self._prepare(act, x, y, lengths, keep, dropout, seed, first, span)
         self._forward(act, initial, final)
         if keep:
+            act.owner = self
+            act.put_back()
             return act
         self._give_back(act)
 
@@ -756,39 +774,34 @@ cdef class Engine:
             raise
         return 0
 
-    def backward(self, Activations act, dy, dfinal, dx, dinitial, dh=None, Packed packed=None):
+    def backward(self, Activations act not None, dy, dfinal, dx, dinitial, dh=None, Packed packed=None):
         """BPTT from `act`, which it uses up: fills dx and dinitial (None: not wanted) and adds to the gradients.
 
         dh: (layers * directions, T, B, P) or None, takes the whole gradient of h_t, or where h is no state of c_t,
         where a sequence has a step t. Of a span's tape dinitial is not written where a sequence has ended before, and
         bidirectional layers add to dx. packed: what `packs` gave; `collect` is then the caller's to call.
         """
-        if act.served:
-            raise ValueError("tape: expected one from a new forward(), found one that backward() has used already")
         cdef Call *call = &act.call
-        cdef Arena arena
-        cdef Workspace memory = self.backward_memory
+        cdef Workspace memory
+        cdef const fr_int *starts
         cdef bint collects = packed is None
         cdef int workers
-        if packed is None:
-            packed = self.packs(call.chances.weight, call.seed, False)
-        self.backward_memory = Workspace()      # a second caller meanwhile gets its own
-        call.packed = packed.layers + call.cell
-        arena.base = NULL
-        arena.used = 0
-        carve_bptt(call, &arena)
-        memory.reserve(arena.used)
-        arena.base = memory.data
-        arena.used = 0
-        carve_bptt(call, &arena)
-        cdef const fr_int *starts = <const fr_int *>_data(act.starts)
-        _view(&call.dy, dy, starts)
-        _view(&call.dx, dx, starts)
-        call.dhn, call.dcn, call.dwn = _data(dfinal[0]), _data(dfinal[1]), _data(dfinal[2])
-        call.dh0, call.dc0, call.dw0 = _data(dinitial[0]), _data(dinitial[1]), _data(dinitial[2])
-        _view(&call.dh_steps, dh[0] if dh is not None else None, NULL)
-        call.dh_layer = dh.strides[0] if dh is not None else 0
-        act.served = True
+        act.take(self)
+        try:
+            if packed is None:
+                packed = self.packs(call.chances.weight, call.seed, False)
+            large_products()        # BLAS may have to be imported, and cannot
+            memory = self._place_bptt(act, packed)
+            starts = <const fr_int *>_data(act.starts)
+            _view(&call.dy, dy, starts)
+            _view(&call.dx, dx, starts)
+            call.dhn, call.dcn, call.dwn = _data(dfinal[0]), _data(dfinal[1]), _data(dfinal[2])
+            call.dh0, call.dc0, call.dw0 = _data(dinitial[0]), _data(dinitial[1]), _data(dinitial[2])
+            _view(&call.dh_steps, dh[0] if dh is not None else None, NULL)
+            call.dh_layer = dh.strides[0] if dh is not None else 0
+        except BaseException:
+            act.put_back()      # nothing has changed
+            raise
         call.team.last = FR_NO_ROUND
         call.interrupt = watch(&call.signals, call.madds)
         with nogil:
@@ -803,14 +816,32 @@ cdef class Engine:
         self._add_weight_gradients(call)
         if collects:
             self.collect(packed, call.chances.weight, call.seed)
-        if memory.size <= KEPT_BYTES:
-            self.backward_memory = memory
+        keep_workspace(self.backward_memories, memory, 1)
         self._give_back(act)
 
-    def activations(self, Activations act, gates, h, c):
+    cdef Workspace _place_bptt(self, Activations act, Packed packed):
+        """Memory in which the arrays of the backward pass are placed."""
+        cdef Workspace memory = spare_workspace(self.backward_memories)
+        cdef Arena arena
+        cdef int turn
+        act.call.packed = packed.layers + act.call.cell
+        for turn in range(2):
+            arena.base = memory.data if turn else NULL
+            arena.used = 0
+            carve_bptt(&act.call, &arena)
+            memory.reserve(arena.used)
+        return memory
+
+    def activations(self, Activations act not None, gates, h, c):
         """Fills gates: (layers * directions, T, B, G*H), h: (..., P) and c: (..., H), each perhaps None, from a tape
         that BPTT has not used, where a sequence has a step t."""
-        cdef Call *call = &act.call
+        act.take(self)
+        try:
+            self._activations_of(&act.call, gates, h, c)
+        finally:
+            act.put_back()
+
+    cdef int _activations_of(self, Call *call, gates, h, c) except -1:
         cdef Rows *rows
         cdef Run *at
         cdef const Layer *cell
@@ -836,9 +867,13 @@ cdef class Engine:
                     _view(&view, c[index], NULL)
                     scatter(&view, at.c + rows.batch * cell.hidden * size, cell.hidden * size, rows, direction == 1,
                             cell.hidden * size)
+        return 0
 
     cdef int _give_back(self, Activations act) except -1:
-        act.packed = None
-        if len(self.spare) < 2 and act.memory.size <= KEPT_BYTES:
+        """The call is over: its memory may serve another, and of inference it itself."""
+        cdef Workspace memory = act.memory
+        act.packed = act.memory = act.starts = act.owner = None
+        keep_workspace(self.memories, memory, 2)
+        if not act.call.keep and len(self.spare) < 2:
             self.spare.append(act)
         return 0

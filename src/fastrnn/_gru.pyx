@@ -16,7 +16,8 @@ The two biases of n stay apart in the reset-after form.
 """
 
 from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Product, Step, leads, meet, pack_columns, pack_rows, product, start_values)
+    Arena, CellOps, Layer, Product, Step, leads, meet, pack_columns, pack_rows, product, start_values,
+    unit_room)
 from fastrnn._kernels cimport fr_int
 
 
@@ -94,10 +95,11 @@ cdef void step_forward_before(const Layer *layer, const Step *s, bint keep) noex
 
 cdef void step_backward_before(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden
+    cdef char *drh = unit_room(layer, s)
     layer.k.gru_update_backward(s.z, layer.ld_z, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
     # drh: [R,H] = dn: [R,H] W_hn
-    layer.k.gemm(s.scratch, H, block_n(layer, s.z), layer.ld_z, layer.q_hn, NULL, 0, s.rows, H, H)
-    layer.k.gru_reset_backward(s.z, layer.ld_z, s.dh_in, H, s.scratch, H, s.h_in, s.ld_h_in, s.rows, H)
+    layer.k.gemm(drh, H, block_n(layer, s.z), layer.ld_z, layer.q_hn, NULL, 0, s.rows, H, H)
+    layer.k.gru_reset_backward(s.z, layer.ld_z, s.dh_in, H, drh, H, s.h_in, s.ld_h_in, s.rows, H)
     # dh_in: [R,H] += dz[:, :2H] W_h[rz]
     layer.k.gemm(s.dh_in, H, s.z, layer.ld_z, layer.q_hh, s.dh_in, H, s.rows, H, 2 * H)
 

@@ -124,8 +124,18 @@ cdef extern from "work.h" nogil:
     bint fr_work_finished(fr_work *work, int turns)
     void fr_yield()
     uint64_t fr_clock()
+    int fr_swap(int *at, int value)
+    bint fr_enter(int *inside)
+    void fr_leave(int *inside)
     void fr_sleep_begin(int *asleep)
     bint fr_sleep_end(int *asleep)
+
+cdef extern from "sizes.h" nogil:
+    size_t FR_TOO_MUCH
+
+    void fr_must(bint holds, const char *what)
+    size_t fr_times(size_t a, size_t b)
+    size_t fr_bytes(fr_int rows, fr_int columns, fr_int size)
 
 ctypedef void (*gemm_tn_fn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m,
                             fr_int n, fr_int k, void *work) noexcept nogil

@@ -119,7 +119,7 @@ cdef object large_products():
             return nullcontext()
         from fastrnn import _blas
         from fastrnn._onethread import one_thread
-        f32, f64 = _blas.functions()
+        f32, f64 = _blas.functions(<uintptr_t>_chosen.f32[0].gemm_tn, <uintptr_t>_chosen.f64[0].gemm_tn)
         _one_thread = one_thread.held       # before the products: nobody may call BLAS outside the context
         _f32[_place()].gemm_tn = <gemm_tn_fn>f32
         _f64[_place()].gemm_tn = <gemm_tn_fn>f64

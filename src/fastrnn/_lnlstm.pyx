@@ -17,7 +17,8 @@ Gate order in memory: i, f, g, o. After BPTT z holds d(W_ih x_t), and `extra` d(
 from libc.string cimport memcpy
 
 from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Product, Step, leads, meet, pack_columns, pack_rows, pack_whole_transposed, product)
+    Arena, CellOps, Layer, Product, Step, leads, meet, pack_columns, pack_rows, pack_whole_transposed, product,
+    unit_room)
 from fastrnn._kernels cimport fr_int
 from fastrnn._norm cimport (
     STATS, add_values, normalise, normalise_backward, place, set_values, sum_shift, take_norm)
@@ -86,11 +87,12 @@ cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_in
 cdef inline void gates_backward(const Layer *layer, const Step *s, const char *dm) noexcept nogil:
     cdef fr_int H = layer.hidden, P = layer.out, E = layer.extra, moved = shift_of(layer), stats = EXTRA + moved
     cdef char *hh = place(layer, s.extra, NORM_HH + moved)
-    layer.k.lstm_output_backward(s.scratch, H, s.z, layer.ld_z, dm, H, place(layer, s.extra, NORM_C + moved), E,
+    cdef char *dn = unit_room(layer, s)
+    layer.k.lstm_output_backward(dn, H, s.z, layer.ld_z, dm, H, place(layer, s.extra, NORM_C + moved), E,
                                  place(layer, layer.norm, GAIN_C), place(layer, layer.norm, SHIFT_C), s.rows, H)
-    sum_shift(layer, s, s.scratch, H, SHIFT_C, 1)
-    normalise_backward(layer, s, s.scratch, H, s.scratch, H, NORM_C + moved, 2, stats, GAIN_C, 1)
-    layer.k.add(s.dc, H, s.scratch, H, s.rows, H)
+    sum_shift(layer, s, dn, H, SHIFT_C, 1)
+    normalise_backward(layer, s, dn, H, dn, H, NORM_C + moved, 2, stats, GAIN_C, 1)
+    layer.k.add(s.dc, H, dn, H, s.rows, H)
     layer.k.lstm_cell_backward(s.z, layer.ld_z, s.dc, H, s.c_prev, H, s.rows, H)
     sum_shift(layer, s, s.z, layer.ld_z, SHIFT, 4)
     normalise_backward(layer, s, hh, E, s.z, layer.ld_z, NORM_HH + moved, 1, stats, GAIN_HH, 4)
@@ -117,8 +119,9 @@ cdef void projected_forward(const Layer *layer, const Step *s, bint keep) noexce
 cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
     memcpy(s.dp, s.dh, s.rows * layer.out * layer.k.itemsize)
     # dm: [R,H] = dh: [R,P] W_hr
-    layer.k.gemm(s.scratch, layer.hidden, s.dh, layer.out, layer.q_hr, NULL, 0, s.rows, layer.hidden, layer.out)
-    gates_backward(layer, s, s.scratch)
+    cdef char *dm = unit_room(layer, s)
+    layer.k.gemm(dm, layer.hidden, s.dh, layer.out, layer.q_hr, NULL, 0, s.rows, layer.hidden, layer.out)
+    gates_backward(layer, s, dm)
 
 
 cdef int products(const Layer *layer, Product *p) noexcept nogil:

@@ -17,7 +17,7 @@ from libc.string cimport memcpy
 
 from fastrnn._cell cimport (
     Arena, CellOps, Layer, Step, leads, meet, pack_columns, pack_rows, pack_whole, pack_whole_transposed, product,
-    whole_product)
+    unit_room, whole_product)
 from fastrnn._kernels cimport fr_int
 
 
@@ -68,8 +68,9 @@ cdef void projected_forward(const Layer *layer, const Step *s, bint keep) noexce
 cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
     memcpy(s.dp, s.dh, s.rows * layer.out * layer.k.itemsize)
     # dm: [R,H] = dh: [R,P] W_hr
-    layer.k.gemm(s.scratch, layer.hidden, s.dh, layer.out, layer.q_hr, NULL, 0, s.rows, layer.hidden, layer.out)
-    gates_backward(layer, s, s.scratch)
+    cdef char *dm = unit_room(layer, s)
+    layer.k.gemm(dm, layer.hidden, s.dh, layer.out, layer.q_hr, NULL, 0, s.rows, layer.hidden, layer.out)
+    gates_backward(layer, s, dm)
 
 
 lstm_ops = CellOps(4, 0, 0, 0, True, False, &pack_forward, &pack_backward, &step_forward, &step_backward,

@@ -21,7 +21,7 @@ from libc.string cimport memset
 
 from fastrnn._cell cimport leads, meet
 from fastrnn._dropout cimport drawn, limit_of, mix, row_key, scale_of
-from fastrnn._workspace cimport take
+from fastrnn._workspace cimport take, take_array
 
 ctypedef fused real:
     float
@@ -67,13 +67,13 @@ cdef Noise *carve_noise(const Chances *p, const Layer *layer, fr_int batch, fr_i
         return NULL
     room.p = p[0]
     room.training = training
-    room.mask = <char *>take(arena, batch * P * size) if drops else NULL
-    room.h_in = <char *>take(arena, kept * P * size) if drops else NULL
-    room.h_new = <char *>take(arena, kept * P * size) if zones_h else NULL
-    room.c_new = <char *>take(arena, kept * H * size) if zones_c else NULL
-    room.dh_in = <char *>take(arena, batch * P * size) if drops else NULL
-    room.dh_stay = <char *>take(arena, batch * P * size) if training and zones_h else NULL
-    room.dc_stay = <char *>take(arena, batch * H * size) if training and zones_c else NULL
+    room.mask = take_array(arena, batch, P, size) if drops else NULL
+    room.h_in = take_array(arena, kept, P, size) if drops else NULL
+    room.h_new = take_array(arena, kept, P, size) if zones_h else NULL
+    room.c_new = take_array(arena, kept, H, size) if zones_c else NULL
+    room.dh_in = take_array(arena, batch, P, size) if drops else NULL
+    room.dh_stay = take_array(arena, batch, P, size) if training and zones_h else NULL
+    room.dc_stay = take_array(arena, batch, H, size) if training and zones_c else NULL
     noise = <Noise *>take(arena, sizeof(Noise))
     if noise != NULL:
         noise[0] = room

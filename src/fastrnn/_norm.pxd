@@ -6,8 +6,8 @@ A cell's `Layer.norm` and `Step.sums` are alike: gains and shifts at the places 
 """
 
 from fastrnn._cell cimport Layer, Step
-from fastrnn._kernels cimport fr_int
-from fastrnn._workspace cimport Arena, take
+from fastrnn._kernels cimport fr_int, fr_must
+from fastrnn._workspace cimport Arena, take_array
 
 cdef enum:
     STATS = 16      # room for each row's rstd, one to four of them; whole vectors keep rows aligned
@@ -36,11 +36,20 @@ cdef inline void add_values(const Layer *layer, char *dst, const char *src, fr_i
         layer.k.add(dst, n, src, n, 1, n)
 
 
+cdef inline void fits(const Layer *layer, fr_int scaled, int stat, fr_int stats, fr_int gain,
+                      fr_int width) noexcept nogil:
+    fr_must(scaled + width <= stats and stat < STATS and stats * layer.hidden + STATS <= layer.extra,
+            "what a norm keeps lies outside the cell's extra values")
+    fr_must(gain + width <= layer.ops.sums, "a gain lies outside the cell's")
+
+
 cdef inline void normalise(const Layer *layer, const Step *s, char *y, fr_int ldy, const char *x, fr_int ldx,
                            fr_int scaled, int stat, fr_int stats, fr_int gain, fr_int shift,
                            fr_int width) noexcept nogil:
     """y: [R, width * H] = norm(x) * gain + shift, or += norm(x) * gain where shift is below 0. norm(x) goes to `scaled`
     of the step's extra values, each row's rstd to number `stat` of those from `stats` on."""
+    fits(layer, scaled, stat, stats, gain, width)
+    fr_must(shift + width <= layer.ops.sums, "a shift lies outside the cell's")
     layer.k.norm_forward(y, ldy, place(layer, s.extra, scaled), layer.extra, place(layer, s.extra, stats, stat),
                          layer.extra, x, ldx, place(layer, layer.norm, gain),
                          place(layer, layer.norm, shift) if shift >= 0 else NULL, s.rows, width * layer.hidden)
@@ -50,6 +59,7 @@ cdef inline void normalise_backward(const Layer *layer, const Step *s, char *dx,
                                     fr_int lddy, fr_int scaled, int stat, fr_int stats, fr_int gain,
                                     fr_int width) noexcept nogil:
     """dx: [R, width * H] from dy; the gain's gradient is added to the sums."""
+    fits(layer, scaled, stat, stats, gain, width)
     layer.k.norm_backward(dx, lddx, place(layer, s.sums, gain), dy, lddy, place(layer, s.extra, scaled), layer.extra,
                           place(layer, s.extra, stats, stat), layer.extra, place(layer, layer.norm, gain), s.rows,
                           width * layer.hidden)
@@ -58,8 +68,9 @@ cdef inline void normalise_backward(const Layer *layer, const Step *s, char *dx,
 cdef inline void sum_shift(const Layer *layer, const Step *s, const char *dy, fr_int lddy, fr_int shift,
                            fr_int width) noexcept nogil:
     """The shift's gradient, added to the sums."""
+    fr_must(shift + width <= layer.ops.sums, "a shift lies outside the cell's")
     layer.k.sum_rows(place(layer, s.sums, shift), dy, lddy, s.rows, width * layer.hidden)
 
 
 cdef inline char *take_norm(Layer *layer, Arena *arena) noexcept nogil:
-    return <char *>take(arena, layer.ops.sums * layer.hidden * layer.k.itemsize)
+    return take_array(arena, layer.ops.sums, layer.hidden, layer.k.itemsize)

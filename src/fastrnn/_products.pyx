@@ -3,13 +3,15 @@
 w: [O, I], x: [N, I], y: [N, O], all C-contiguous and of one dtype; the callers have checked them.
 """
 
+from libc.string cimport memcpy
+
 cimport numpy as cnp
 
 from fastrnn._cell cimport pack_columns, pack_rows
 from fastrnn._kernels cimport fr_int, fr_kernels, kernels, large_products
 from fastrnn._pool cimport run, workers_for
 from fastrnn._watch cimport Watched
-from fastrnn._workspace cimport Arena, Workspace
+from fastrnn._workspace cimport Arena, Scratch, Workspace, room_in, take_array, take_scratch
 
 cnp.import_array()
 
@@ -21,8 +23,7 @@ cdef struct Task:
     const char *right           # packed, or as it is for the weight gradient
     const char *start
     fr_int rows, inner, columns
-    char *work
-    fr_int work_stride
+    Scratch *work               # [parts] of gemm_tn_work bytes
 
 
 cdef void rows_task(void *arg, int part) noexcept nogil:
@@ -39,27 +40,39 @@ cdef void weight_task(void *arg, int part) noexcept nogil:
     cdef Task *t = <Task *>arg
     cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize
     cdef fr_int n = t.rows * (part + 1) // t.parts - first
+    cdef char *work = room_in(&t.work[part], t.k.gemm_tn_work)
     t.k.gemm_tn(t.out + first * t.columns * size, t.columns, t.left + first * size, t.rows, t.right, t.columns, n,
-                t.columns, t.inner, t.work + part * t.work_stride)
+                t.columns, t.inner, work)
 
 
-cdef Workspace _pack(const fr_kernels *k, const char *w, fr_int columns, fr_int inner, bint transposed):
-    """w as the panels of a product with `columns` columns."""
-    cdef Workspace memory = Workspace()
+cdef class Packing:
+    """One packing of a layer's parameters; calls in flight keep the one they started with."""
+    cdef Workspace memory
+    cdef char *bias         # or NULL
+
+
+cdef Packing _pack(const fr_kernels *k, const char *w, const char *bias, fr_int columns, fr_int inner, bint transposed):
+    """w as the panels of a product with `columns` columns, and a copy of the bias."""
+    cdef Packing packed = Packing()
     cdef Arena arena
     cdef int turn
+    packed.memory = Workspace()
     for turn in range(2):
-        arena.base = memory.data if turn else NULL
+        arena.base = packed.memory.data if turn else NULL
         arena.used = 0
         if transposed:
             pack_rows(&arena, k, w, columns, inner)
         else:
             pack_columns(&arena, k, w, columns, inner)
-        memory.reserve(arena.used)
-    return memory
+        if bias != NULL:
+            packed.bias = take_array(&arena, columns, 1, k.itemsize)
+        if packed.bias != NULL:
+            memcpy(packed.bias, bias, columns * k.itemsize)
+        packed.memory.reserve(arena.used)
+    return packed
 
 
-cdef int _multiply(const fr_kernels *k, cnp.ndarray out, cnp.ndarray left, Workspace packed, b) except -1:
+cdef int _multiply(const fr_kernels *k, cnp.ndarray out, cnp.ndarray left, Packing packed) except -1:
     cdef Task task
     task.k = k
     task.rows = left.shape[0]
@@ -67,8 +80,8 @@ cdef int _multiply(const fr_kernels *k, cnp.ndarray out, cnp.ndarray left, Works
     task.columns = out.shape[1]
     task.out = <char *>cnp.PyArray_DATA(out)
     task.left = <const char *>cnp.PyArray_DATA(left)
-    task.right = packed.data
-    task.start = <const char *>cnp.PyArray_DATA(b) if b is not None else NULL
+    task.right = packed.memory.data
+    task.start = packed.bias
     task.parts = <int>max(1, min(workers_for(task.rows * task.inner * task.columns), task.rows))
     with nogil:
         run(&rows_task, &task, task.parts, task.parts, NULL)
@@ -78,7 +91,7 @@ cdef int _multiply(const fr_kernels *k, cnp.ndarray out, cnp.ndarray left, Works
 cdef class PackedLinear(Watched):
     """A Linear layer's live parameters, weight [O,I] and perhaps bias [O], and their packed copy."""
     cdef const fr_kernels *k
-    cdef Workspace packed
+    cdef Packing packed
 
     def __init__(self, params):
         super().__init__(params)
@@ -86,27 +99,35 @@ cdef class PackedLinear(Watched):
 
     def forward(self, y, x):
         """y: [N,O] = x: [N,I] weight^T + bias."""
+        cdef Packing packed
         if self.changed():
             self.packed = self._packing(True)
             self.settle()
-        _multiply(self.k, y, x, self.packed, self.arrays[1] if len(self.arrays) > 1 else None)
+        packed = self.packed
+        _multiply(self.k, y, x, packed)
 
     def backward_input(self, dx, dy):
         """dx: [N,I] = dy: [N,O] weight."""
-        _multiply(self.k, dx, dy, self._packing(False), None)
+        _multiply(self.k, dx, dy, self._packing(False))
 
-    cdef Workspace _packing(self, bint transposed):
+    cdef Packing _packing(self, bint transposed):
         cdef cnp.ndarray w = self.arrays[0]
         cdef const char *data = <const char *>cnp.PyArray_DATA(w)
-        if transposed:
-            return _pack(self.k, data, w.shape[0], w.shape[1], True)
-        return _pack(self.k, data, w.shape[1], w.shape[0], False)
+        cdef const char *bias = NULL
+        if not transposed:
+            return _pack(self.k, data, NULL, w.shape[1], w.shape[0], False)
+        if len(self.arrays) > 1:
+            bias = <const char *>cnp.PyArray_DATA(self.arrays[1])
+        return _pack(self.k, data, bias, w.shape[0], w.shape[1], True)
 
 
 def linear_backward_weight(cnp.ndarray dw, cnp.ndarray dy, cnp.ndarray x):
     """dw: [O,I] += dy: [N,O]^T x: [N,I]."""
     cdef Task task
     cdef Workspace memory = Workspace()
+    cdef Arena arena
+    cdef Scratch own
+    cdef int turn, part
     task.k = kernels(dw.itemsize)
     task.rows = dw.shape[0]
     task.columns = dw.shape[1]
@@ -115,10 +136,17 @@ def linear_backward_weight(cnp.ndarray dw, cnp.ndarray dy, cnp.ndarray x):
     task.left = <const char *>cnp.PyArray_DATA(dy)
     task.right = <const char *>cnp.PyArray_DATA(x)
     task.parts = <int>max(1, min(workers_for(task.rows * task.inner * task.columns), task.rows))
-    task.work_stride = (task.k.gemm_tn_work + 63) & ~<fr_int>63
-    memory.reserve(task.parts * task.work_stride)
-    task.work = memory.data
-    with large_products():
+    products = large_products()
+    for turn in range(2):
+        arena.base = memory.data if turn else NULL
+        arena.used = 0
+        task.work = <Scratch *>take_array(&arena, task.parts, 1, sizeof(Scratch))
+        for part in range(task.parts):
+            own = take_scratch(&arena, task.k.gemm_tn_work)
+            if turn:
+                task.work[part] = own
+        memory.reserve(arena.used)
+    with products:
         with nogil:
             run(&weight_task, &task, task.parts, task.parts, NULL)
 

@@ -9,17 +9,17 @@ of the reverse direction.
 
 from libc.string cimport memcpy, memset
 
-from fastrnn._workspace cimport take
+from fastrnn._workspace cimport take_array
 
 
 cdef void carve_rows(Rows *rows, Arena *arena, fr_int batch, fr_int steps) noexcept nogil:
     rows.batch = batch
     rows.steps = steps
-    rows.seq = <fr_int *>take(arena, batch * sizeof(fr_int))
-    rows.length = <fr_int *>take(arena, batch * sizeof(fr_int))
-    rows.whole = <fr_int *>take(arena, batch * sizeof(fr_int))
-    rows.active = <fr_int *>take(arena, steps * sizeof(fr_int))
-    rows.offset = <fr_int *>take(arena, (steps + 1) * sizeof(fr_int))
+    rows.seq = <fr_int *>take_array(arena, batch, 1, sizeof(fr_int))
+    rows.length = <fr_int *>take_array(arena, batch, 1, sizeof(fr_int))
+    rows.whole = <fr_int *>take_array(arena, batch, 1, sizeof(fr_int))
+    rows.active = <fr_int *>take_array(arena, steps, 1, sizeof(fr_int))
+    rows.offset = <fr_int *>take_array(arena, steps + 1, 1, sizeof(fr_int))
 
 
 cdef void index_rows(Rows *rows) noexcept nogil:

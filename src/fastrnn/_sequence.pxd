@@ -6,7 +6,7 @@ from fastrnn._noise cimport Noise
 from fastrnn._rows cimport Rows, View
 from fastrnn._signals cimport Interrupt
 from fastrnn._window cimport Window
-from fastrnn._workspace cimport Arena
+from fastrnn._workspace cimport Arena, Scratch
 
 cdef struct Run:
     # The arrays of one direction of one layer for one worker's rows, in that direction's packed order.
@@ -21,7 +21,7 @@ cdef struct Run:
     char *dh        # [batch, P]
     char *dc        # [batch, H]
     char *dp        # [N, P] gradient of h_t, kept for the projection's weights
-    char *scratch   # [batch, H]
+    Scratch scratch     # [batch, H]
     char *sums      # [blocks, S*H] of the cell; NULL where S is 0
     View dh_steps   # (T, B, P), the caller's: takes dL/dh_t of every step, if it has data
     bint reverse
@@ -36,5 +36,5 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
 cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *dy, fr_int stride, char *dx,
                    char *dspread, fr_team *team, int part, Interrupt *interrupt) noexcept nogil
 cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, fr_int block, int part, int parts,
-                          char *work) noexcept nogil
+                          const Scratch *work) noexcept nogil
 cdef fr_int share(fr_int n, int part, int parts) noexcept nogil

@@ -10,13 +10,13 @@ Where no product depends on a state, a scan takes the place of the steps (`_scan
 from libc.string cimport memset
 
 from fastrnn._cell cimport Product, Step, leads, lone_step, meet, product, step_work
-from fastrnn._kernels cimport end_team, fr_scan, keep_apart, team_ended
+from fastrnn._kernels cimport end_team, fr_bytes, fr_scan, keep_apart, team_ended
 from fastrnn._noise cimport noisy_backward, noisy_forward
 from fastrnn._rows cimport scatter_step
 from fastrnn._scan cimport scan_of
 from fastrnn._signals cimport LOOK_EVERY, PIECE, STEP_COST, Interrupt, ended, look
 from fastrnn._window cimport fold, spread
-from fastrnn._workspace cimport take
+from fastrnn._workspace cimport room_in, take_array, take_scratch
 
 cdef enum:
     # Bytes of z per input product: written, then read by the steps while still in L2 (1 to 2 MB on current cores).
@@ -49,28 +49,28 @@ cdef fr_int block_count(const Rows *rows) noexcept nogil:
 cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *arena, bint keep) noexcept nogil:
     cdef fr_int size = layer.k.itemsize
     cdef fr_int block = max(rows.batch, min(rows.count, block_rows(layer)))
-    run.z = <char *>take(arena, (rows.count if keep else block) * layer.ld_z * size)
-    run.extra = <char *>take(arena, (rows.count if keep else rows.batch) * layer.extra * size)
-    run.h = <char *>take(arena, (rows.batch + (0 if run.y != NULL else rows.count)) * layer.out * size)
+    run.z = take_array(arena, rows.count if keep else block, layer.ld_z, size)
+    run.extra = take_array(arena, rows.count if keep else rows.batch, layer.extra, size)
+    run.h = take_array(arena, rows.batch + (0 if run.y != NULL else rows.count), layer.out, size)
     run.c = NULL
     if layer.ops.has_c:
-        run.c = <char *>take(arena, (rows.batch + (rows.count if keep else 0)) * layer.hidden * size)
+        run.c = take_array(arena, rows.batch + (rows.count if keep else 0), layer.hidden, size)
     if layer.window > 1:
-        run.x = <char *>take(arena, (rows.count if keep else block) * layer.input_size * size)
-        run.window.before = <char *>take(arena, rows.batch * (layer.window - 1) * layer.features * size)
+        run.x = take_array(arena, rows.count if keep else block, layer.input_size, size)
+        run.window.before = take_array(arena, rows.batch, (layer.window - 1) * layer.features, size)
 
 
 cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *arena) noexcept nogil:
     cdef fr_int size = layer.k.itemsize
-    run.dh = <char *>take(arena, rows.batch * layer.out * size)
-    run.dc = <char *>take(arena, rows.batch * layer.hidden * size) if layer.ops.has_c else NULL
-    run.scratch = <char *>take(arena, rows.batch * layer.hidden * size)
-    run.dp = <char *>take(arena, rows.count * layer.out * size) if layer.w_hr != NULL else NULL
+    run.dh = take_array(arena, rows.batch, layer.out, size)
+    run.dc = take_array(arena, rows.batch, layer.hidden, size) if layer.ops.has_c else NULL
+    run.scratch = take_scratch(arena, fr_bytes(rows.batch, layer.hidden, size))
+    run.dp = take_array(arena, rows.count, layer.out, size) if layer.w_hr != NULL else NULL
     run.sums = NULL
     if layer.ops.sums > 0:
-        run.sums = <char *>take(arena, block_count(rows) * layer.ops.sums * layer.hidden * size)
+        run.sums = take_array(arena, block_count(rows), layer.ops.sums * layer.hidden, size)
     if layer.window > 1:
-        run.window.dbefore = <char *>take(arena, rows.batch * (layer.window - 1) * layer.features * size)
+        run.window.dbefore = take_array(arena, rows.batch, (layer.window - 1) * layer.features, size)
 
 
 cdef inline fr_int row_before(const Rows *rows, fr_int t) noexcept nogil:
@@ -316,10 +316,10 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *d
 
 
 cdef inline void add_product(char *dw, const Layer *layer, const char *left, fr_int ld_left, const char *right,
-                             fr_int ld_right, fr_int width, fr_int m, fr_int n, char *work) noexcept nogil:
+                             fr_int ld_right, fr_int width, fr_int m, fr_int n, const Scratch *work) noexcept nogil:
     """dw: [m, width] += left: [n, m]^T right: [n, width]."""
     if n > 0 and m > 0:
-        layer.k.gemm_tn(dw, width, left, ld_left, right, ld_right, m, width, n, work)
+        layer.k.gemm_tn(dw, width, left, ld_left, right, ld_right, m, width, n, room_in(work, layer.k.gemm_tn_work))
 
 
 cdef struct Block:
@@ -328,15 +328,17 @@ cdef struct Block:
 
 
 cdef void bias_gradient(const Layer *layer, const Block *block, const Run *run, const Product *products, int count,
-                        fr_int m, fr_int end, char *work) noexcept nogil:
-    """Rows m .. end of db_ih and db_hh: column sums of dz, which both share but for the sums of `extra`."""
+                        fr_int m, fr_int end, const Scratch *work) noexcept nogil:
+    """Rows m .. end of db_ih and db_hh, as many as `work` has room for: column sums of dz, which both share but for the
+    sums of `extra`."""
     cdef fr_int size = layer.k.itemsize, first, last
     cdef const char *z = run.z + block.row * layer.ld_z * size
     cdef const char *extra = run.extra + block.row * layer.extra * size
+    cdef char *sums = room_in(work, (end - m) * size)
     cdef int i
-    memset(work, 0, (end - m) * size)
-    layer.k.sum_rows(work, z + m * size, layer.ld_z, block.count, end - m)
-    layer.k.add(layer.db_ih + m * size, layer.gates, work, layer.gates, 1, end - m)
+    memset(sums, 0, (end - m) * size)
+    layer.k.sum_rows(sums, z + m * size, layer.ld_z, block.count, end - m)
+    layer.k.add(layer.db_ih + m * size, layer.gates, sums, layer.gates, 1, end - m)
     for i in range(count):
         first = max(m, products[i].row)
         last = min(end, products[i].row + products[i].width)
@@ -346,12 +348,12 @@ cdef void bias_gradient(const Layer *layer, const Block *block, const Run *run, 
             layer.k.sum_rows(layer.db_hh + first * size, extra + (first - products[i].row) * size, layer.extra,
                              block.count, last - first)
         else:
-            layer.k.add(layer.db_hh + first * size, layer.gates, work + (first - m) * size, layer.gates, 1,
+            layer.k.add(layer.db_hh + first * size, layer.gates, sums + (first - m) * size, layer.gates, 1,
                         last - first)
 
 
 cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Block *block, const Run *run,
-                             const Product *p, fr_int skip, fr_int m, char *work) noexcept nogil:
+                             const Product *p, fr_int skip, fr_int m, const Scratch *work) noexcept nogil:
     """Rows p.row + skip .. + m of dW_hh."""
     cdef fr_int size = layer.k.itemsize, P = layer.out
     cdef fr_int ld = layer.extra if p.left_extra else layer.ld_z
@@ -378,11 +380,12 @@ cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Block *
 
 
 cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, fr_int block, int part, int parts,
-                          char *work) noexcept nogil:
+                          const Scratch *work) noexcept nogil:
     """One worker's rows of every weight gradient of the layer, summed over the steps of one block of `rows`."""
     cdef fr_int size = layer.k.itemsize, G = layer.gates, H = layer.hidden
     cdef Product p[2]
-    cdef fr_int m = share(G, part, parts), end = share(G, part + 1, parts)
+    cdef fr_int m = share(G, part, parts), end = share(G, part + 1, parts), after
+    cdef fr_int most = layer.k.gemm_tn_work // size     # columns that `work` has room for
     cdef int i, count = layer.ops.products(layer, p)
     cdef Block of
     of.t = block * rows.block
@@ -394,8 +397,10 @@ cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, 
     keep_apart()
     add_product(layer.dw_ih + m * layer.input_size * size, layer, run.z + (of.row * layer.ld_z + m) * size, layer.ld_z,
                 run.x + of.row * layer.input_size * size, layer.input_size, layer.input_size, end - m, of.count, work)
-    if layer.db_ih != NULL and layer.ops.sums == 0 and of.count > 0:
-        bias_gradient(layer, &of, run, p, count, m, end, work)
+    while layer.db_ih != NULL and layer.ops.sums == 0 and of.count > 0 and m < end:
+        after = min(end, m + most)
+        bias_gradient(layer, &of, run, p, count, m, after, work)
+        m = after
     for i in range(count):
         m = share(p[i].width, part, parts)
         recurrent_gradient(layer, rows, &of, run, &p[i], m, share(p[i].width, part + 1, parts) - m, work)

@@ -19,20 +19,35 @@ from libc.string cimport memcpy, memset
 from fastrnn._cell cimport Arena, CellOps, Layer, pack_rows
 from fastrnn._kernels cimport fr_int, fr_scan
 from fastrnn._scan cimport no_products, pack_input_transposed
-from fastrnn._workspace cimport take
+from fastrnn._workspace cimport take_array
 
 cdef inline char *block(const Layer *layer, const void *values, fr_int number) noexcept nogil:
     return <char *>values + number * layer.hidden * layer.k.itemsize
 
 
+cdef void pack_state_weights(Layer *layer, Arena *arena) noexcept nogil:
+    """v, which the scans read: a copy, as the parameters may change while they do."""
+    cdef fr_int nbytes = 2 * layer.hidden * layer.k.itemsize
+    cdef char *copied = take_array(arena, 2, layer.hidden, layer.k.itemsize)
+    if copied != NULL:
+        memcpy(copied, layer.w_c, nbytes)
+        layer.w_c = copied
+
+
+cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
+    pack_state_weights(layer, arena)
+    pack_input_transposed(layer, arena)
+
+
 cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
     cdef fr_int size = layer.k.itemsize
-    layer.start = <char *>take(arena, layer.gates * size)
+    layer.start = take_array(arena, layer.gates, 1, size)
     if layer.start != NULL:
         memset(layer.start, 0, layer.gates * size)
         if layer.b_ih != NULL:
             memcpy(block(layer, layer.start, 1), layer.b_ih, 2 * layer.hidden * size)
     layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
+    pack_state_weights(layer, arena)
 
 
 cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
@@ -65,7 +80,7 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
         layer.k.add(layer.db_ih, n, block(layer, sums, 1), n, 1, n)
 
 
-sru_ops = CellOps(3, 1, 0, 5, True, True, &pack_forward, &pack_input_transposed, NULL, NULL, &no_products, &add_sums,
+sru_ops = CellOps(3, 1, 0, 5, True, True, &pack_forward, &pack_backward, NULL, NULL, &no_products, &add_sums,
                   &scan_forward, &scan_backward)
-sru_projected_ops = CellOps(4, 0, 0, 6, True, True, &pack_forward, &pack_input_transposed, NULL, NULL, &no_products,
+sru_projected_ops = CellOps(4, 0, 0, 6, True, True, &pack_forward, &pack_backward, NULL, NULL, &no_products,
                             &add_sums, &projected_forward, &projected_backward)

@@ -9,11 +9,11 @@ from libc.string cimport memcpy
 cimport numpy as cnp
 
 from fastrnn._cell cimport Layer, Step, lone_step, step_work
-from fastrnn._kernels cimport flush_begin, flush_end, fr_int, fr_scan
+from fastrnn._kernels cimport flush_begin, flush_end, fr_enter, fr_int, fr_leave, fr_scan
 from fastrnn._noise cimport Chances, Noise, expected_noise, noisy_forward
 from fastrnn._scan cimport scan_of
 from fastrnn._weights cimport Packed, Weights
-from fastrnn._workspace cimport Arena, Workspace, take
+from fastrnn._workspace cimport Arena, Workspace, take_array
 
 cnp.import_array()
 
@@ -26,7 +26,8 @@ cdef class StreamCore:
     """State and buffers of `batch` sequences that go on together; `h`, `c` and the last inputs `w` are their live state
     arrays, of which a cell may lack c and w. Where h is no state, it holds the last output.
 
-    `coerce(x, out)` turns arguments that are not ready to use into ones that are, or raises.
+    `coerce(x, out)` turns arguments that are not ready to use into ones that are, or raises. Whoever reads or writes
+    the state does so in a `with` block of the core, as `step` does by itself: one caller at a time.
     """
     cdef Weights weights
     cdef Workspace memory
@@ -40,6 +41,7 @@ cdef class StreamCore:
     cdef char *spread               # the last inputs and x beside each other
     cdef fr_int batch, features, width, madds, w_width
     cdef int typenum
+    cdef int inside                 # 1 while somebody reads or writes the state
     cdef readonly cnp.ndarray h
     cdef readonly object c, w
     cdef object coerce
@@ -73,11 +75,11 @@ cdef class StreamCore:
         for turn in range(2):
             arena.base = self.memory.data if turn else NULL
             arena.used = 0
-            self.z = <char *>take(&arena, self.batch * ld_z * weights.itemsize)
-            self.extra = <char *>take(&arena, self.batch * extra * weights.itemsize)
-            self.spread = <char *>take(&arena, self.batch * wide * weights.itemsize)
-            self.h_new = <char *>take(&arena, self.batch * cell.out * weights.itemsize)
-            self.c_new = <char *>take(&arena, self.batch * cell.hidden * weights.itemsize)
+            self.z = take_array(&arena, self.batch, ld_z, weights.itemsize)
+            self.extra = take_array(&arena, self.batch, extra, weights.itemsize)
+            self.spread = take_array(&arena, self.batch, wide, weights.itemsize)
+            self.h_new = take_array(&arena, self.batch, cell.out, weights.itemsize)
+            self.c_new = take_array(&arena, self.batch, cell.hidden, weights.itemsize)
             self.memory.reserve(arena.used)
 
     cdef bint _ready(self, object array, fr_int width) noexcept:
@@ -92,8 +94,23 @@ cdef class StreamCore:
             return self.batch == 1 and cnp.PyArray_DIM(a, 0) == width
         return ndim == 2 and cnp.PyArray_DIM(a, 0) == self.batch and cnp.PyArray_DIM(a, 1) == width
 
+    def __enter__(self):
+        if not fr_enter(&self.inside):
+            raise ValueError("stream: expected one caller at a time, found two")
+
+    def __exit__(self, *_):
+        fr_leave(&self.inside)
+
     def step(self, x, out=None):
         """One time step: x (I,) or (B, I) gives y (H,) or (B, H), written into `out` if given."""
+        if not fr_enter(&self.inside):
+            raise ValueError("stream: expected one caller at a time, found two")
+        try:
+            return self._step(x, out)
+        finally:
+            fr_leave(&self.inside)
+
+    cdef object _step(self, x, out):
         cdef cnp.npy_intp dims[2]
         if out is None:
             if not self._ready(x, self.features):

@@ -18,7 +18,7 @@ from fastrnn._qrnn cimport qrnn_ops
 from fastrnn._rnn cimport rnn_ops
 from fastrnn._sru cimport sru_ops, sru_projected_ops
 from fastrnn._watch cimport Watched
-from fastrnn._workspace cimport Arena, take
+from fastrnn._workspace cimport Arena, take_array
 
 cnp.import_array()
 
@@ -78,8 +78,8 @@ cdef class Weights(Watched):
     one dtype.
     """
 
-    def __init__(self, str cell, params, grads, list names, list input_sizes, int hidden, int directions,
-                 bint relu=False, bint reset_after=True, bint layer_norm=False, int window=1, double skip_scale=1.0):
+    def __init__(self, str cell, params, grads, list names, list input_sizes, fr_int hidden, int directions,
+                 bint relu=False, bint reset_after=True, bint layer_norm=False, fr_int window=1, double skip_scale=1.0):
         cdef Layer *layer
         cdef int i
         super().__init__(params)
@@ -148,8 +148,8 @@ cdef class Weights(Watched):
             for i in range(self.count):
                 layer = &packed.layers[i]
                 nbytes = layer.gates * layer.out * layer.k.itemsize
-                w_hh = <char *>take(&arena, nbytes)
-                dw_hh = <char *>take(&arena, 0 if for_forward else nbytes)
+                w_hh = take_array(&arena, layer.gates, layer.out, layer.k.itemsize)
+                dw_hh = take_array(&arena, 0 if for_forward else layer.gates, layer.out, layer.k.itemsize)
                 if turn == 0:
                     continue
                 drop_weights(w_hh, self.layers[i].w_hh, layer.k.itemsize, layer.gates, layer.out, p,

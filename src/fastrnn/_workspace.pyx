@@ -3,6 +3,10 @@
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 
+cdef enum:
+    # A larger block goes back to the system after its call: filling in its pages anew is little beside its work.
+    KEPT_BYTES = 268435456
+
 
 cdef class Workspace:
     """A block aligned to 64 bytes that grows on demand and never shrinks; growing forgets its content."""
@@ -13,7 +17,8 @@ cdef class Workspace:
         free(self.block)
         self.block = self.data = NULL
         self.size = 0
-        self.block = <char *>malloc(nbytes + 64)
+        if nbytes < FR_TOO_MUCH:
+            self.block = <char *>malloc(nbytes + 64)
         if self.block == NULL:
             raise MemoryError(f"expected {nbytes / 1e6:.0f} MB for the activations, found less; "
                               "use a smaller batch or shorter sequences")
@@ -23,3 +28,23 @@ cdef class Workspace:
 
     def __dealloc__(self):
         free(self.block)
+
+
+cdef object pop_or_none(list spare):
+    try:
+        return spare.pop() if spare else None
+    except IndexError:      # another thread was faster
+        return None
+
+
+cdef Workspace spare_workspace(list spare):
+    """One that may serve again, or a new one."""
+    cdef Workspace memory = pop_or_none(spare)
+    return Workspace() if memory is None else memory
+
+
+cdef int keep_workspace(list spare, Workspace memory, Py_ssize_t most) except -1:
+    """Let it serve again, if it is not large and fewer than `most` wait already."""
+    if memory.size <= KEPT_BYTES and len(spare) < most:
+        spare.append(memory)
+    return 0

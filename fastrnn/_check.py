@@ -95,8 +95,8 @@ def check_generator(seed, name):
 
 
 def check_vector(values, name, size=None, **bounds):
-    """A float64 vector, of `size` elements if given; bounds as for `check_number`."""
-    vector = _real_array(values, name)
+    """A float64 vector, nobody else's, of `size` elements if given; bounds as for `check_number`."""
+    vector = _real_array(values, name).copy()
     if vector.ndim != 1 or vector.size == 0 or (size is not None and vector.size != size):
         raise ValueError(f"{name}: expected shape ({size or 'n, n > 0'},), found {vector.shape}")
     for i, value in enumerate(vector.tolist()):
@@ -170,10 +170,9 @@ def check_sequence(x, name):
     return x
 
 
-def check_ids(ids, name, size, copy=False):
-    """A C-contiguous int64 array of ids in 0 .. size - 1."""
-    found = _in_range(_int_array(ids, name), name, size, None)
-    return found.copy() if copy and found is ids else found
+def check_ids(ids, name, size):
+    """A C-contiguous int64 array of ids in 0 .. size - 1, nobody else's."""
+    return _in_range(_int_array(ids, name), name, size, None)
 
 
 def check_no_state(state, name, module):
@@ -197,9 +196,7 @@ def check_states(state, name, modules):
 def check_dstates(dstate, states, modules):
     """Gradients of the states that a network's forward() returned; None anywhere stands for zeros."""
     dstates = check_states(dstate, "dstate", modules)
-    for k, (found, state) in enumerate(zip(dstates, states)):
-        _check_like(found, f"dstate[{k}]", state)
-    return dstates
+    return tuple(_check_like(found, f"dstate[{k}]", state) for k, (found, state) in enumerate(zip(dstates, states)))
 
 
 def check_entries(state, name, count):
@@ -212,19 +209,18 @@ def check_entries(state, name, count):
 
 
 def _check_like(found, name, state):
-    """Arrays in the same nesting of tuples and of the same shapes, or None."""
+    """`found` as arrays in the same nesting of tuples and of the same shapes, or None."""
     if found is None:
-        return
+        return None
     if isinstance(state, tuple):
         if not isinstance(found, (tuple, list)) or len(found) != len(state):
             raise ValueError(f"{name}: expected a tuple of {len(state)} as the state, "
                              f"found {type(found).__name__}")
-        for k, (part, of) in enumerate(zip(found, state)):
-            _check_like(part, f"{name}[{k}]", of)
-        return
+        return tuple(_check_like(part, f"{name}[{k}]", of) for k, (part, of) in enumerate(zip(found, state)))
     found = _real_array(found, name)
     if found.shape != np.shape(state):
         raise ValueError(f"{name}: expected shape {np.shape(state)}, found {found.shape}")
+    return found
 
 
 def pad_sequences(arrays, lengths, batch_first):
@@ -253,7 +249,7 @@ def check_lengths(lengths, batch, steps, name="lengths"):
     lengths = _int_array(lengths, name)
     if lengths.shape != (batch,):
         raise ValueError(f"{name}: expected {batch} ints, one per sequence; found shape {lengths.shape}")
-    return _in_range(lengths, name, steps + 1, None).copy()
+    return _in_range(lengths, name, steps + 1, None)
 
 
 def check_sum_and_count(state):
@@ -375,10 +371,10 @@ def check_labels(target, target_lengths, batch, classes, blank, weight):
 def _labels_and_counts(target, target_lengths, batch):
     if isinstance(target, (list, tuple)) and target_lengths is None:
         rows = [check_axes(_int_array(row, f"target[{k}]"), f"target[{k}]", {1: "(n,)"})
-                for k, row in enumerate(target)]
+                for k, row in enumerate(list(target))]
         counts = np.array([len(row) for row in rows], np.int64)
         return np.concatenate([np.empty(0), *rows], dtype=np.int64, casting="unsafe"), counts
-    labels = _int_array(target, "target").astype(np.int64)
+    labels = _int_array(target, "target").astype(np.int64, copy=False)
     if labels.ndim == 2:
         if target_lengths is None:
             target_lengths = np.full(len(labels), labels.shape[1])
@@ -432,6 +428,7 @@ def check_targets(target, name, batch, size):
     """A list of int64 arrays (n,) of ids in 0 .. size - 1, one for each of `batch` sequences."""
     if not isinstance(target, (list, tuple, np.ndarray)):
         raise TypeError(f"{name}: expected a list of arrays of ids, found {type(target).__name__}")
+    target = list(target)   # turning an entry into an array may run Python that changes the caller's
     if len(target) != batch:
         raise ValueError(f"{name}: expected {batch} arrays of ids, one for each sequence; found {len(target)}")
     return [check_symbols(ids, f"{name}[{k}]", size) for k, ids in enumerate(target)]
@@ -514,9 +511,10 @@ def _real_array(values, name):
 
 
 def _int_array(values, name):
+    """An array of ints that nobody else has: what is checked is what is used, whoever writes to `values` meanwhile."""
     _refuse_masked(values, name)
     try:
-        array = np.asarray(values)
+        array = np.asarray(values).copy()
     except (TypeError, ValueError, RuntimeError) as error:
         raise TypeError(f"{name}: expected an array of ints, "
                         f"found {type(values).__name__} ({error})") from None
@@ -571,9 +569,12 @@ def check_ragged(sequences, name, features, dtype):
     """A list of (T_i, features) arrays as their rows one after another, and the lengths (int64)."""
     kinds = {2: f"(T, {features})"}
     arrays = [check_axes(check_steps(x, f"{name}[{i}]", features, dtype), f"{name}[{i}]", kinds)
-              for i, x in enumerate(sequences)]
+              for i, x in enumerate(list(sequences))]
     lengths = np.array([len(x) for x in arrays], np.int64)
-    return np.concatenate(arrays) if arrays else np.empty((0, features), dtype), lengths
+    rows = np.concatenate(arrays) if arrays else np.empty((0, features), dtype)
+    if rows.shape != (lengths.sum(), features):
+        raise ValueError(f"{name}: expected arrays that keep their shapes during a call, found some that changed")
+    return rows, lengths
 
 
 def check_state(state, name, shapes, dtype, called=("h", "c")):

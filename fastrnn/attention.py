@@ -7,6 +7,7 @@ from ._attention import AttentionWeights
 from ._check import check_option, check_positive_int
 from ._decoder import Decoder
 from .module import Module
+from .runners import Runner
 
 KINDS = "additive", "dot", "general"
 
@@ -60,5 +61,15 @@ class Attention(Module):
 
 
 def make_decoder(runner, attention, before):
-    """The compiled decoder over the layers of a runner, with an `Attention` or None, `before` the layers or behind."""
+    """The compiled decoder over the layers of a runner, with an `Attention` or None, `before` the layers or behind.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Where the runner's cells have no plain steps in one direction, or attention and layers do not fit each other.
+    """
+    if not isinstance(runner, Runner):
+        raise TypeError(f"runner: expected an RNN, LSTM or GRU, found {type(runner).__name__}")
+    if attention is not None and not isinstance(attention, Attention):
+        raise TypeError(f"attention: expected an Attention or None, found {type(attention).__name__}")
     return Decoder(runner._watched, None if attention is None else attention._watched, before)

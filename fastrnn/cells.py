@@ -64,8 +64,12 @@ class Cell(Recurrent):
         batch = shape[0] if len(shape) == 2 else 1
         dx = np.empty((1, batch, self.input_size), self.dtype)
         initial = self._room(batch)[1]
-        tape.close()
-        self._engine.backward(activations, dy, dstate, dx, initial)
+        saved = tape.take()
+        try:
+            self._engine.backward(activations, dy, dstate, dx, initial)
+        finally:
+            if not activations.served:
+                tape.put_back(saved)
         return dx.reshape(*shape[:-1], self.input_size), _shaped(initial, shape)
 
     def _arguments(self, x, state):

@@ -18,7 +18,7 @@ from ._check import (
     check_sequence,
     check_sum_and_count,
 )
-from .module import ArrayDict, Module, Tape, open_tape
+from .module import ArrayDict, Module, Tape, Turn, open_tape
 
 
 class Layer(Module):
@@ -44,8 +44,12 @@ class Layer(Module):
         shape, dtype, kept = open_tape(tape, self)
         check_no_state(dstate, "dstate", self)
         dy = check_gradient(dy, shape, dtype)
-        tape.close()
-        return self._gradient(dy, *kept), None
+        saved = tape.take()
+        try:
+            return self._gradient(dy, *kept), None
+        except Exception:   # what can fail comes before anything is added
+            tape.put_back(saved)
+            raise
 
     def stream(self, batch_size=1):
         """A session that takes one step at a time; there is no state, so it is the call itself."""
@@ -107,7 +111,7 @@ class Embedding(Layer):
         self._own({"weight": weight})
 
     def _apply(self, x, lengths, training):
-        ids = check_ids(x, "x", self.num_embeddings, copy=training)
+        ids = check_ids(x, "x", self.num_embeddings)
         y = np.empty((*ids.shape, self.embedding_dim), self.dtype)
         _embedding.gather(_rows(y), self.params["weight"], ids.reshape(-1))
         return y, (ids,)
@@ -210,8 +214,8 @@ class LayerNorm(Layer):
 
     def _gradient(self, dy, scaled, rstd):
         dx = np.empty_like(dy)
-        _layernorm.backward(_rows(dx), self.grads["weight"], self.grads["bias"], _rows(dy), _rows(scaled),
-                            rstd, self.params["weight"])
+        weight = self.params["weight"].copy()   # no other thread's writes reach what runs without the GIL
+        _layernorm.backward(_rows(dx), self.grads["weight"], self.grads["bias"], _rows(dy), _rows(scaled), rstd, weight)
         return dx
 
 
@@ -434,9 +438,10 @@ class LastStepStream(LayerStream):
 
 
 class MeanStream:
-    """A session with a `MeanOverTime`."""
+    """A session with a `MeanOverTime`. It has one caller at a time."""
 
     def __init__(self, layer, batch_size):
+        self._turn = Turn("stream")
         self._layer = layer
         self._batch_size = batch_size
         self.reset()
@@ -444,22 +449,27 @@ class MeanStream:
     @property
     def state(self):
         """The sum of the steps so far, and their number. Assign to it to go on from another one."""
-        return self._total, self._count
+        with self._turn:
+            return self._total, self._count
 
     @state.setter
     def state(self, state):
-        self._total, self._count = (0.0, 0) if state is None else check_sum_and_count(state)
+        state = (0.0, 0) if state is None else check_sum_and_count(state)
+        with self._turn:
+            self._total, self._count = state
 
     def step(self, x, out=None):
         """The mean after one more step."""
         x = check_floats(x, "x")
-        return self._add(x, 1, "x", x.shape, out)
+        with self._turn:
+            return self._add(x, 1, "x", x.shape, out)
 
     def run(self, chunk):
         """The mean after the steps of a chunk."""
         chunk = check_sequence(chunk, "chunk")
         steps = chunk.shape[0 if chunk.ndim == 2 or not self._layer.batch_first else 1]
-        return self._add(self._layer(chunk) * chunk.dtype.type(steps), steps, "chunk", chunk.shape)
+        with self._turn:
+            return self._add(self._layer(chunk) * chunk.dtype.type(steps), steps, "chunk", chunk.shape)
 
     def reset(self):
         """Back to no steps."""

@@ -211,15 +211,15 @@ def _copy_into(params, values):
 class Tape:
     """What one `Module.forward` keeps for its `Module.backward`.
 
-    `open` returns the kept values; `close`, called once the gradient's arguments have been checked, drops
-    them.
+    `open` shows the kept values, for checks of the gradient's arguments; `take`, called once these have passed, hands
+    them to one caller alone, of whatever thread; `put_back`, where that has left them as they were, undoes it.
     """
 
     __slots__ = ("_module", "_saved")
 
     def __init__(self, module, *saved):
         self._module = module
-        self._saved = saved
+        self._saved = [saved]   # empty while, and once, somebody has taken them: a list's pop has one winner
 
     def __reduce__(self):
         raise TypeError("tape: expected to stay the only one of its kind, found a copy being made")
@@ -228,12 +228,23 @@ class Tape:
         if self._module is not module:
             raise ValueError(f"tape: expected one from this {type(module).__name__}'s forward(), "
                              f"found one from another {type(self._module).__name__}")
-        if self._saved is None:
-            raise ValueError("tape: expected one from a new forward(), found one that backward() has used")
-        return self._saved
+        try:
+            return self._saved[0]
+        except IndexError:
+            raise self._used() from None
 
-    def close(self):
-        self._saved = None
+    def take(self):
+        try:
+            return self._saved.pop()
+        except IndexError:
+            raise self._used() from None
+
+    def put_back(self, saved):
+        self._saved.append(saved)
+
+    @staticmethod
+    def _used():
+        return ValueError("tape: expected one from a new forward(), found one that backward() has used or is using")
 
 
 def open_tape(tape, module):
@@ -241,6 +252,34 @@ def open_tape(tape, module):
     if not isinstance(tape, Tape):
         raise TypeError(f"tape: expected the tape that forward() returned, found {type(tape).__name__}")
     return tape.open(module)
+
+
+class Turn:
+    """A `with` block for one caller at a time: a second one, of another thread or called from within, gets an error.
+
+    Parameters
+    ----------
+    name : str
+        What the callers share.
+    """
+
+    __slots__ = ("_free", "_name")
+
+    def __init__(self, name):
+        self._name = name
+        self._free = [None]     # a list's pop has one winner
+
+    def __enter__(self):
+        try:
+            self._free.pop()
+        except IndexError:
+            raise ValueError(f"{self._name}: expected one caller at a time, found two") from None
+
+    def __exit__(self, *_):
+        self._free.append(None)
+
+    def __reduce__(self):
+        return Turn, (self._name,)  # a copy is free
 
 
 def module_from_config(config):

@@ -156,14 +156,19 @@ class Runner(Recurrent):
         dstate = check_state(dstate, "dstate", call.shapes, self.dtype, self._state)
         if dh is not None:
             check_out(dh, (self.num_layers * (1 + self.bidirectional), *call.extent(), self._out), self.dtype, "dh")
-            dh[...] = 0
         dx = call.like_input()
         initial = call.new_states()
-        tape.close()
-        if isinstance(activations, SegmentedPass):
-            activations.backward(dy, self._parts(dstate), dx, initial, dh)
-        else:
-            self._engine.backward(activations, dy, self._parts(dstate), dx, initial, dh)
+        saved = tape.take()
+        try:
+            if dh is not None:
+                dh[...] = 0
+            if isinstance(activations, SegmentedPass):
+                activations.backward(dy, self._parts(dstate), dx, initial, dh)
+            else:
+                self._engine.backward(activations, dy, self._parts(dstate), dx, initial, dh)
+        finally:
+            if not activations.served:
+                tape.put_back(saved)
         return call.laid_out(dx), call.state_out(initial)
 
     def _check_memory(self, call):
@@ -191,6 +196,14 @@ class Runner(Recurrent):
             GRU; "c" (L*D, T, B, H) for the LSTM.
         """
         activations, call = open_tape(tape, self)
+        saved = tape.take()
+        try:
+            return self._found(activations, call)
+        finally:
+            tape.put_back(saved)
+
+    def _found(self, activations, call):
+        """What `activations` returns, of a tape that is the caller's alone."""
         shape = (self.num_layers * (1 + self.bidirectional), *call.extent())
         widths = {"gates": GATES[self.kind] * self.hidden_size if self.kind != "RNN" else 0, "h": self._out,
                   "c": self.hidden_size if "c" in self._state else 0}

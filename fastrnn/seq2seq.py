@@ -269,7 +269,7 @@ class Seq2Seq(Translator, Compound):
         shape, kept = open_tape(tape, self)
         check_no_state(dstate, "dstate", self)
         dlogits = check_gradient(dy, shape, self.dtype)
-        tape.close()
+        tape.take()
         memory, encoded, embedded, mask_e, decoded, r, read, mask, put_out = kept
         parts = self._parts
         d = _dropped(parts["output"].backward(put_out, dlogits)[0], mask)

@@ -2,10 +2,10 @@
 
 import copyreg
 
-from ._check import check_bool, check_dstates, check_entries, check_states, pad_sequences
+from ._check import check_bool, check_dstates, check_entries, check_gradient, check_states, pad_sequences
 from .cells import Cell
 from .layers import Embedding, Linear
-from .module import ArrayDict, Compound, Module, Tape, module_from_config, open_tape
+from .module import ArrayDict, Compound, Module, Tape, Turn, module_from_config, open_tape
 
 
 class Sequential(Compound):
@@ -152,16 +152,25 @@ class Sequential(Compound):
             tapes.append(tape)
             if module.pools_time:
                 lengths = None
-        return x, tuple(states) if self.recurrent else None, Tape(self, tapes, states)
+        return x, tuple(states) if self.recurrent else None, \
+            Tape(self, tapes, states, None if isinstance(x, list) else (x.shape, x.dtype))
 
     def backward(self, tape, dy=None, dstate=None):
         """Adds to `grads` and returns (dx, dstate); dx is None where the input is of ids."""
-        tapes, states = open_tape(tape, self)
+        tapes, states, output = open_tape(tape, self)
         dstates = list(check_dstates(dstate, states, self.modules))
-        for k in reversed(range(len(self.modules))):
-            if dy is not None or dstates[k] is not None:
-                dy, dstates[k] = self.modules[k].backward(tapes[k], dy, dstates[k])
-            tape.close()  # once the gradients that came in have passed their checks
+        if dy is not None and output is not None:
+            dy = check_gradient(dy, *output)
+        saved, begun = tape.take(), False
+        try:
+            for k in reversed(range(len(self.modules))):
+                if dy is not None or dstates[k] is not None:
+                    dy, dstates[k] = self.modules[k].backward(tapes[k], dy, dstates[k])
+                begun = True
+        except BaseException:
+            if not begun:
+                tape.put_back(saved)
+            raise
         return dy, tuple(dstates) if self.recurrent else None
 
     def stream(self, batch_size=1):
@@ -194,11 +203,12 @@ def _tie(modules):
 
 
 class SequentialStream:
-    """A session with a `Sequential`: the sessions of its modules, one after another."""
+    """A session with a `Sequential`: the sessions of its modules, one after another. It has one caller at a time."""
 
     def __init__(self, streams, gate):
         self._streams = streams
         self._gate = gate
+        self._turn = Turn("stream")
 
     def step(self, x, out=None):
         """The output for one step, which has no time axis: (I,) or an id for one sequence, (B, I) or (B,).
@@ -212,6 +222,10 @@ class SequentialStream:
         return self._through("run", chunk)
 
     def _through(self, method, x, *out):
+        with self._turn:
+            return self._each(method, x, *out)
+
+    def _each(self, method, x, *out):
         *first, last = self._streams
         before = []
         try:
@@ -228,26 +242,30 @@ class SequentialStream:
     @property
     def state(self):
         """A tuple of the modules' states, None for those without one. Assign to it to go on from another."""
-        return tuple(stream.state for stream in self._streams)
+        with self._turn:
+            return tuple(stream.state for stream in self._streams)
 
     @state.setter
     def state(self, states):
         if states is None:
             return self.reset()
-        before = self.state
-        try:
-            for stream, state in zip(self._streams, check_entries(states, "state", len(before))):
-                stream.state = state
-        except BaseException:
-            for stream, state in zip(self._streams, before):
-                stream.state = state
-            raise
+        with self._turn:
+            before = tuple(stream.state for stream in self._streams)
+            try:
+                for stream, state in zip(self._streams, check_entries(states, "state", len(before))):
+                    stream.state = state
+            except BaseException:
+                for stream, state in zip(self._streams, before):
+                    stream.state = state
+                raise
 
     def reset(self):
         """Back to the state of a new session."""
-        for stream in self._streams:
-            stream.reset()
+        with self._turn:
+            for stream in self._streams:
+                stream.reset()
 
     def copy(self):
         """A session that goes on from here, independently."""
-        return SequentialStream([stream.copy() for stream in self._streams], self._gate)
+        with self._turn:
+            return SequentialStream([stream.copy() for stream in self._streams], self._gate)

@@ -10,7 +10,8 @@ class Stream:
     """A session over a runner, made by ``runner.stream(batch_size)``.
 
     Shares the runner's weights and has a state of its own, so that any number of sessions may run side by side. The
-    outputs are the same bits as those of one call over the whole sequence.
+    outputs are the same bits as those of one call over the whole sequence. A session has one caller at a time: a second
+    thread that calls it meanwhile gets a ValueError.
 
     Parameters
     ----------
@@ -58,12 +59,13 @@ class Stream:
             raise ValueError(f"chunk: expected shape {order}, found {chunk.shape}")
         if out is not None:
             check_out(out, (*chunk.shape[:-1], runner.output_size), runner.dtype)
-        states = self._states()
-        if chunk.ndim == 2:
-            states = tuple(s[:, 0] for s in states)
-        y, final = runner(chunk, states if len(states) == 2 else states[0])
-        for mine, new in zip(states, final if len(states) == 2 else (final,)):
-            mine[...] = new
+        with self._core:
+            states = self._states()
+            if chunk.ndim == 2:
+                states = tuple(s[:, 0] for s in states)
+            y, final = runner(chunk, states if len(states) == 2 else states[0])
+            for mine, new in zip(states, final if len(states) == 2 else (final,)):
+                mine[...] = new
         if out is None:
             return y
         out[...] = y
@@ -73,14 +75,16 @@ class Stream:
     def state(self):
         """A copy of the state, as the runner takes it: h (L, B, P), for the LSTM (h, c). Assign to it to go on from
         another one."""
-        copies = tuple(s.copy() for s in self._states())
+        with self._core:
+            copies = tuple(s.copy() for s in self._states())
         return copies if len(copies) == 2 else copies[0]
 
     @state.setter
     def state(self, state):
         checked = check_state(state, "state", self._shapes, self._runner.dtype, self._runner._state)
-        for mine, given in zip(self._states(), checked):
-            mine[...] = 0 if given is None else given
+        with self._core:
+            for mine, given in zip(self._states(), checked):
+                mine[...] = 0 if given is None else given
 
     def reset(self):
         """Back to the zero state."""

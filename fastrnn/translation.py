@@ -6,6 +6,7 @@ from ._check import check_positive_int, check_targets
 from .decoding.beam import beam_search
 from .decoding.sampling import check_draw, draw
 from .decoding.states import generators
+from .module import Turn
 
 
 class Translator:
@@ -132,11 +133,13 @@ class Session:
 
     def __init__(self, model, memory, state):
         self._model, self._memory, self._state = model, memory, state
+        self._turn = Turn("session")
 
     def step(self, ids):
         """The logits (B, V) of what follows these ids (B,)."""
         ones = np.ones(len(ids), np.int64)
-        logits, self._state, _ = self._model._decode(ids, ones, self._memory, self._state)
+        with self._turn:
+            logits, self._state, _ = self._model._decode(ids, ones, self._memory, self._state)
         return logits
 
 

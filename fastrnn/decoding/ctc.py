@@ -5,6 +5,7 @@ from itertools import groupby
 import numpy as np
 
 from .._check import check_axes, check_floats, check_lengths, check_number, check_positive_int, check_sequence
+from ..module import Turn
 from .language import as_scores
 from .states import Hypothesis, best_columns, join_rows, log_softmax, take_rows
 
@@ -124,6 +125,7 @@ class CTCBeamSearch:
         self._lm = None if lm is None else as_scores(lm, self.classes, self.blank, alphabet)
         if self._alpha == 0:
             self._lm = None
+        self._turn = Turn("search")
         self.reset()
 
     def reset(self):
@@ -151,7 +153,8 @@ class CTCBeamSearch:
         x = check_axes(x, "logits", wanted).reshape(-1, x.shape[-1])
         if x.shape != (self.batch_size, self.classes):
             raise ValueError(f"logits: expected shape {wanted[2]}, found {x.shape}")
-        self._advance(np.arange(self.batch_size), log_softmax(x))
+        with self._turn:
+            self._advance(np.arange(self.batch_size), log_softmax(x))
 
     def run(self, logits, lengths=None):
         """Take several steps: (B, T, K), or (T, K) where B is 1; `lengths`: of them how many of each sequence."""
@@ -159,10 +162,11 @@ class CTCBeamSearch:
         if x.shape[::2] != (self.batch_size, self.classes):
             raise ValueError(f"logits: expected shape ({self.batch_size}, T, {self.classes}), found {x.shape}")
         log_p = log_softmax(np.where((np.arange(x.shape[1]) < lengths[:, None])[:, :, None], x, 0))
-        for t in range(x.shape[1]):
-            rows = np.flatnonzero(lengths > t)
-            if rows.size:
-                self._advance(rows, log_p[rows, t])
+        with self._turn:
+            for t in range(x.shape[1]):
+                rows = np.flatnonzero(lengths > t)
+                if rows.size:
+                    self._advance(rows, log_p[rows, t])
 
     def hypotheses(self, n_best=1):
         """The best prefixes so far: a list of B lists of `Hypothesis`, best first."""

@@ -75,15 +75,19 @@ def stream_step(network):
     network : a module with `stream` that has an output for every step
     """
     check_stepped(network, "network")
-    streams = {}
+    spare = []  # (batch size, stream): the last one used; a caller takes it for its own, other threads get another
 
     def step(ids, state):
-        if len(ids) not in streams:
-            streams.clear()
-            streams[len(ids)] = network.stream(len(ids))
-        stream = streams[len(ids)]
+        try:
+            count, stream = spare.pop()
+        except IndexError:
+            count = None
+        if count != len(ids):
+            stream = network.stream(len(ids))
         stream.state = state
-        return stream.step(ids), stream.state
+        found = stream.step(ids), stream.state
+        spare[:] = [(len(ids), stream)]
+        return found
 
     return step
 

@@ -5,6 +5,7 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._check import check_number, check_positive_int, check_vector
+from ..module import Turn
 from ..windows import next_steps
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM, RecurrentEstimator
 from .inputs import Scaler
@@ -146,15 +147,18 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
         x = check_vector(np.ravel(x), "x", self.n_features_in_)[None]
         if getattr(self, "_stream", None) is None:
             self.reset()
-        scaled = self._scaler(x, self.dtype)
-        score = 0.0 if self._expected is None else self._score(np.float64(scaled) - self._expected)[0]
-        self._expected = np.float64(self._stream.step(scaled))
-        return float(score - self.offset_)
+        with self._turn:
+            scaled = self._scaler(x, self.dtype)
+            score = 0.0 if self._expected is None else self._score(np.float64(scaled) - self._expected)[0]
+            self._expected = np.float64(self._stream.step(scaled))
+            return float(score - self.offset_)
 
     def reset(self):
         """Let the next `update` begin a new series."""
         check_is_fitted(self)
-        self._stream, self._expected = self.network_.stream(), None
+        turn = getattr(self, "_turn", None) or Turn("stream")
+        with turn:
+            self._stream, self._expected, self._turn = self.network_.stream(), None, turn
         return self
 
     def _check_params(self):

@@ -60,7 +60,7 @@ FITTED = """network_ : fastrnn.Sequential
         Figures of its epochs; `loss_curve_` is the list of training losses."""
 
 
-SESSION = ("_stream", "_expected")  # of `RNNAnomalyDetector`: a copy begins a new series
+SESSION = ("_stream", "_expected", "_turn")  # of `RNNAnomalyDetector`: a copy begins a new series
 
 
 class RecurrentEstimator(BaseEstimator):

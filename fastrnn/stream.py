@@ -32,12 +32,8 @@ class Stream:
             raise ValueError("runner: expected one direction for a stream, found bidirectional=True")
         self._runner = runner
         self.batch_size = check_positive_int(batch_size, "batch_size")
-        states = [np.zeros((runner.num_layers, self.batch_size, width), runner.dtype) for width in runner._widths]
-        self._shapes = [s.shape for s in states]
-        parts = dict(zip(runner._state, states))
-        if "h" not in parts:
-            parts["h"] = np.zeros((runner.num_layers, self.batch_size, runner.output_size), runner.dtype)
-        self._core = StreamCore(runner._watched, parts["h"], parts.get("c"), parts.get("w"), self._coerce)
+        self._core = StreamCore(runner._watched, self.batch_size, self._coerce)
+        self._shapes = [s.shape for s in self._states()]
         self.step = self._core.step
 
     def run(self, chunk, out=None):

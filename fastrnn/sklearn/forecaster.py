@@ -245,7 +245,7 @@ class RNNForecaster(RecurrentEstimator):
 
     @property
     def _strategy(self):
-        return STRATEGIES[self.mode](self)
+        return STRATEGIES[check_option(self.mode, "mode", tuple(STRATEGIES))](self)
 
     def _choose_window(self, series):
         if self.window != "auto":

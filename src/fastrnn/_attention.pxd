@@ -1,5 +1,6 @@
 """Attention of a decoder over the memory of its source; see ``_attention.pyx``."""
 
+from fastrnn._arrays cimport Pinned
 from fastrnn._kernels cimport fr_int, fr_kernels
 from fastrnn._watch cimport Watched
 from fastrnn._workspace cimport Arena, Scratch, Workspace
@@ -53,7 +54,7 @@ cdef void memory_gradient(const Attention *a, const Memory *memory, const Readin
 
 cdef class AttentionWeights(Watched):
     cdef Attention attention
-    cdef tuple grads
+    cdef Pinned grads
     cdef Packing packed
 
     cdef Packing forward_pack(self)

@@ -21,6 +21,7 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+from fastrnn._arrays cimport Pinned
 from fastrnn._cell cimport pack_columns, pack_rows
 from fastrnn._kernels cimport kernels
 from fastrnn._sums cimport largest, row_total
@@ -170,7 +171,7 @@ cdef class Packing:
 cdef class AttentionWeights(Watched):
     """An attention's parameters and gradients: "weight_query" [A,H] and "score" [A], as far as they are there."""
 
-    def __init__(self, params, grads, fr_int query, fr_int width, fr_int values, int itemsize):
+    def __cinit__(self, params, grads, fr_int query, fr_int width, fr_int values, int itemsize):
         cdef Attention *a = &self.attention
         shapes = {"weight_query": (width, query), "score": (width,)}
         if min(query, width, values) < 1 or itemsize not in (4, 8):
@@ -187,8 +188,8 @@ cdef class AttentionWeights(Watched):
                 or ("score" not in params and width != values):
             raise ValueError("params, grads: expected a score or keys as wide as the values, and a weight_query or "
                              "queries as wide as the keys")
-        super().__init__(params)
-        self.grads = tuple(grads.values())
+        self.pin(params)
+        self.grads = Pinned(grads, "grads")
         a.k = kernels(itemsize)
         a.query, a.width, a.values = query, width, values
         a.projected = "weight_query" in params
@@ -208,6 +209,8 @@ cdef class AttentionWeights(Watched):
         return self.packed
 
     cdef Packing backward_pack(self):
+        self.pinned.check(False)
+        self.grads.check(True)
         return self._pack(False)
 
     cdef Packing _pack(self, bint for_forward):

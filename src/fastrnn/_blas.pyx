@@ -6,7 +6,8 @@ BLAS is column-major, where the same memory reads c^T: [N,M] += b^T: [N,K] (a^T)
 The workers call it side by side, so it is held to one thread meanwhile: see `_kernels.large_products`.
 """
 
-from libc.stdint cimport int64_t, uintptr_t
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from libc.stdint cimport int64_t
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 ctypedef fused real:
@@ -63,8 +64,11 @@ cdef void gemm_tn_f64(void *c, int64_t ldc, const void *a, int64_t lda, const vo
         add_product(<double *>c, ldc, <double *>a, lda, <double *>b, ldb, m, n, k)
 
 
-def functions(uintptr_t own_f32, uintptr_t own_f64):
-    """Addresses of the products, for the kernel tables of float32 and float64; given those of our own."""
+def functions(own_f32, own_f64):
+    """The products for the kernel tables of float32 and float64, given our own: capsules of their addresses."""
     global _own_f32, _own_f64
-    _own_f32, _own_f64 = <gemm_tn_fn>own_f32, <gemm_tn_fn>own_f64
-    return <uintptr_t>&gemm_tn_f32, <uintptr_t>&gemm_tn_f64
+    cdef void *f32 = PyCapsule_GetPointer(own_f32, "fastrnn.gemm_tn")
+    cdef void *f64 = PyCapsule_GetPointer(own_f64, "fastrnn.gemm_tn")
+    _own_f32, _own_f64 = <gemm_tn_fn>f32, <gemm_tn_fn>f64
+    return (PyCapsule_New(<void *>&gemm_tn_f32, "fastrnn.gemm_tn", NULL),
+            PyCapsule_New(<void *>&gemm_tn_f64, "fastrnn.gemm_tn", NULL))

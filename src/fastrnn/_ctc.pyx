@@ -17,6 +17,7 @@ from cython cimport floating
 from libc.math cimport INFINITY, NAN, log
 from libc.stdint cimport int64_t
 
+from fastrnn._arrays cimport check_sizes
 from fastrnn._kernels cimport fr_times, kernels
 from fastrnn._pool cimport run, workers_for
 from fastrnn._sums cimport largest, row_total
@@ -316,9 +317,33 @@ cdef size_t _most_memory(const Task *task) noexcept nogil:
     return most
 
 
-def ctc(double[::1] losses, floating[:, :, ::1] dlogits, const floating[:, :, ::1] logits,
-        const long long[::1] labels, const long long[::1] starts, const long long[::1] lengths,
-        const double[::1] weight, long long blank, bint zero_infinity, double scale, bint batch_first):
+cdef int _check(double[::1] losses, logits, const long long[::1] labels, const long long[::1] starts,
+                const long long[::1] lengths, const double[::1] weight, long long blank, bint batch_first) except -1:
+    """Sizes that go together, and ints in their ranges where they are read."""
+    cdef Py_ssize_t b, k, batch = lengths.shape[0], steps = logits.shape[1 if batch_first else 0]
+    cdef long long classes = logits.shape[2]
+    check_sizes("logits", batch, logits.shape[0 if batch_first else 1])
+    check_sizes("losses", batch, losses.shape[0])
+    check_sizes("starts", batch + 1, starts.shape[0])
+    if weight is not None:
+        check_sizes("weight", batch, weight.shape[0])
+    if not 0 <= blank < classes or starts[0] != 0 or starts[batch] != labels.shape[0]:
+        raise ValueError(f"blank, starts: expected a class of 0 .. {classes - 1} and starts from 0 to "
+                         f"{labels.shape[0]}, found {blank}, {starts[0]} and {starts[batch]}")
+    for b in range(batch):
+        if not 0 <= lengths[b] <= steps or not starts[b] <= starts[b + 1] <= labels.shape[0]:
+            raise ValueError(f"lengths, starts: expected 0 .. {steps} steps and starts that do not fall, found "
+                             f"{lengths[b]} and {starts[b]} to {starts[b + 1]} at {b}")
+        for k in range(starts[b], starts[b + 1]):
+            if (weight is None or weight[b] != 0) and not 0 <= labels[k] < classes:
+                raise ValueError(f"labels: expected 0 .. {classes - 1}, found {labels[k]}")
+    return 0
+
+
+def ctc(double[::1] losses not None, floating[:, :, ::1] dlogits not None, const floating[:, :, ::1] logits not None,
+        const long long[::1] labels not None, const long long[::1] starts not None,
+        const long long[::1] lengths not None, const double[::1] weight, long long blank, bint zero_infinity,
+        double scale, bint batch_first):
     """losses: [B] = -log P of each sequence; dlogits = scale weight times its gradient.
 
     dlogits, logits: [B,T,K], or [T,B,K] unless batch_first; labels: those of all sequences one after another, of 0 ..
@@ -332,6 +357,9 @@ def ctc(double[::1] losses, floating[:, :, ::1] dlogits, const floating[:, :, ::
     task.batch = lengths.shape[0]
     if task.batch == 0:
         return
+    _check(losses, logits, labels, starts, lengths, weight, blank, batch_first)
+    for b in range(3):
+        check_sizes("dlogits", logits.shape[b], dlogits.shape[b])
     task.itemsize = sizeof(floating)
     task.steps, task.classes = logits.shape[1 if batch_first else 0], logits.shape[2]
     task.stride_t = task.classes * (1 if batch_first else task.batch)

@@ -81,7 +81,6 @@ cdef class Decoder:
     cdef list memories
     cdef list backward_memories
 
-    cdef int _check(self) except -1
     cdef int _check_states(self, tuple states, fr_int batch, bint writes) except -1
     cdef tuple _own_memory(self, memory, fr_int batch, bint keep)
     cdef int _check_gradients(self, DecoderTape tape, dy, dcontext, dx, dh0, dc0, dvalues, dkeys) except -1

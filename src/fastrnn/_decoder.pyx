@@ -16,6 +16,7 @@ import numpy as np
 
 cimport numpy as cnp
 
+from fastrnn._arrays cimport READ, WRITE, check_array, own_ints
 from fastrnn._attention cimport (
     attend, attend_backward, carve_reading, carve_reading_backward, memory_gradient)
 from fastrnn._cell cimport Step, lone_step
@@ -334,41 +335,13 @@ cdef class DecoderTape:
         return not fr_load(&self.ready)
 
 
-cdef int _check_array(object array, str name, int typenum, bint writes, fr_int a, fr_int b=-1, fr_int c=-1) except -1:
-    """An array of the type and the shape (a,), (a, b) or (a, b, c) that compiled code can use as it is."""
-    cdef fr_int shape[3]
-    cdef int ndim = 1 if b < 0 else 2 if c < 0 else 3, axis
-    cdef bint fits = isinstance(array, cnp.ndarray)
-    shape[0], shape[1], shape[2] = a, b, c
-    if fits:
-        fits = (cnp.PyArray_TYPE(array) == typenum and cnp.PyArray_ISCARRAY_RO(array)
-                and cnp.PyArray_NDIM(array) == ndim and (cnp.PyArray_ISWRITEABLE(array) or not writes))
-    for axis in range(ndim if fits else 0):
-        fits = fits and cnp.PyArray_DIM(array, axis) == shape[axis]
-    if not fits:
-        found = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(f"{name}: expected a C-contiguous{', writeable' if writes else ''} array of "
-                         f"{cnp.PyArray_DescrFromType(typenum)} and shape {(a, b, c)[:ndim]}, found {found}")
-    return 0
-
-
-cdef object _own_ints(object values, str name, fr_int size, fr_int low, fr_int high):
-    """A copy of int64 values (size,) in low .. high: nobody else can write to what is checked here."""
-    own = np.asarray(values).astype(np.int64, order="C")
-    if own.shape != (size,):
-        raise ValueError(f"{name}: expected shape ({size},), found {own.shape}")
-    if size and (own.min() < low or own.max() > high):
-        raise ValueError(f"{name}: expected ints in {low} .. {high}, found {own.min()} to {own.max()}")
-    return own
-
-
 cdef class Decoder:
     """Runs target sequences through the layers of `weights`, with `attention` or None.
 
     before : whether the context is part of the first layer's input, which is E + W wide, or behind the layers.
     """
 
-    def __init__(self, Weights weights not None, AttentionWeights attention, bint before):
+    def __cinit__(self, Weights weights not None, AttentionWeights attention, bint before):
         cdef const Layer *cell
         cdef const Attention *a = NULL
         cdef int i
@@ -420,16 +393,12 @@ cdef class Decoder:
         fr_store(&tape.ready, 1)
         return tape
 
-    cdef int _check(self) except -1:
-        if self.weights is None:
-            raise ValueError("decoder: expected one made by its constructor, found one made by __new__ alone")
-        return 0
-
     cdef int _check_states(self, tuple states, fr_int batch, bint writes) except -1:
         """Pairs (name, h or c or None)."""
         for name, state in states:
             if state is not None:
-                _check_array(state, name, self.typenum, writes, self.weights.count, batch, self.weights.layers.out)
+                check_array(state, name, self.typenum, WRITE if writes else READ, self.weights.count, batch,
+                            self.weights.layers.out)
         return 0
 
     cdef tuple _own_memory(self, memory, fr_int batch, bint keep):
@@ -442,13 +411,13 @@ cdef class Decoder:
         if not isinstance(values, np.ndarray) or cnp.PyArray_NDIM(values) != 3:
             raise ValueError("memory: expected values of shape (M, S, W)")
         sources, steps = cnp.PyArray_DIM(values, 0), cnp.PyArray_DIM(values, 1)
-        valid = _own_ints(valid, "memory: lengths", sources, 0, steps)
+        valid = own_ints(valid, "memory: lengths", sources, 0, steps)
         if source is not None and not keep:
-            source = _own_ints(source, "memory: source", batch, 0, sources - 1)
+            source = own_ints(source, "memory: source", batch, 0, sources - 1)
         elif source is not None or sources != batch:
             raise ValueError(f"memory: expected one source for each of {batch} sequences, found {sources}")
-        _check_array(values, "memory: values", self.typenum, False, sources, steps, a.values)
-        _check_array(keys, "memory: keys", self.typenum, False, sources, steps, a.width)
+        check_array(values, "memory: values", self.typenum, READ, sources, steps, a.values)
+        check_array(keys, "memory: keys", self.typenum, READ, sources, steps, a.width)
         return values, keys, valid, source
 
     cdef DecoderTape _run(self, x, lengths, memory, h0, c0, y, context, weights, hn, cn, bint keep):
@@ -456,7 +425,6 @@ cdef class Decoder:
         cdef Decoding *call
         cdef Packing packing
         cdef fr_int N, B
-        self._check()
         if not isinstance(x, np.ndarray) or cnp.PyArray_NDIM(x) != 2:
             raise ValueError("x: expected shape (N, E)")
         if tape is None:
@@ -468,7 +436,7 @@ cdef class Decoder:
             packing = tape.attention = self.attention.forward_pack()
         N = tape.rows = cnp.PyArray_DIM(x, 0)
         B = len(lengths)
-        lengths = _own_ints(lengths, "lengths", B, 0, N)
+        lengths = own_ints(lengths, "lengths", B, 0, N)
         if lengths.sum() != N:
             raise ValueError(f"lengths: expected {N} steps in all as in x, found {lengths.sum()}")
         if self.attention is not None:
@@ -476,8 +444,8 @@ cdef class Decoder:
         starts = np.zeros(max(B, 1), np.int64)
         np.cumsum(lengths[:B - 1] if B else lengths, out=starts[1:])
         # From here on no Python runs that could change what is checked.
-        _check_array(x, "x", self.typenum, False, N, self.embedding)
-        _check_array(y, "y", self.typenum, True, N, self.weights.layers.out)
+        check_array(x, "x", self.typenum, READ, N, self.embedding)
+        check_array(y, "y", self.typenum, WRITE, N, self.weights.layers.out)
         self._check_states((("h0", h0), ("c0", c0)), B, False)
         self._check_states((("hn", hn), ("cn", cn)), B, True)
         call.packed = tape.packed.layers
@@ -490,9 +458,9 @@ cdef class Decoder:
         call.attention.values = call.memory.steps = 0
         if call.attends:
             values, keys, valid, source = memory
-            _check_array(context, "context", self.typenum, True, N, packing.attention.values)
+            check_array(context, "context", self.typenum, WRITE, N, packing.attention.values)
             if weights is not None:
-                _check_array(weights, "weights", self.typenum, True, N, cnp.PyArray_DIM(values, 1))
+                check_array(weights, "weights", self.typenum, WRITE, N, cnp.PyArray_DIM(values, 1))
             call.attention = packing.attention
             call.memory.steps = cnp.PyArray_DIM(values, 1)
             call.memory.values, call.memory.keys = _data(values), _data(keys)
@@ -573,12 +541,12 @@ cdef class Decoder:
         cdef Workspace memory
         cdef Packed packed
         cdef Packing packing = None
-        self._check()
         if tape.owner is not self or not fr_swap(&tape.ready, 0):
             raise ValueError("tape: expected one from a new forward(), found one that backward() has used or is using")
         try:
             memory = spare_workspace(self.backward_memories)
             packed = self.weights.backward_pack()
+            self.weights.grads.check(True)
             if self.attention is not None:
                 packing = self.attention.backward_pack()
             products = large_products()
@@ -607,15 +575,15 @@ cdef class Decoder:
         cdef fr_int N = tape.rows, B = tape.call.batch, steps = tape.call.memory.steps
         cdef const Attention *a = &tape.call.attention
         if dy is not None:
-            _check_array(dy, "dy", self.typenum, False, N, self.weights.layers.out)
-        _check_array(dx, "dx", self.typenum, True, N, self.embedding)
+            check_array(dy, "dy", self.typenum, READ, N, self.weights.layers.out)
+        check_array(dx, "dx", self.typenum, WRITE, N, self.embedding)
         self._check_states((("dh0", dh0), ("dc0", dc0)), B, True)
         if self.attention is None:
             return 0
         if dcontext is not None:
-            _check_array(dcontext, "dcontext", self.typenum, False, N, a.values)
-        _check_array(dvalues, "dvalues", self.typenum, True, B, steps, a.values)
-        _check_array(dkeys, "dkeys", self.typenum, True, B, steps, a.width)
+            check_array(dcontext, "dcontext", self.typenum, READ, N, a.values)
+        check_array(dvalues, "dvalues", self.typenum, WRITE, B, steps, a.values)
+        check_array(dkeys, "dkeys", self.typenum, WRITE, B, steps, a.width)
         return 0
 
     cdef int _begin_backward(self, DecoderTape tape, Workspace memory, Packed packed, Packing packing) except -1:

@@ -69,6 +69,9 @@ cdef class Activations:
     cdef Call call
     cdef Packed packed
     cdef object starts              # int64, first rows of packed sequences; or None
+    # Of what it was made from, and what BPTT's arrays must fit.
+    cdef fr_int layers, rows
+    cdef bint packed_rows
     cdef Engine owner               # of a tape
     cdef int ready                  # 1 while it holds a pass that nobody uses; taken by an atomic swap
 
@@ -89,6 +92,10 @@ cdef class Engine:
     cdef int _add_weight_gradients(self, Call *call) except -1
     cdef Workspace _place_bptt(self, Activations act, Packed packed)
     cdef int _activations_of(self, Call *call, gates, h, c) except -1
+    cdef object _check_forward(self, Activations act, x, y, initial, final, lengths, span, bint may_lack_y)
+    cdef fr_int _check_span(self, span) except -1
+    cdef int _check_states(self, parts, str name, int kind, fr_int layers, fr_int batch) except -1
+    cdef int _check_backward(self, Activations act, dy, dfinal, dx, dinitial, dh) except -1
     cdef int _forward(self, Activations act, initial, final) except -1
     cdef object _share(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
                        uint64_t seed, fr_int first, object span)

@@ -13,6 +13,7 @@ import numpy as np
 
 cimport numpy as cnp
 
+from fastrnn._arrays cimport COPIED, ROWS, WRITE, check_array, own_ints, typenum_of
 from fastrnn._cell cimport step_work
 from fastrnn._dropout cimport drop, drop_sequence
 from fastrnn._kernels cimport (
@@ -503,7 +504,7 @@ cdef class Activations:
 cdef class Engine:
     """Runs sequences through the layers of `weights`; arrays are time-major views with a contiguous last axis."""
 
-    def __init__(self, Weights weights):
+    def __cinit__(self, Weights weights not None):
         self.weights = weights
         self.directions = weights.directions
         self.layers = weights.count // weights.directions
@@ -552,6 +553,8 @@ cdef class Engine:
         """How inference on `steps` valid steps of `batch` sequences in all is shared: (parts of the batch, threads that
         share the columns of a lone sequence, threads in all)."""
         cdef Call call
+        if min(batch, steps) < 0:
+            raise ValueError(f"batch, steps: expected at least 0, found {batch} and {steps}")
         call.keep = False
         call.cell = 0
         cdef Packed packed = self.weights.forward_pack()
@@ -676,6 +679,7 @@ cdef class Engine:
         """
         cdef Activations act = self._activations(False)
         act.packed = self.weights.forward_pack()
+        lengths = self._check_forward(act, x, y, initial, final, lengths, None, False)
         self._prepare(act, x, y, lengths, False, 0.0, 0, 0, None)
         self._forward(act, initial, final)
         self._give_back(act)
@@ -691,6 +695,8 @@ cdef class Engine:
         """
         cdef Activations act = self._activations(keep)
         act.packed = self.packs(self.weights.chances.weight, seed, True) if packed is None else packed
+        self.weights.check(act.packed, True)
+        lengths = self._check_forward(act, x, y, initial, final, lengths, span, True)
         self._prepare(act, x, y, lengths, keep, dropout, seed, first, span)
         self._forward(act, initial, final)
         if keep:
@@ -698,6 +704,93 @@ cdef class Engine:
             act.put_back()
             return act
         self._give_back(act)
+
+    cdef object _check_forward(self, Activations act, x, y, initial, final, lengths, span, bint may_lack_y):
+        """What `infer` and `forward` take, and the span; returns lengths as a copy that nobody else can write to."""
+        cdef fr_int batch, steps = 0, rows = 0, layers = self.layers, features = self.weights.layers.features
+        cdef int typenum = typenum_of(self.weights.itemsize)
+        cdef fr_int width = self.weights.layers.out * self.directions
+        if not isinstance(x, np.ndarray) or cnp.PyArray_NDIM(x) not in (2, 3):
+            raise ValueError("x: expected shape (T, B, I) or (N, I)")
+        if span is not None:
+            layers = self._check_span(span)
+            features = self.weights.layers[(span.layer or 0) * self.directions].features
+        if cnp.PyArray_NDIM(x) == 2:
+            rows = cnp.PyArray_DIM(x, 0)
+            if lengths is None:
+                raise ValueError("lengths: expected those of the sequences whose steps follow one another, found None")
+            batch = len(lengths)
+            steps = rows
+            check_array(x, "x", typenum, ROWS | COPIED, rows, features)
+            if y is not None:
+                check_array(y, "y", typenum, WRITE | ROWS, rows, width)
+        else:
+            steps, batch = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
+            check_array(x, "x", typenum, ROWS | COPIED, steps, batch, features)
+            if y is not None:
+                check_array(y, "y", typenum, WRITE | ROWS, steps, batch, width)
+        if y is None and not may_lack_y:
+            raise ValueError("y: expected an array, found None")
+        if lengths is not None:
+            lengths = own_ints(lengths, "lengths", batch, 0, steps)
+            if cnp.PyArray_NDIM(x) == 2 and lengths.sum() != rows:
+                raise ValueError(f"lengths: expected {rows} steps in all, as x has rows; found {lengths.sum()}")
+        self._check_states(initial, "initial", COPIED, layers, batch)
+        self._check_states(final, "final", WRITE, layers, batch)
+        act.layers, act.rows, act.packed_rows = layers, rows, cnp.PyArray_NDIM(x) == 2
+        return lengths
+
+    cdef fr_int _check_span(self, span) except -1:
+        """Its steps start at 0 or later, and its layer is one of ours; the number of layers that it runs through."""
+        if (not isinstance(span, Span) or not isinstance(span.start, int) or not isinstance(span.stop, int)
+                or not 0 <= span.start <= span.stop):
+            raise ValueError(f"span: expected steps 0 <= start <= stop, found {span!r}")
+        if span.layer is None and self.directions == 1:
+            return self.layers
+        if not isinstance(span.layer, int) or not 0 <= span.layer < self.layers:
+            raise ValueError(f"span: expected a layer of 0 to {self.layers - 1}, found {span.layer!r}")
+        return 1
+
+    cdef int _check_states(self, parts, str name, int kind, fr_int layers, fr_int batch) except -1:
+        """h, c and the last inputs, each (layers * directions, B, .) or None."""
+        cdef const Layer *cell = self.weights.layers
+        cdef fr_int widths[3]
+        cdef fr_int i, count = layers * self.directions
+        cdef int typenum = typenum_of(self.weights.itemsize)
+        widths[0], widths[1], widths[2] = cell.out, cell.hidden, 0
+        if not isinstance(parts, (tuple, list)) or len(parts) != 3:
+            raise TypeError(f"{name}: expected three arrays or None, found {type(parts).__name__}")
+        for i in range(self.weights.count):
+            widths[2] = max(widths[2], (cell[i].window - 1) * cell[i].features)
+        for i in range(3):
+            if parts[i] is None:
+                continue
+            if batch == 1 and isinstance(parts[i], np.ndarray) and cnp.PyArray_NDIM(parts[i]) == 2:
+                check_array(parts[i], f"{name}[{i}]", typenum, kind, count, widths[i])
+            else:
+                check_array(parts[i], f"{name}[{i}]", typenum, kind, count, batch, widths[i])
+        return 0
+
+    cdef int _check_backward(self, Activations act, dy, dfinal, dx, dinitial, dh) except -1:
+        """What `backward` takes, beside the tape."""
+        cdef const Call *call = &act.call
+        cdef int typenum = typenum_of(self.weights.itemsize)
+        cdef fr_int width = self.weights.layers.out * self.directions
+        cdef fr_int features = self.weights.layers[call.cell].features
+        for array, name, kind, size in ((dy, "dy", ROWS | COPIED, width), (dx, "dx", WRITE | ROWS, features)):
+            if array is None:
+                continue
+            if act.packed_rows:
+                check_array(array, name, typenum, kind, act.rows, size)
+            else:
+                check_array(array, name, typenum, kind, call.whole, call.batch, size)
+        if dh is not None:
+            check_array(dh, "dh", typenum, WRITE | ROWS, act.layers * self.directions, call.whole, call.batch,
+                        self.weights.layers.out)
+        self._check_states(dfinal, "dfinal", COPIED, act.layers, call.batch)
+        self._check_states(dinitial, "dinitial", WRITE, act.layers, call.batch)
+        self.weights.grads.check(True)
+        return 0
 
     def packs(self, double p, uint64_t seed, bint for_forward):
         """The packed weights, of which some are dropped with probability p, of one pass."""
@@ -707,10 +800,12 @@ cdef class Engine:
 
     def collect(self, Packed packed, double p, uint64_t seed):
         """Add what a pack for BPTT has collected, once all spans have used it."""
+        self.weights.check(packed, False)
+        self.weights.grads.check(True)
         if p > 0:
             self.weights.add_dropped(packed, p, seed)
 
-    def block(self, batch):
+    def block(self, fr_int batch):
         """Steps over which weight gradients of a batch are summed before those of the steps before."""
         return block_of(batch)
 
@@ -718,7 +813,20 @@ cdef class Engine:
         """Drop values of x: (T, B, width) or (N, width), the input of `layer`, as `forward` does between layers."""
         cdef View view
         cdef Call call
-        cdef fr_int b, count = x.shape[1] if lengths is None else len(lengths)
+        cdef int typenum = typenum_of(self.weights.itemsize)
+        cdef fr_int b, count
+        if not isinstance(x, np.ndarray) or cnp.PyArray_NDIM(x) not in (2, 3) or layer < 0:
+            raise ValueError("x, layer: expected shape (T, B, width) or (N, width) and a layer of 0 or more")
+        if cnp.PyArray_NDIM(x) == 3:
+            check_array(x, "x", typenum, WRITE | ROWS, x.shape[0], x.shape[1], x.shape[2])
+            count = x.shape[1]
+        else:
+            check_array(x, "x", typenum, WRITE | ROWS, x.shape[0], x.shape[1])
+            count = len(lengths)
+        if lengths is not None:
+            lengths = own_ints(lengths, "lengths", count, 0, x.shape[0])
+            if x.ndim == 2 and lengths.sum() != x.shape[0]:
+                raise ValueError(f"lengths: expected {x.shape[0]} steps in all, found {lengths.sum()}")
         starts = np.cumsum(lengths) - lengths if x.ndim == 2 else None
         _view(&view, x, <const fr_int *>_data(starts))
         call.seed = seed
@@ -730,6 +838,12 @@ cdef class Engine:
         """Bytes that the training pass takes: (forward, and BPTT beside it)."""
         cdef Activations act = Activations()
         cdef Arena arena, bptt
+        if min(batch, steps) < 0:
+            raise ValueError(f"batch, steps: expected at least 0, found {batch} and {steps}")
+        if lengths is not None:
+            lengths = own_ints(lengths, "lengths", batch, 0, 2**40)     # a span may hold a part of them only
+        if span is not None:
+            self._check_span(span)
         act.packed = self.weights.forward_pack()
         x = np.broadcast_to(np.float32(0), (steps, batch, 1))
         self._share(act, x, None, lengths, True, dropout, 0, 0, span)
@@ -760,7 +874,7 @@ cdef class Engine:
         they were before."""
         call.interrupt = watch(&call.signals, call.madds) if call.madds > PIECE else NULL
         # Copies cost one part in some hundred rows.
-        kept = None if call.interrupt == NULL else [grad.copy() for grad in self.weights.grads]
+        kept = None if call.interrupt == NULL else [grad.copy() for grad in self.weights.grads.arrays]
         try:
             with large_products():
                 with nogil:
@@ -769,7 +883,7 @@ cdef class Engine:
                 with nogil:
                     add_sums(call)
         except BaseException:
-            for grad, value in zip(self.weights.grads, kept or ()):
+            for grad, value in zip(self.weights.grads.arrays, kept or ()):
                 grad[...] = value
             raise
         return 0
@@ -791,6 +905,8 @@ cdef class Engine:
             if packed is None:
                 packed = self.packs(call.chances.weight, call.seed, False)
             large_products()        # BLAS may have to be imported, and cannot
+            self.weights.check(packed, False)
+            self._check_backward(act, dy, dfinal, dx, dinitial, dh)
             memory = self._place_bptt(act, packed)
             starts = <const fr_int *>_data(act.starts)
             _view(&call.dy, dy, starts)
@@ -847,10 +963,21 @@ cdef class Engine:
         cdef const Layer *cell
         cdef View view
         cdef int part, layer, direction, index
-        cdef fr_int size = call.packed.k.itemsize
+        cdef fr_int size = call.packed.k.itemsize, count = call.layers * call.directions
+        cdef int typenum = typenum_of(<int>size)
+        if gates is not None:
+            if not isinstance(gates, np.ndarray) or cnp.PyArray_NDIM(gates) != 4:
+                raise ValueError("gates: expected shape (layers * directions, T, B, G*H)")
+            check_array(gates, "gates", typenum, WRITE | ROWS, count, call.whole, call.batch, gates.shape[3])
+        if h is not None:
+            check_array(h, "h", typenum, WRITE | ROWS, count, call.whole, call.batch, call.packed.out)
+        if c is not None:
+            if not call.packed.ops.has_c:
+                raise ValueError("c: expected None of a cell without c")
+            check_array(c, "c", typenum, WRITE | ROWS, count, call.whole, call.batch, call.packed.hidden)
         for part in range(call.parts):
             rows = &call.rows[part]
-            for index in range(call.layers * call.directions):
+            for index in range(count):
                 layer = index // call.directions
                 direction = index % call.directions
                 at = runs_of(call, part, layer) + direction

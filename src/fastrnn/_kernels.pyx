@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 import os
 
-from libc.stdint cimport uintptr_t
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 
 cimport numpy as cnp
 
@@ -112,29 +112,36 @@ def blas_wanted():
 cdef object large_products():
     """The context for a call that adds up weight gradients; imports SciPy at the first one that wants its BLAS."""
     global _one_thread
-    cdef uintptr_t f32, f64
+    cdef void *f32
+    cdef void *f64
     if _one_thread is None:
         if not blas_wanted():
             _one_thread = nullcontext
             return nullcontext()
         from fastrnn import _blas
         from fastrnn._onethread import one_thread
-        f32, f64 = _blas.functions(<uintptr_t>_chosen.f32[0].gemm_tn, <uintptr_t>_chosen.f64[0].gemm_tn)
+        theirs = _blas.functions(PyCapsule_New(<void *>_chosen.f32[0].gemm_tn, "fastrnn.gemm_tn", NULL),
+                                 PyCapsule_New(<void *>_chosen.f64[0].gemm_tn, "fastrnn.gemm_tn", NULL))
+        f32 = PyCapsule_GetPointer(theirs[0], "fastrnn.gemm_tn")
+        f64 = PyCapsule_GetPointer(theirs[1], "fastrnn.gemm_tn")
         _one_thread = one_thread.held       # before the products: nobody may call BLAS outside the context
         _f32[_place()].gemm_tn = <gemm_tn_fn>f32
         _f64[_place()].gemm_tn = <gemm_tn_fn>f64
     return _one_thread()
 
 
-cdef int _map(cnp.ndarray dst, cnp.ndarray src, int which) except -1:
-    if dst.dtype != src.dtype or dst.size != src.size or src.itemsize not in (4, 8) or src.dtype.kind != "f":
+cdef int _map(dst, src, int which) except -1:
+    if not (isinstance(dst, cnp.ndarray) and isinstance(src, cnp.ndarray)):
+        raise TypeError("dst, src: expected two arrays")
+    if (cnp.PyArray_TYPE(dst) != cnp.PyArray_TYPE(src) or cnp.PyArray_SIZE(dst) != cnp.PyArray_SIZE(src)
+            or cnp.PyArray_TYPE(src) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE)):
         raise ValueError("dst, src: expected float32 or float64 arrays of one dtype and size")
-    if not (cnp.PyArray_IS_C_CONTIGUOUS(dst) and cnp.PyArray_IS_C_CONTIGUOUS(src)):
-        raise ValueError("dst, src: expected C-contiguous arrays")
-    cdef const fr_kernels *k = kernels(src.itemsize)
+    if not (cnp.PyArray_ISCARRAY(dst) and cnp.PyArray_ISCARRAY_RO(src)):
+        raise ValueError("dst, src: expected C-contiguous arrays, dst writeable")
+    cdef const fr_kernels *k = kernels(cnp.PyArray_ITEMSIZE(src))
     cdef void *d = cnp.PyArray_DATA(dst)
     cdef const void *s = cnp.PyArray_DATA(src)
-    cdef fr_int n = src.size
+    cdef fr_int n = cnp.PyArray_SIZE(src)
     with nogil:
         if which == 0:
             k.exp_(d, s, n)

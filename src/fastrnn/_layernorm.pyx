@@ -6,6 +6,7 @@ Means and variances are accumulated in double, eight sums at a time, whatever th
 from cython cimport floating
 from libc.math cimport sqrt
 
+from fastrnn._arrays cimport check_sizes
 from fastrnn._sums cimport row_total
 
 
@@ -25,12 +26,16 @@ cdef inline double _sum_product(const floating *x, const floating *y, Py_ssize_t
     return total
 
 
-def forward(floating[:, ::1] scaled, floating[::1] rstd, const floating[:, ::1] x, double eps):
+def forward(floating[:, ::1] scaled not None, floating[::1] rstd not None, const floating[:, ::1] x not None,
+            double eps):
     """scaled: [N,H], rstd: [N] = 1 / sqrt(variance + eps) of each row of x: [N,H]; scaled may be x."""
     cdef Py_ssize_t n, j, width = x.shape[1]
     cdef floating *row
     cdef const floating *source
     cdef floating mean, inverse
+    check_sizes("scaled", x.shape[0], scaled.shape[0])
+    check_sizes("scaled", width, scaled.shape[1])
+    check_sizes("rstd", x.shape[0], rstd.shape[0])
     if width == 0:
         return
     with nogil:
@@ -62,13 +67,22 @@ cdef void _backward_row(floating *dx, floating *dweight, floating *dbias, const 
         dx[j] = rstd * (dx[j] - mean - scaled[j] * slope)
 
 
-def backward(floating[:, ::1] dx, floating[::1] dweight, floating[::1] dbias, const floating[:, ::1] dy,
-             const floating[:, ::1] scaled, const floating[::1] rstd, const floating[::1] weight):
+def backward(floating[:, ::1] dx not None, floating[::1] dweight not None, floating[::1] dbias not None,
+             const floating[:, ::1] dy not None, const floating[:, ::1] scaled not None,
+             const floating[::1] rstd not None, const floating[::1] weight not None):
     """dx = rstd (g - mean(g) - scaled mean(g scaled)), g = dy weight;  dweight += dy scaled,  dbias += dy.
 
     dx, dy, scaled: [N,H]; rstd: [N]; dweight, dbias, weight: [H].
     """
     cdef Py_ssize_t n, width = dx.shape[1]
+    check_sizes("dy", dx.shape[0], dy.shape[0])
+    check_sizes("dy", width, dy.shape[1])
+    check_sizes("scaled", dx.shape[0], scaled.shape[0])
+    check_sizes("scaled", width, scaled.shape[1])
+    check_sizes("rstd", dx.shape[0], rstd.shape[0])
+    check_sizes("dweight", width, dweight.shape[0])
+    check_sizes("dbias", width, dbias.shape[0])
+    check_sizes("weight", width, weight.shape[0])
     if width == 0:
         return
     with nogil:

@@ -4,6 +4,7 @@ from cython cimport floating
 from libc.math cimport exp, log, log1p
 from libc.stdint cimport uint64_t
 
+from fastrnn._arrays cimport check_sizes
 from fastrnn._kernels cimport flush_begin, flush_end, kernels
 from fastrnn._sums cimport largest, row_total
 
@@ -42,16 +43,32 @@ cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssi
     return loss
 
 
-def cross_entropy(floating[:, ::1] dlogits, const floating[:, ::1] logits, const long long[::1] target,
-                  const double[::1] weight, const double[::1] class_weight, double smoothing, double scale):
+def cross_entropy(floating[:, ::1] dlogits not None, const floating[:, ::1] logits not None,
+                  const long long[::1] target not None, const double[::1] weight, const double[::1] class_weight,
+                  double smoothing, double scale):
     """Sum over rows n of weight[n] times the softmax cross-entropy; dlogits = scale times its gradient.
 
     dlogits, logits: [N,K]; target: [N], in 0 .. K-1 where weight is not 0; weight: [N] or None;
     class_weight: [K] or None. A row of weight 0 is not read and has gradient 0.
     """
-    cdef Py_ssize_t n, k, classes = logits.shape[1]
+    cdef Py_ssize_t n, k, classes = logits.shape[1], rows = logits.shape[0]
     cdef double total = 0, row = 1, class_total = classes
     cdef const double *class_ptr = NULL
+    cdef bint outside = False
+    check_sizes("dlogits", rows, dlogits.shape[0])
+    check_sizes("dlogits", classes, dlogits.shape[1])
+    check_sizes("target", rows, target.shape[0])
+    if weight is not None:
+        check_sizes("weight", rows, weight.shape[0])
+    if class_weight is not None:
+        check_sizes("class_weight", classes, class_weight.shape[0])
+    for n in range(rows):
+        if weight is None or weight[n] != 0:
+            outside |= <unsigned long long>target[n] >= <unsigned long long>classes
+    if outside:
+        raise ValueError(f"target: expected ints in 0 .. {classes - 1}, found others")
+    if classes == 0:
+        return 0.0
     if class_weight is not None:
         class_ptr = &class_weight[0]
         class_total = 0
@@ -72,8 +89,8 @@ def cross_entropy(floating[:, ::1] dlogits, const floating[:, ::1] logits, const
     return total
 
 
-def binary_cross_entropy(floating[::1] dlogits, const floating[::1] logits, const floating[::1] target,
-                         const double[::1] weight, double positive, double scale):
+def binary_cross_entropy(floating[::1] dlogits not None, const floating[::1] logits not None,
+                         const floating[::1] target not None, const double[::1] weight, double positive, double scale):
     """Sum of weight (positive t softplus(-x) + (1 - t) softplus(x)); dlogits = scale times its gradient.
 
     dlogits, logits (x), target (t, in 0 .. 1): [N]; weight: [N] or None; positive: what t counts.
@@ -81,6 +98,10 @@ def binary_cross_entropy(floating[::1] dlogits, const floating[::1] logits, cons
     """
     cdef Py_ssize_t n
     cdef double total = 0, row = 1, x, on, off, e, tail, slope
+    check_sizes("dlogits", logits.shape[0], dlogits.shape[0])
+    check_sizes("target", logits.shape[0], target.shape[0])
+    if weight is not None:
+        check_sizes("weight", logits.shape[0], weight.shape[0])
     cdef uint64_t word = flush_begin()
     with nogil:
         for n in range(logits.shape[0]):

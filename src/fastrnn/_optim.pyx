@@ -8,6 +8,7 @@ from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX, FLT_MIN
 from libc.math cimport sqrt, sqrtf
 from libc.stdint cimport uint64_t
 
+from fastrnn._arrays cimport check_sizes
 from fastrnn._kernels cimport flush_begin, flush_end
 
 
@@ -121,10 +122,13 @@ cdef bint _all_finite(const floating *x, Py_ssize_t n) noexcept nogil:
     return not bad
 
 
-def sgd(floating[::1] p, floating[::1] velocity, const floating[::1] g, double lr, double momentum,
+def sgd(floating[::1] p not None, floating[::1] velocity, const floating[::1] g not None, double lr, double momentum,
         double decay, bint nesterov):
     """velocity = momentum velocity + d, p -= lr velocity, d = g + decay p.  No velocity: None."""
     cdef Py_ssize_t n = p.shape[0]
+    check_sizes("g", n, g.shape[0])
+    if velocity is not None:
+        check_sizes("velocity", n, velocity.shape[0])
     if n == 0:
         return
     cdef uint64_t word = flush_begin()
@@ -138,11 +142,15 @@ def sgd(floating[::1] p, floating[::1] velocity, const floating[::1] g, double l
     flush_end(word)
 
 
-def adam(floating[::1] p, floating[::1] mean, floating[::1] square, const floating[::1] g, long long t,
-         double lr, double beta1, double beta2, double eps, double decay, double decoupled_decay):
+def adam(floating[::1] p not None, floating[::1] mean not None, floating[::1] square not None,
+         const floating[::1] g not None, long long t, double lr, double beta1, double beta2, double eps, double decay,
+         double decoupled_decay):
     """Adam's update number t = 1, 2, ...; decay adds to the gradient, decoupled_decay (AdamW) shrinks p."""
     cdef Py_ssize_t n = p.shape[0]
     cdef double step = lr / (1 - beta1 ** t), root = 1 / sqrt(1 - beta2 ** t)
+    check_sizes("g", n, g.shape[0])
+    check_sizes("mean", n, mean.shape[0])
+    check_sizes("square", n, square.shape[0])
     if n == 0:
         return
     cdef uint64_t word = flush_begin()
@@ -153,28 +161,36 @@ def adam(floating[::1] p, floating[::1] mean, floating[::1] square, const floati
     flush_end(word)
 
 
-def rmsprop(floating[::1] p, floating[::1] square, floating[::1] mean, floating[::1] velocity,
-            const floating[::1] g, double lr, double alpha, double eps, double momentum, double decay):
+def rmsprop(floating[::1] p not None, floating[::1] square not None, floating[::1] mean, floating[::1] velocity,
+            const floating[::1] g not None, double lr, double alpha, double eps, double momentum, double decay):
     """RMSprop's update; mean is None unless centred, velocity is None without momentum."""
     cdef Py_ssize_t n = p.shape[0]
+    check_sizes("g", n, g.shape[0])
+    check_sizes("square", n, square.shape[0])
     if n == 0:
         return
-    cdef uint64_t word = flush_begin()
+    cdef uint64_t word
     cdef floating *mean_ptr = NULL
     cdef floating *velocity_ptr = NULL
     if mean is not None:
+        check_sizes("mean", n, mean.shape[0])
         mean_ptr = &mean[0]
     if velocity is not None:
+        check_sizes("velocity", n, velocity.shape[0])
         velocity_ptr = &velocity[0]
+    word = flush_begin()
     with nogil:
         _rmsprop(&p[0], &square[0], mean_ptr, velocity_ptr, &g[0], n, _within(&p[0], lr), <floating>alpha,
                  <floating>(1 - alpha), _above_zero(&p[0], eps), <floating>momentum, _within(&p[0], decay))
     flush_end(word)
 
 
-def adagrad(floating[::1] p, floating[::1] total, const floating[::1] g, double lr, double eps, double decay):
+def adagrad(floating[::1] p not None, floating[::1] total not None, const floating[::1] g not None, double lr,
+            double eps, double decay):
     """total += d^2, p -= lr d / (sqrt(total) + eps), with d = g + decay p."""
     cdef Py_ssize_t n = p.shape[0]
+    check_sizes("g", n, g.shape[0])
+    check_sizes("total", n, total.shape[0])
     if n == 0:
         return
     cdef uint64_t word = flush_begin()
@@ -183,7 +199,7 @@ def adagrad(floating[::1] p, floating[::1] total, const floating[::1] g, double 
     flush_end(word)
 
 
-def sum_squares(const floating[::1] x):
+def sum_squares(const floating[::1] x not None):
     """Sum of the squares of x, accumulated in double."""
     cdef double total = 0
     if x.shape[0]:
@@ -192,7 +208,7 @@ def sum_squares(const floating[::1] x):
     return total
 
 
-def all_finite(const floating[::1] x):
+def all_finite(const floating[::1] x not None):
     """True when x holds neither NaN nor an infinity."""
     cdef bint finite = True
     if x.shape[0]:

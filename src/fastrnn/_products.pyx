@@ -7,6 +7,7 @@ from libc.string cimport memcpy
 
 cimport numpy as cnp
 
+from fastrnn._arrays cimport READ, WRITE, check_array, typenum_of
 from fastrnn._cell cimport pack_columns, pack_rows
 from fastrnn._kernels cimport fr_int, fr_kernels, kernels, large_products
 from fastrnn._pool cimport run, workers_for
@@ -92,10 +93,19 @@ cdef class PackedLinear(Watched):
     """A Linear layer's live parameters, weight [O,I] and perhaps bias [O], and their packed copy."""
     cdef const fr_kernels *k
     cdef Packing packed
+    cdef fr_int outputs, inputs
 
-    def __init__(self, params):
-        super().__init__(params)
-        self.k = kernels(self.arrays[0].itemsize)
+    def __cinit__(self, params):
+        self.pin(params)
+        names = self.pinned.names
+        if names not in (("weight",), ("weight", "bias")):
+            raise ValueError(f"params: expected weight and perhaps bias, found {', '.join(map(str, names))}")
+        w = self.pinned.arrays[0]
+        if len(names) == 2:
+            check_array(self.pinned.arrays[1], "params['bias']", cnp.PyArray_TYPE(w), WRITE, w.shape[0])
+        check_array(w, "params['weight']", cnp.PyArray_TYPE(w), WRITE, w.shape[0], w.size // max(w.shape[0], 1))
+        self.k = kernels(w.itemsize)
+        self.outputs, self.inputs = w.shape
 
     def forward(self, y, x):
         """y: [N,O] = x: [N,I] weight^T + bias."""
@@ -104,25 +114,43 @@ cdef class PackedLinear(Watched):
             self.packed = self._packing(True)
             self.settle()
         packed = self.packed
+        self._check(y, "y", x, "x", self.outputs, self.inputs)
         _multiply(self.k, y, x, packed)
 
     def backward_input(self, dx, dy):
         """dx: [N,I] = dy: [N,O] weight."""
+        self.pinned.check(False)
+        self._check(dx, "dx", dy, "dy", self.inputs, self.outputs)
         _multiply(self.k, dx, dy, self._packing(False))
 
+    cdef int _check(self, out, str out_name, left, str left_name, fr_int columns, fr_int inner) except -1:
+        cdef int typenum = typenum_of(self.k.itemsize)
+        cdef fr_int rows = len(left) if isinstance(left, cnp.ndarray) and cnp.PyArray_NDIM(left) else 0
+        check_array(left, left_name, typenum, READ, rows, inner)
+        return check_array(out, out_name, typenum, WRITE, rows, columns)
+
     cdef Packing _packing(self, bint transposed):
-        cdef cnp.ndarray w = self.arrays[0]
+        cdef cnp.ndarray w = self.pinned.arrays[0]
         cdef const char *data = <const char *>cnp.PyArray_DATA(w)
         cdef const char *bias = NULL
         if not transposed:
             return _pack(self.k, data, NULL, w.shape[1], w.shape[0], False)
-        if len(self.arrays) > 1:
-            bias = <const char *>cnp.PyArray_DATA(self.arrays[1])
+        if len(self.pinned.arrays) > 1:
+            bias = <const char *>cnp.PyArray_DATA(self.pinned.arrays[1])
         return _pack(self.k, data, bias, w.shape[0], w.shape[1], True)
 
 
-def linear_backward_weight(cnp.ndarray dw, cnp.ndarray dy, cnp.ndarray x):
+cdef int _check_gradient(object grad, str name, object dy, bint axes) except -1:
+    if not axes or cnp.PyArray_TYPE(grad) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) or cnp.PyArray_NDIM(dy) != 2:
+        raise ValueError(f"{name}: expected the gradient of a weight or bias, float32 or float64, and dy: [N,O]")
+    return check_array(dy, "dy", cnp.PyArray_TYPE(grad), READ, cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dy, 1))
+
+
+def linear_backward_weight(cnp.ndarray dw not None, cnp.ndarray dy not None, cnp.ndarray x not None):
     """dw: [O,I] += dy: [N,O]^T x: [N,I]."""
+    _check_gradient(dw, "dw", dy, cnp.PyArray_NDIM(dw) == 2 and cnp.PyArray_NDIM(x) == 2)
+    check_array(x, "x", cnp.PyArray_TYPE(dw), READ, cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dw, 1))
+    check_array(dw, "dw", cnp.PyArray_TYPE(dw), WRITE, cnp.PyArray_DIM(dy, 1), cnp.PyArray_DIM(x, 1))
     cdef Task task
     cdef Workspace memory = Workspace()
     cdef Arena arena
@@ -151,7 +179,9 @@ def linear_backward_weight(cnp.ndarray dw, cnp.ndarray dy, cnp.ndarray x):
             run(&weight_task, &task, task.parts, task.parts, NULL)
 
 
-def sum_rows(cnp.ndarray db, cnp.ndarray dy):
+def sum_rows(cnp.ndarray db not None, cnp.ndarray dy not None):
     """db: [O] += the sum over rows of dy: [N,O]."""
+    _check_gradient(db, "db", dy, cnp.PyArray_NDIM(db) == 1)
+    check_array(db, "db", cnp.PyArray_TYPE(db), WRITE, cnp.PyArray_DIM(dy, 1))
     cdef const fr_kernels *k = kernels(db.itemsize)
     k.sum_rows(cnp.PyArray_DATA(db), cnp.PyArray_DATA(dy), dy.shape[1], dy.shape[0], dy.shape[1])

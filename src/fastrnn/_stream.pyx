@@ -4,12 +4,13 @@ The state lives here, every buffer is allocated once, and a step with `out` give
 same kernels in the same order as a sequence does, so that its bits are the same.
 """
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+from fastrnn._arrays cimport typenum_of
 from fastrnn._cell cimport Layer, Step, lone_step, step_work
-from fastrnn._kernels cimport flush_begin, flush_end, fr_enter, fr_int, fr_leave, fr_scan
+from fastrnn._kernels cimport flush_begin, flush_end, fr_bytes, fr_enter, fr_int, fr_leave, fr_scan
 from fastrnn._noise cimport Chances, Noise, expected_noise, noisy_forward
 from fastrnn._scan cimport scan_of
 from fastrnn._weights cimport Packed, Weights
@@ -20,6 +21,7 @@ cnp.import_array()
 cdef enum:
     # Multiply-adds from which the GIL is let go: giving it up and taking it back costs about 0.1 us.
     WORTH_THE_GIL = 100000
+    MOST_SEQUENCES = 2147483647
 
 
 cdef class StreamCore:
@@ -44,26 +46,29 @@ cdef class StreamCore:
     cdef int inside                 # 1 while somebody reads or writes the state
     cdef readonly cnp.ndarray h
     cdef readonly object c, w
+    cdef list states                # the memory of h, c and w
     cdef object coerce
 
-    def __init__(self, Weights weights, h, c, w, coerce):
+    def __cinit__(self, Weights weights not None, fr_int batch, coerce):
         cdef Arena arena
         cdef int turn, i
         cdef const Layer *cell = weights.layers
         cdef fr_int ld_z = 0, extra = 0, wide = 0
+        if weights.directions != 1 or not 1 <= batch <= MOST_SEQUENCES:
+            raise ValueError(f"weights, batch: expected one direction and 1 to {MOST_SEQUENCES} sequences, found "
+                             f"{weights.directions} and {batch}")
         self.weights = weights
-        self.h = h
-        self.c = c
-        self.w = w
-        self.h_data = <char *>cnp.PyArray_DATA(h)
-        self.c_data = <char *>cnp.PyArray_DATA(c) if c is not None else NULL
-        self.w_data = <char *>cnp.PyArray_DATA(w) if w is not None else NULL
-        self.w_width = w.shape[2] if w is not None else 0
         self.coerce = coerce
-        self.batch = h.shape[1]
+        self.batch = batch
         self.features = cell.features
         self.width = cell.out
-        self.typenum = cnp.PyArray_TYPE(self.h)
+        for i in range(weights.count):
+            self.w_width = max(self.w_width, (cell[i].window - 1) * cell[i].features)
+        self.typenum = typenum_of(weights.itemsize)
+        self.states = []
+        self.h = self._state(cell.out, &self.h_data)
+        self.c = self._state(cell.hidden, &self.c_data) if cell.ops.has_c else None
+        self.w = self._state(self.w_width, &self.w_data) if self.w_width else None
         self.madds = 0
         for i in range(weights.count):
             self.madds += self.batch * step_work(&weights.layers[i])
@@ -81,6 +86,23 @@ cdef class StreamCore:
             self.h_new = take_array(&arena, self.batch, cell.out, weights.itemsize)
             self.c_new = take_array(&arena, self.batch, cell.hidden, weights.itemsize)
             self.memory.reserve(arena.used)
+
+    cdef object _state(self, fr_int width, char **data):
+        """One of the state's arrays, zeros, over memory that is the core's own: whatever is done to the array, the
+        memory stays."""
+        cdef cnp.npy_intp dims[3]
+        cdef Workspace memory = Workspace()
+        cdef cnp.ndarray array
+        dims[0] = self.weights.count
+        dims[1] = self.batch
+        dims[2] = width
+        memory.reserve(fr_bytes(dims[0] * dims[1], width, self.weights.itemsize))
+        memset(memory.data, 0, memory.size)
+        array = cnp.PyArray_SimpleNewFromData(3, dims, self.typenum, memory.data)
+        cnp.set_array_base(array, memory)
+        self.states.append(memory)
+        data[0] = memory.data
+        return array
 
     cdef bint _ready(self, object array, fr_int width) noexcept:
         """Whether the kernels can use the array as it is: (width,) for one sequence, or (batch, width)."""
@@ -114,7 +136,7 @@ cdef class StreamCore:
         cdef cnp.npy_intp dims[2]
         if out is None:
             if not self._ready(x, self.features):
-                x, out = self.coerce(x, out)
+                x = self._coerced(x, None)[0]
             dims[0] = self.batch
             dims[1] = self.width
             if cnp.PyArray_NDIM(x) == 1:
@@ -122,7 +144,7 @@ cdef class StreamCore:
             out = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(x), dims, self.typenum)
         elif not (self._ready(x, self.features) and self._ready(out, self.width)
                   and cnp.PyArray_ISWRITEABLE(out) and cnp.PyArray_NDIM(x) == cnp.PyArray_NDIM(out)):
-            x, out = self.coerce(x, out)
+            x, out = self._coerced(x, out)
         cdef Packed packed = self.weights.forward_pack()
         cdef const char *source = <const char *>cnp.PyArray_DATA(x)
         cdef char *target = <char *>cnp.PyArray_DATA(out)
@@ -132,6 +154,20 @@ cdef class StreamCore:
             with nogil:
                 self._advance(packed.layers, source, target)
         return out
+
+    cdef tuple _coerced(self, x, out):
+        """Arguments that are ready to use, or an error of `coerce`."""
+        x, out = self.coerce(x, out)
+        if not self._ready(x, self.features):
+            raise ValueError(f"x: expected {self.batch} rows of {self.features} values")
+        if out is not None and cnp.PyArray_Check(out):
+            target = out.view(cnp.ndarray) if not cnp.PyArray_CheckExact(out) else out
+            if (self._ready(target, self.width) and cnp.PyArray_ISWRITEABLE(target)
+                    and cnp.PyArray_NDIM(target) == cnp.PyArray_NDIM(x)):
+                return x, out
+        if out is not None:
+            raise ValueError(f"out: expected a writeable array of {self.batch} rows of {self.width} values")
+        return x, out
 
     cdef const char *_take_in(self, const Layer *cell, int i, const char *x) noexcept nogil:
         """Layer i's last inputs and x beside each other; the newer of them are its last inputs from here on."""

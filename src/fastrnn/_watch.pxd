@@ -1,3 +1,6 @@
+from fastrnn._arrays cimport Pinned
+
+
 cdef class Gate:
     cdef list readers               # the threads that are inside, each as often as it came in
     cdef int writing                # how often closed, by `writer` alone
@@ -8,14 +11,14 @@ cdef class Gate:
 
 
 cdef class Watched:
-    cdef object params
-    cdef tuple arrays               # the values of params
+    cdef Pinned pinned              # the parameters
     cdef readonly Gate gate         # closed while other parameters are loaded
     cdef readonly bint exposed      # somebody may hold, and write to, a parameter array
     cdef bint seen
     cdef unsigned long long mark    # fingerprint of the parameters of the last copy
 
-    cdef bint changed(self)
+    cdef int pin(self, object params) except -1
+    cdef bint changed(self) except -1
     cdef void settle(self) noexcept
     cdef bint _held(self)
     cdef unsigned long long _fingerprint(self)

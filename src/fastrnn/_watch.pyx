@@ -14,6 +14,7 @@ from cpython.object cimport PyObject
 
 cimport numpy as cnp
 
+from fastrnn._arrays cimport Pinned
 from fastrnn._kernels cimport fingerprint
 
 cnp.import_array()
@@ -79,24 +80,24 @@ cdef class Gate:
 
 
 cdef class Watched:
-    """Parameters by name: `params` is the module's own dict, which nobody else holds yet."""
+    """Parameters by name, the module's own dict, which nobody else holds yet. A subclass hands it to `pin`."""
 
-    def __cinit__(self):
+    def __cinit__(self, *_, **__):
         self.gate = Gate()
 
-    def __init__(self, params):
-        self.params = params
-        self.arrays = tuple(params.values())
+    cdef int pin(self, object params) except -1:
+        self.pinned = Pinned(params, "params")
+        return 0
 
     def expose(self):
         """The live parameters; from here on they may change without notice."""
         self.exposed = True
-        return self.params
+        return self.pinned.mapping if self.pinned is not None else {}
 
     def before_load(self):
         """Called before parameters are loaded: a copy that others may use meanwhile is up to date then."""
 
-    cdef bint changed(self):
+    cdef bint changed(self) except -1:
         """Whether the parameters may differ from those of the last copy; `settle` says that there is a new one."""
         cdef unsigned long long now
         if self.seen and not self.exposed:
@@ -105,6 +106,7 @@ cdef class Watched:
             if self.seen:
                 return False        # the copy of before the load
             self.gate.wait()
+        self.pinned.check(False)
         now = self._fingerprint()
         self.exposed = self._held()
         if self.seen and now == self.mark:
@@ -118,18 +120,18 @@ cdef class Watched:
 
     cdef unsigned long long _fingerprint(self):
         cdef unsigned long long value = 0
-        for array in self.arrays:
+        for array in self.pinned.arrays:
             value = fingerprint(cnp.PyArray_DATA(array), cnp.PyArray_NBYTES(array), value)
         return value
 
     cdef bint _held(self):
         """Whether anybody but the module and this object holds the dict of parameters or one of its arrays."""
         cdef Py_ssize_t i
-        # Borrowed references only: the dict is held by the module and by this object, an array by the dict and the
+        # Borrowed references only: the dict is held by the module and by `pinned`, an array by the dict and the
         # tuple.
-        if not _counted or references(<PyObject *>self.params) > 2:
+        if not _counted or references(<PyObject *>self.pinned.mapping) > 2:
             return True
-        for i in range(len(self.arrays)):
-            if references(PyTuple_GET_ITEM(self.arrays, i)) > 2:
+        for i in range(len(self.pinned.arrays)):
+            if references(PyTuple_GET_ITEM(self.pinned.arrays, i)) > 2:
                 return True
         return False

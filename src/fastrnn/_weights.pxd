@@ -1,5 +1,6 @@
 from libc.stdint cimport uint64_t
 
+from fastrnn._arrays cimport Pinned
 from fastrnn._cell cimport Layer
 from fastrnn._noise cimport Chances
 from fastrnn._watch cimport Watched
@@ -8,7 +9,8 @@ from fastrnn._workspace cimport Workspace
 cdef class Weights(Watched):
     cdef Layer *layers              # [layers * directions]
     cdef readonly int count, directions, itemsize
-    cdef tuple grads
+    cdef Pinned grads
+    cdef unsigned long long number  # of its own
     cdef Packed packed
     cdef Chances chances
 
@@ -16,11 +18,14 @@ cdef class Weights(Watched):
     cdef Packed backward_pack(self)
     cdef Packed dropped_pack(self, double p, uint64_t seed, bint for_forward)
     cdef void add_dropped(self, Packed packed, double p, uint64_t seed) noexcept
+    cdef int check(self, Packed packed, bint for_forward) except -1
     cdef Packed _copies(self)
     cdef Packed _pack(self, Packed packed, bint for_forward)
 
 
 cdef class Packed:
+    cdef unsigned long long weights     # number of those it was packed from; 0: of none
+    cdef bint for_forward
     cdef Workspace memory
     cdef Workspace dropped          # the recurrent weights that are left, and their gradients; empty without dropping
     cdef Layer *layers

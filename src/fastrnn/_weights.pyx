@@ -5,6 +5,7 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
+from fastrnn._arrays cimport WRITE, Pinned, check_array, typenum_of
 from fastrnn._cell cimport CellOps, Gains
 from fastrnn._gru cimport gru_after_ops, gru_before_ops
 from fastrnn._kernels cimport fr_int, kernels
@@ -28,6 +29,7 @@ cdef enum:
     # GFLOP/s, 1024 x 256 from 97 to 103 (of 118, AVX-512; AVX2 80 to 91, 101 to 106).
     SHARED_SETS = 1024
     LINE = 64
+    MOST_UNITS = 2147483647
 
 
 cdef char *_data(object array):
@@ -55,10 +57,47 @@ cdef const CellOps *ops_of(str cell, bint projected, bint skips, bint reset_afte
     return &rnn_ops
 
 
+cdef unsigned long long _made = 0       # Weights so far
+
+
+cdef int _check_cell(Weights weights, str cell, names, list input_sizes, int i, fr_int hidden, fr_int window,
+                     bint projected, bint reset_after, bint layer_norm) except -1:
+    """The arrays of one direction of one layer have the shapes that its kernels read and write."""
+    cdef object params = weights.pinned.mapping
+    cdef int typenum = typenum_of(weights.itemsize)
+    cdef fr_int features = input_sizes[i], out = hidden, rows
+    cdef bint skips = cell == "SRU" and features == hidden
+    cdef const CellOps *ops = ops_of(cell, projected, skips, reset_after, layer_norm)
+    if (names[4] is not None) != projected:
+        raise ValueError("names: expected a weight_hr in every layer or in none")
+    if projected:
+        out = params[names[4]].shape[0]
+    if i >= weights.directions and features != weights.directions * out or not 1 <= features <= MOST_UNITS:
+        raise ValueError(f"input_sizes[{i}]: expected the width of the layer below, found {features}")
+    rows = ops.gates * hidden
+    # Which a cell cannot do without: weight_ih, weight_hh, the gains, weight_c.
+    needed = (True, ops.scan_forward == NULL, False, False, projected, layer_norm, layer_norm,
+              layer_norm and cell == "LSTM", False, cell == "SRU")
+    biases = 2 * hidden if cell == "SRU" else rows
+    shapes = ((rows, window * features), (rows, out), (biases,), (biases,), (out, hidden), (rows,), (rows,), (hidden,),
+              (hidden,), (2 * hidden,))
+    for name, shape, need in zip(names, shapes, needed):
+        if name is None and need:
+            raise ValueError(f"names[{i}]: expected every array that a {cell} needs, found None among them")
+        if name is None:
+            continue
+        for mapping, what in ((params, "params"), (weights.grads.mapping, "grads")):
+            check_array(mapping[name], f"{what}[{name!r}]", typenum, WRITE, shape[0],
+                        shape[1] if len(shape) == 2 else -1)
+    return 0
+
+
 cdef class Packed:
     """One packing of all layers; calls in flight keep the one they started with."""
 
     def __cinit__(self, int count):
+        if count < 1:
+            raise ValueError(f"count: expected at least 1 layer, found {count}")
         self.memory = Workspace()
         self.dropped = Workspace()
         self.count = count
@@ -78,16 +117,27 @@ cdef class Weights(Watched):
     one dtype.
     """
 
-    def __init__(self, str cell, params, grads, list names, list input_sizes, fr_int hidden, int directions,
-                 bint relu=False, bint reset_after=True, bint layer_norm=False, fr_int window=1, double skip_scale=1.0):
+    def __cinit__(self, str cell, params, grads, list names not None, list input_sizes not None, fr_int hidden,
+                  int directions, bint relu=False, bint reset_after=True, bint layer_norm=False, fr_int window=1,
+                  double skip_scale=1.0):
         cdef Layer *layer
         cdef int i
-        super().__init__(params)
-        self.grads = tuple(grads.values())      # the layers point into these arrays
+        global _made
+        _made += 1
+        self.number = _made
+        self.pin(params)
+        self.grads = Pinned(grads, "grads")     # the layers point into these arrays
+        if (directions not in (1, 2) or not names or len(names) % directions or len(input_sizes) != len(names)
+                or min(hidden, window) < 1 or max(hidden, window) > MOST_UNITS):
+            raise ValueError("names, input_sizes, hidden, directions, window: expected one entry for each direction of "
+                             f"each layer and sizes of 1 to {MOST_UNITS}, found {len(names)}, {len(input_sizes)}, "
+                             f"{hidden}, {directions} and {window}")
         self.directions = directions
         self.count = len(names)
         self.itemsize = next(iter(params.values())).itemsize
         projected = names[0][4] is not None
+        for i in range(self.count):
+            _check_cell(self, cell, names[i], input_sizes, i, hidden, window, projected, reset_after, layer_norm)
         self.layers = <Layer *>calloc(self.count, sizeof(Layer))
         if self.layers == NULL:
             raise MemoryError
@@ -129,7 +179,15 @@ cdef class Weights(Watched):
             self.settle()
         return self.packed
 
+    cdef int check(self, Packed packed, bint for_forward) except -1:
+        """A packing of these weights for forward passes, or for BPTT."""
+        if packed.weights != self.number or packed.for_forward != for_forward:
+            raise ValueError(f"packed: expected a packing of these weights for {'forward' if for_forward else 'BPTT'}, "
+                             "found another")
+        return 0
+
     cdef Packed backward_pack(self):
+        self.pinned.check(False)
         return self._pack(self._copies(), False)
 
     cdef Packed dropped_pack(self, double p, uint64_t seed, bint for_forward):
@@ -142,6 +200,7 @@ cdef class Weights(Watched):
         cdef fr_int nbytes
         cdef char *w_hh
         cdef char *dw_hh
+        self.pinned.check(False)
         for turn in range(2):
             arena.base = packed.dropped.data if turn else NULL
             arena.used = 0
@@ -193,4 +252,6 @@ cdef class Weights(Watched):
                     self.layers[i].ops.pack_backward(&packed.layers[i], &arena)
             if turn == 0:
                 packed.memory.reserve(arena.used)
+        packed.weights = self.number
+        packed.for_forward = for_forward
         return packed

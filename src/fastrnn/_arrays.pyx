@@ -1,0 +1,133 @@
+"""The last check of arrays before compiled code reads or writes their memory.
+
+Callers in Python check what people hand in, and say in their terms what is wrong with it. Here nothing is believed: an
+array is looked at through NumPy's own structure, not through attributes that a subclass may have made up, right before
+its address is taken.
+"""
+
+from cpython.object cimport PyObject
+from libc.stdlib cimport free, malloc
+
+import numpy as np
+
+cimport numpy as cnp
+
+cnp.import_array()
+
+cdef extern from "Python.h":
+    PyObject *PyDict_GetItem(object mapping, object name)       # of a subclass too
+
+
+cdef int typenum_of(int itemsize) noexcept:
+    return cnp.NPY_FLOAT if itemsize == 4 else cnp.NPY_DOUBLE
+
+
+cdef str _found(object array):
+    if not isinstance(array, cnp.ndarray):
+        return type(array).__name__
+    shape = tuple([cnp.PyArray_DIM(array, axis) for axis in range(cnp.PyArray_NDIM(array))])
+    return f"{cnp.PyArray_DescrFromType(cnp.PyArray_TYPE(array))} of shape {shape}"
+
+
+cdef int check_array(object array, str name, int typenum, int kind, fr_int a, fr_int b=-1, fr_int c=-1,
+                     fr_int d=-1) except -1:
+    """An array of this type and of the shape (a,), (a, b), (a, b, c) or (a, b, c, d)."""
+    cdef fr_int shape[4]
+    cdef int ndim = 1 if b < 0 else 2 if c < 0 else 3 if d < 0 else 4, axis
+    cdef bint fits = isinstance(array, cnp.ndarray)
+    cdef fr_int size
+    shape[0], shape[1], shape[2], shape[3] = a, b, c, d
+    if fits:
+        size = cnp.PyArray_ITEMSIZE(array)
+        fits = (cnp.PyArray_TYPE(array) == typenum and cnp.PyArray_NDIM(array) == ndim
+                and cnp.PyArray_ISNOTSWAPPED(array) and (kind & COPIED or cnp.PyArray_ISALIGNED(array))
+                and (cnp.PyArray_ISWRITEABLE(array) or not kind & WRITE)
+                and (cnp.PyArray_IS_C_CONTIGUOUS(array)
+                     or (kind & ROWS and (cnp.PyArray_STRIDE(array, ndim - 1) == size or shape[ndim - 1] <= 1))))
+    for axis in range(ndim if fits else 0):
+        fits = fits and cnp.PyArray_DIM(array, axis) == shape[axis]
+    if not fits:
+        raise ValueError(f"{name}: expected a {'row-' if kind & ROWS else 'C-'}contiguous"
+                         f"{', writeable' if kind & WRITE else ''} array of {cnp.PyArray_DescrFromType(typenum)} and "
+                         f"shape {(a, b, c, d)[:ndim]}, found {_found(array)}")
+    return 0
+
+
+cdef int check_sizes(str name, fr_int expected, fr_int found) except -1:
+    """An axis as long as those it goes with."""
+    if found != expected:
+        raise ValueError(f"{name}: expected {expected} elements, found {found}")
+    return 0
+
+
+cdef object own_ints(object values, str name, fr_int size, fr_int low, fr_int high):
+    """A copy of int64 values (size,) in low .. high: nobody else can write to what is checked here."""
+    own = np.asarray(values).astype(np.int64, order="C")
+    if own.shape != (size,):
+        raise ValueError(f"{name}: expected shape ({size},), found {own.shape}")
+    if size and (own.min() < low or own.max() > high):
+        raise ValueError(f"{name}: expected ints in {low} .. {high}, found {own.min()} to {own.max()}")
+    return own
+
+
+cdef class Pinned:
+    """A module's live arrays, whose addresses compiled code keeps.
+
+    An array's owner may write into it, but not give it another shape, type or memory: `check` finds that before the old
+    address is used. `what` is how errors call the dict that the owner hands out.
+    """
+
+    def __cinit__(self, mapping, str what):
+        cdef int i
+        if not isinstance(mapping, dict):
+            raise TypeError(f"{what}: expected a dict, found {type(mapping).__name__}")
+        self.mapping = mapping
+        self.names = tuple(mapping)
+        self.arrays = tuple(mapping.values())
+        self.what = what
+        self.pins = <Pin *>malloc(max(len(self.arrays), 1) * sizeof(Pin))
+        if self.pins == NULL:
+            raise MemoryError
+        for i in range(len(self.arrays)):
+            array = self.arrays[i]
+            if (not isinstance(array, cnp.ndarray) or not cnp.PyArray_ISCARRAY(array)
+                    or cnp.PyArray_TYPE(array) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE)
+                    or not 1 <= cnp.PyArray_NDIM(array) <= 2):
+                raise ValueError(f"{what}[{self.names[i]!r}]: expected a C-contiguous, writeable array of float32 or "
+                                 f"float64 with one or two axes, found {_found(array)}")
+            self.pins[i] = _pin_of(array)
+
+    def __dealloc__(self):
+        free(self.pins)
+
+    cdef int check(self, bint writes) except -1:
+        cdef Pin now
+        cdef Pin *was
+        cdef int i
+        for i in range(len(self.arrays)):
+            array = self.arrays[i]
+            was = &self.pins[i]
+            now = _pin_of(array)
+            if (now.data != was.data or now.typenum != was.typenum or now.ndim != was.ndim
+                    or now.shape[0] != was.shape[0] or now.shape[1] != was.shape[1]
+                    or not cnp.PyArray_ISCARRAY_RO(array)):
+                raise ValueError(f"{self.what}[{self.names[i]!r}]: expected the array as it was made, found one whose "
+                                 "memory, shape or dtype has been changed; write into it instead")
+            if writes and not cnp.PyArray_ISWRITEABLE(array):
+                raise ValueError(f"{self.what}[{self.names[i]!r}]: expected a writeable array, found a read-only one")
+            if PyDict_GetItem(self.mapping, self.names[i]) != <PyObject *>array:
+                raise ValueError(f"{self.what}[{self.names[i]!r}]: expected the array as it was made, found another "
+                                 "one in its place; write into it instead")
+        return 0
+
+
+cdef Pin _pin_of(object array) noexcept:
+    cdef Pin pin
+    cdef int axis
+    pin.data = <const char *>cnp.PyArray_DATA(array)
+    pin.typenum = cnp.PyArray_TYPE(array)
+    pin.ndim = cnp.PyArray_NDIM(array)
+    pin.shape[0] = pin.shape[1] = 1
+    for axis in range(min(pin.ndim, 2)):
+        pin.shape[axis] = cnp.PyArray_DIM(array, axis)
+    return pin

@@ -132,7 +132,7 @@ def check_writable_params(params):
 
 def check_features(x, name, size, dtype):
     """A C-contiguous array of `dtype` whose last axis has `size` elements."""
-    x = _real_array(x, name)
+    x = _own_shape(_real_array(x, name))
     if x.ndim == 0 or x.shape[-1] != size:
         raise ValueError(f"{name}: expected shape (..., {size}), found {x.shape}")
     return np.asarray(x, dtype, order="C")
@@ -156,7 +156,7 @@ def check_gradient(dy, shape, dtype):
     """The gradient of an output of `shape`: C-contiguous, of `dtype`; None stands for zero."""
     if dy is None:
         return np.zeros(shape, dtype)
-    dy = _real_array(dy, "dy")
+    dy = _own_shape(_real_array(dy, "dy"))
     if dy.shape != shape:
         raise ValueError(f"dy: expected shape {shape} as the output, found {dy.shape}")
     return np.asarray(dy, dtype, order="C")
@@ -268,9 +268,11 @@ def check_mean_step(x, name, shape, batch, total):
 
 
 def check_update(params, grads, slots):
-    """Parameters that an optimiser can update: gradients, and accumulators of earlier steps, fit them."""
+    """(params, grads) that an optimiser can update, as dicts of views: gradients and accumulators fit the parameters."""
     for mapping, name in (params, "params"), (grads, "grads"):
         _check_mapping(mapping, name)
+    params, grads = ({name: _own_shape(array) if isinstance(array, np.ndarray) else array
+                      for name, array in mapping.items()} for mapping in (params, grads))
     earlier = [(arrays.keys(), "the earlier steps") for arrays in slots.values()]
     for names, what in [(grads.keys(), "grads"), *earlier]:
         if names != params.keys():
@@ -291,6 +293,7 @@ def check_update(params, grads, slots):
             if array.shape != p.shape or array.dtype != p.dtype:
                 raise ValueError(f"params[{name!r}]: expected {array.dtype} of shape {array.shape} "
                                  f"as in the {kind}, found {p.dtype} of shape {p.shape}")
+    return params, grads
 
 
 def check_optimizer_state(state, type_name, hyper):
@@ -318,7 +321,7 @@ def check_saved_state(state, keys):
 
 def check_prediction(prediction, last=None, even=False):
     """A C-contiguous float array; `last`: the size its last axis must have, and why; `even`: an even one."""
-    prediction = _real_array(prediction, "prediction")
+    prediction = _own_shape(_real_array(prediction, "prediction"))
     if prediction.dtype not in (np.float32, np.float64):
         raise TypeError(f"prediction: expected float32 or float64, found {prediction.dtype}")
     if prediction.ndim == 0 or prediction.shape[-1] == 0:
@@ -510,6 +513,11 @@ def _real_array(values, name):
     return array
 
 
+def _own_shape(array):
+    """A view of the same values: nobody can give it another shape between a check and the use."""
+    return array.view(np.ndarray)
+
+
 def _int_array(values, name):
     """An array of ints that nobody else has: what is checked is what is used, whoever writes to `values` meanwhile."""
     _refuse_masked(values, name)
@@ -551,7 +559,7 @@ def check_bool(value, name):
 
 def check_steps(x, name, features, dtype):
     """An array of steps, `features` contiguous in the last axis, in `dtype`; other axes are not checked."""
-    x = _real_array(x, name)
+    x = _own_shape(_real_array(x, name))
     if x.ndim == 0 or x.shape[-1] != features:
         raise ValueError(f"{name}: expected {features} features in the last axis, found shape {x.shape}")
     x = x.astype(dtype, copy=False)
@@ -602,9 +610,10 @@ def check_state(state, name, shapes, dtype, called=("h", "c")):
 
 
 def check_out(out, shape, dtype, name="out"):
-    """An array that a result can be written into as it is."""
+    """A view of an array that a result can be written into as it is."""
     if not isinstance(out, np.ndarray) or out.dtype != dtype:
         raise TypeError(f"{name}: expected a {dtype} array, found {getattr(out, 'dtype', type(out).__name__)}")
+    out = _own_shape(out)
     if out.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, found {out.shape}")
     if not (out.flags.c_contiguous and out.flags.writeable):

@@ -51,7 +51,7 @@ class Optimizer:
             Before anything is changed, naming the parameter that does not fit its gradient or the earlier
             steps.
         """
-        check_update(params, grads, self._slots)
+        params, grads = check_update(params, grads, self._slots)
         for slot, value in self._slot_values().items():
             if slot not in self._slots:
                 self._slots[slot] = {name: np.full(p.shape, value, p.dtype) for name, p in params.items()}

@@ -155,7 +155,8 @@ class Runner(Recurrent):
         dy = call.gradient(dy)
         dstate = check_state(dstate, "dstate", call.shapes, self.dtype, self._state)
         if dh is not None:
-            check_out(dh, (self.num_layers * (1 + self.bidirectional), *call.extent(), self._out), self.dtype, "dh")
+            shape = (self.num_layers * (1 + self.bidirectional), *call.extent(), self._out)
+            dh = check_out(dh, shape, self.dtype, "dh")
         dx = call.like_input()
         initial = call.new_states()
         saved = tape.take()

@@ -1,5 +1,6 @@
 """What was checked is what is used: arguments that change, tapes and streams with two callers, sizes of memory."""
 
+import collections.abc
 import ctypes
 import os
 import shutil
@@ -159,6 +160,56 @@ def test_the_copy_is_made_before_the_check(use, monkeypatch):
     assert (ids == 10**12).all()
     for part, plain in zip(found, expected):
         np.testing.assert_array_equal(part, plain)
+
+
+def test_arrays_that_get_another_shape_while_others_are_converted():
+    """Of the same size, so that the memory is still theirs; the shape that was checked counts."""
+    def reshaped(array, shape, given):
+        return Given(given, lambda: setattr(array, "shape", shape))
+
+    r = LSTM(4, 5, seed=0)
+    expected_y, _, tape = r.forward(X)
+    dstate = (np.ones((1, 3, 5), "f"), None)
+    expected, _ = r.backward(tape, np.ones_like(expected_y), dstate)
+    x, dy, dh = X.copy(), np.ones_like(expected_y), np.empty((1, 5, 3, 5), "f")
+    y, _, tape = r.forward(x, (reshaped(x, (1, 15, 4), np.zeros((1, 3, 5), "f")), None))
+    np.testing.assert_array_equal(y, expected_y)
+    found, _ = r.backward(tape, dy, (reshaped(dy, (75, 1, 1), dstate[0]), None), dh=dh)
+    np.testing.assert_array_equal(found, expected)
+
+    z = np.random.default_rng(0).normal(size=(2, 6, 3))
+    for loss, target in [(losses.cross_entropy, np.ones((2, 6), int)), (losses.mse, np.ones((2, 6, 3))),
+                         (losses.ctc, [np.array([1, 2]), np.array([1])])]:
+        expected, gradient = loss(z, target)
+        moving = z.copy()
+        given = reshaped(moving, (1, 1, 36), target) if loss is not losses.ctc else \
+            [reshaped(moving, (1, 1, 36), target[0]), target[1]]
+        found, again = loss(moving, given)
+        assert found == expected
+        np.testing.assert_array_equal(again, gradient)
+
+
+def test_an_optimiser_asks_a_mapping_once():
+    class Grads(collections.abc.Mapping):
+        """Gives smaller arrays from the second time on."""
+
+        def __init__(self):
+            self.arrays = iter([np.ones(1000, "f")])
+
+        def __getitem__(self, name):
+            return next(self.arrays, np.ones(1, "f"))
+
+        def __iter__(self):
+            return iter(["w"])
+
+        def __len__(self):
+            return 1
+
+    for optimizer in fastrnn.SGD(1.0), fastrnn.Adam(1.0), fastrnn.RMSprop(1.0), fastrnn.Adagrad(1.0):
+        params, plain = {"w": np.zeros(1000, "f")}, {"w": np.zeros(1000, "f")}
+        optimizer.step(params, Grads())
+        type(optimizer)(1.0).step(plain, {"w": np.ones(1000, "f")})
+        np.testing.assert_array_equal(params["w"], plain["w"])
 
 
 WRITER = """

@@ -268,7 +268,7 @@ def check_mean_step(x, name, shape, batch, total):
 
 
 def check_update(params, grads, slots):
-    """(params, grads) that an optimiser can update, as dicts of views; gradients and accumulators fit the parameters."""
+    """(params, grads) that an optimiser can update, as dicts of views; gradients and accumulators fit them."""
     for mapping, name in (params, "params"), (grads, "grads"):
         _check_mapping(mapping, name)
     params, grads = ({name: _own_shape(array) if isinstance(array, np.ndarray) else array

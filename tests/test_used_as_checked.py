@@ -220,7 +220,8 @@ def write():
     while not stop:
         ids[:] = 2**40
         ids[:] = 0
-threading.Thread(target=write, daemon=True).start()
+writer = threading.Thread(target=write)
+writer.start()
 end = time.time() + 1.2
 {prepare}
 while time.time() < end:
@@ -229,6 +230,7 @@ while time.time() < end:
     except ValueError:
         pass
 stop = True
+writer.join()
 """
 CALLS = {
     "embedding": ("e = Embedding(9, 4)", "e(ids)"),

@@ -20,7 +20,7 @@ from fastrnn._arrays cimport READ, WRITE, check_array, own_ints
 from fastrnn._attention cimport (
     attend, attend_backward, carve_reading, carve_reading_backward, memory_gradient)
 from fastrnn._cell cimport Step, lone_step
-from fastrnn._kernels cimport fr_kernels, fr_load, fr_store, fr_swap, keep_apart, large_products
+from fastrnn._kernels cimport fr_kernels, fr_load, fr_product, fr_store, fr_swap, keep_apart, large_products
 from fastrnn._pool cimport run, workers_for
 from fastrnn._rows cimport carve_rows, index_rows, load_state, store_last, store_state
 from fastrnn._sequence cimport carve_backward, carve_forward, place, share, weight_gradient
@@ -491,9 +491,9 @@ cdef class Decoder:
             madds += call.packed[part].gates * (call.packed[part].input_size + call.packed[part].out)
         if call.attends:
             madds += a.query * a.width + steps * (a.width * (TANH_MADDS if a.additive else 1) + a.values)
-        call.madds = (madds + STEP_COST) * <fr_int>lengths.sum()
+        call.madds = fr_product(madds + STEP_COST, <fr_int>lengths.sum())
         call.interrupt = watch(&call.signals, call.madds)
-        call.threads = workers_for(madds * <fr_int>lengths.sum())
+        call.threads = workers_for(fr_product(madds, <fr_int>lengths.sum()))
         call.parts = <int>max(1, min(call.threads, B))
         for part in range(call.parts):
             rows = &call.rows[part]

@@ -17,7 +17,7 @@ from fastrnn._arrays cimport COPIED, ROWS, WRITE, check_array, own_ints, typenum
 from fastrnn._cell cimport step_work
 from fastrnn._dropout cimport drop, drop_sequence
 from fastrnn._kernels cimport (
-    FR_NO_ROUND, can_meet, fr_load, fr_store, fr_swap, large_products, meet_team, team_ended)
+    FR_NO_ROUND, can_meet, fr_load, fr_product, fr_store, fr_swap, large_products, meet_team, team_ended)
 from fastrnn._noise cimport carve_noise, start_noise
 from fastrnn._pool cimport reserve, run, run_reserved, workers_for
 from fastrnn._rows cimport (
@@ -527,9 +527,9 @@ cdef class Engine:
         for i in range(-call.cell, self.weights.count - call.cell):      # a span's too: it must be shared as all steps
             madds += step_work(&call.packed[i])
             most = max(most, step_work(&call.packed[i]))
-        call.madds = madds * total + self.weights.count * T * <fr_int>STEP_COST
+        call.madds = fr_product(madds, total) + fr_product(T, self.weights.count * <fr_int>STEP_COST)
         call.interrupt = NULL
-        call.threads = workers_for(madds * total)
+        call.threads = workers_for(fr_product(madds, total))
         call.parts = <int>max(1, min(call.threads, B))
         call.shares = call.threads * (2 if call.packed.gates >= 2 * SHARE_ROWS * call.threads else 1)
         if call.parts > 1 and madds * call.packed.k.itemsize <= NEARBY_BYTES * self.weights.count:

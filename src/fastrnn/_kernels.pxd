@@ -135,6 +135,7 @@ cdef extern from "sizes.h" nogil:
 
     void fr_must(bint holds, const char *what)
     size_t fr_times(size_t a, size_t b)
+    fr_int fr_product(fr_int a, fr_int b)
     size_t fr_bytes(fr_int rows, fr_int columns, fr_int size)
 
 ctypedef void (*gemm_tn_fn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m,

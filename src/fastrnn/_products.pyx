@@ -9,7 +9,7 @@ cimport numpy as cnp
 
 from fastrnn._arrays cimport READ, WRITE, check_array, typenum_of
 from fastrnn._cell cimport pack_columns, pack_rows
-from fastrnn._kernels cimport fr_int, fr_kernels, kernels, large_products
+from fastrnn._kernels cimport fr_int, fr_kernels, fr_product, kernels, large_products
 from fastrnn._pool cimport run, workers_for
 from fastrnn._watch cimport Watched
 from fastrnn._workspace cimport Arena, Scratch, Workspace, room_in, take_array, take_scratch
@@ -83,7 +83,7 @@ cdef int _multiply(const fr_kernels *k, cnp.ndarray out, cnp.ndarray left, Packi
     task.left = <const char *>cnp.PyArray_DATA(left)
     task.right = packed.memory.data
     task.start = packed.bias
-    task.parts = <int>max(1, min(workers_for(task.rows * task.inner * task.columns), task.rows))
+    task.parts = <int>max(1, min(workers_for(fr_product(task.rows * task.columns, task.inner)), task.rows))
     with nogil:
         run(&rows_task, &task, task.parts, task.parts, NULL)
     return 0
@@ -163,7 +163,7 @@ def linear_backward_weight(cnp.ndarray dw not None, cnp.ndarray dy not None, cnp
     task.out = <char *>cnp.PyArray_DATA(dw)
     task.left = <const char *>cnp.PyArray_DATA(dy)
     task.right = <const char *>cnp.PyArray_DATA(x)
-    task.parts = <int>max(1, min(workers_for(task.rows * task.inner * task.columns), task.rows))
+    task.parts = <int>max(1, min(workers_for(fr_product(task.rows * task.columns, task.inner)), task.rows))
     products = large_products()
     for turn in range(2):
         arena.base = memory.data if turn else NULL

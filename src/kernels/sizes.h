@@ -30,6 +30,13 @@ static inline void fr_must(int holds, const char *what)
 /* a * b */
 static inline size_t fr_times(size_t a, size_t b) { return b > 0 && a > FR_TOO_MUCH / b ? FR_TOO_MUCH : a * b; }
 
+/* a * b of counts of at least 0, at most a quarter of what there can be: some of them may be added up. */
+static inline fr_int fr_product(fr_int a, fr_int b)
+{
+    const size_t product = fr_times((size_t)a, (size_t)b);
+    return (fr_int)(product < FR_TOO_MUCH / 4 ? product : FR_TOO_MUCH / 4);
+}
+
 /* The bytes of [rows, columns] elements of `size` bytes. */
 static inline size_t fr_bytes(fr_int rows, fr_int columns, fr_int size)
 {

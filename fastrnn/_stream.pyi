@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 from numpy import ndarray
 
@@ -7,6 +7,7 @@ from ._weights import Weights
 
 _Array = ndarray[Any, Any]
 
+@final
 class StreamCore:
     h: _Array
     c: _Array | None

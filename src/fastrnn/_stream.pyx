@@ -6,6 +6,7 @@ same kernels in the same order as a sequence does, so that its bits are the same
 
 from libc.string cimport memcpy, memset
 
+cimport cython
 cimport numpy as cnp
 
 from fastrnn._arrays cimport typenum_of
@@ -24,6 +25,7 @@ cdef enum:
     MOST_SEQUENCES = 2147483647
 
 
+@cython.final       # so that its methods are called directly
 cdef class StreamCore:
     """State and buffers of `batch` sequences that go on together; `h`, `c` and the last inputs `w` are their live state
     arrays, of which a cell may lack c and w. Where h is no state, it holds the last output.

@@ -8,6 +8,16 @@ from collections.abc import Mapping
 import numpy as np
 
 
+def shown(value):
+    """`value` as an error names it, in few characters: some values cannot be printed, or not in one line."""
+    try:
+        text = repr(value)
+    except Exception:  # an int of thousands of digits, or a class of the caller's
+        return f"{type(value).__name__} that cannot be printed"
+    text = " ".join(text.split())
+    return text if len(text) <= 120 else f"{text[:100]}..."
+
+
 def check_dtype(dtype, name="dtype"):
     """float32 or float64 as a numpy.dtype."""
     try:
@@ -15,37 +25,29 @@ def check_dtype(dtype, name="dtype"):
     except TypeError:
         found = None
     if dtype is None or found not in (np.float32, np.float64):
-        raise ValueError(f"{name}: expected 'float32' or 'float64', found {dtype!r}")
+        raise ValueError(f"{name}: expected 'float32' or 'float64', found {shown(dtype)}")
     return found
-
-
-def _shown(value):
-    """`value` as an error names it: Python refuses to write out an int of thousands of digits."""
-    try:
-        return repr(value) if isinstance(value, str) else str(value)
-    except ValueError:
-        return f"{type(value).__name__} too long to print"
 
 
 def check_positive_int(value, name, low=1, high=2**31 - 1):
     """An int in `low` .. `high`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name}: expected an int, found {value!r}")
+        raise TypeError(f"{name}: expected an int, found {shown(value)}")
     if value < low:
-        raise ValueError(f"{name}: expected an int of at least {low}, found {_shown(value)}")
+        raise ValueError(f"{name}: expected an int of at least {low}, found {shown(value)}")
     if value > high:
-        raise ValueError(f"{name}: expected an int of at most {high}, found {_shown(value)}")
+        raise ValueError(f"{name}: expected an int of at most {high}, found {shown(value)}")
     return int(value)
 
 
 def check_number(value, name, *, low=None, high=None, above=None, below=None):
     """A finite float in the given bounds, `low` and `high` included, `above` and `below` excluded."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name}: expected a number, found {value!r}")
+        raise TypeError(f"{name}: expected a number, found {shown(value)}")
     try:
         value = float(value)
     except OverflowError:
-        raise ValueError(f"{name}: expected a finite number that a float holds, found {_shown(value)[:40]}") from None
+        raise ValueError(f"{name}: expected a finite number that a float holds, found {shown(value)}") from None
     bounds = [(low, "at least", value.__ge__), (above, "above", value.__gt__),
               (high, "at most", value.__le__), (below, "below", value.__lt__)]
     wanted = [f"{word} {bound}" for bound, word, _ in bounds if bound is not None]
@@ -58,14 +60,14 @@ def check_number(value, name, *, low=None, high=None, above=None, below=None):
 def check_option(value, name, options):
     """One of a few strings."""
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name}: expected one of {', '.join(map(repr, options))}; found {value!r}")
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, options))}; found {shown(value)}")
     return value
 
 
 def check_pair(values, name, **bounds):
     """A tuple of two numbers; bounds as for `check_number`."""
     if not isinstance(values, (tuple, list)) or len(values) != 2:
-        raise TypeError(f"{name}: expected a pair of numbers, found {values!r}")
+        raise TypeError(f"{name}: expected a pair of numbers, found {shown(values)}")
     return tuple(check_number(value, f"{name}[{i}]", **bounds) for i, value in enumerate(values))
 
 
@@ -74,7 +76,7 @@ def check_zoneout(value, name, has_c):
     if not isinstance(value, (tuple, list)):
         return check_number(value, name, low=0, high=1)
     if not has_c:
-        raise TypeError(f"{name}: expected a number, as there is no cell state; found {value!r}")
+        raise TypeError(f"{name}: expected a number, as there is no cell state; found {shown(value)}")
     return check_pair(value, name, low=0, high=1)
 
 
@@ -91,7 +93,7 @@ def check_generator(seed, name):
         return np.random.default_rng(seed)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{name}: expected an int of at least 0, a SeedSequence, a Generator or None; "
-                          f"found {seed!r}") from None
+                          f"found {shown(seed)}") from None
 
 
 def check_vector(values, name, size=None, **bounds):
@@ -136,6 +138,15 @@ def check_features(x, name, size, dtype):
     if x.ndim == 0 or x.shape[-1] != size:
         raise ValueError(f"{name}: expected shape (..., {size}), found {x.shape}")
     return np.asarray(x, dtype, order="C")
+
+
+def check_logits(logits, name, ndim=None):
+    """A float64 array whose last axis is not empty."""
+    logits = _real_array(logits, name)
+    if logits.ndim == 0 or logits.shape[-1] == 0 or ndim not in (None, logits.ndim):
+        wanted = "(..., V)" if ndim is None else "(B, V)"
+        raise ValueError(f"{name}: expected shape {wanted} with V at least 1, found {logits.shape}")
+    return logits.astype(np.float64, copy=False)
 
 
 def check_series(series, name):
@@ -404,7 +415,7 @@ def check_texts(texts, name):
     """A list of str; one str stands for a list of it."""
     found = [texts] if isinstance(texts, str) else texts
     if not isinstance(found, (list, tuple)) or not all(isinstance(text, str) for text in found):
-        raise TypeError(f"{name}: expected a string or a list of strings, found {texts!r}")
+        raise TypeError(f"{name}: expected a string or a list of strings, found {shown(texts)}")
     return found
 
 
@@ -553,7 +564,7 @@ def _place(at):
 def check_bool(value, name):
     """A bool."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected True or False, found {value!r}")
+        raise TypeError(f"{name}: expected True or False, found {shown(value)}")
     return bool(value)
 
 

@@ -15,12 +15,12 @@ WINDOW, HOP = 0.025, 0.010  # seconds
 
 def mel(frequency):
     """Pitch in mel of a frequency in Hz, 2595 log10(1 + f / 700) (O'Shaughnessy 1987)."""
-    return 2595 * np.log10(1 + np.asarray(frequency, np.float64) / 700)
+    return 2595 * np.log10(1 + check_floats(frequency, "frequency").astype(np.float64) / 700)
 
 
 def hertz(pitch):
     """Frequency in Hz of a pitch in mel: the inverse of `mel`."""
-    return 700 * (10 ** (np.asarray(pitch, np.float64) / 2595) - 1)
+    return 700 * (10 ** (check_floats(pitch, "pitch").astype(np.float64) / 2595) - 1)
 
 
 def mel_filters(bands, size, rate, *, low=20.0, high=None):

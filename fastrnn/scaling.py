@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._check import check_features, check_floats, check_lengths, check_vector
+from ._check import check_features, check_floats, check_lengths, check_series, check_vector
 from .layers import Layer
 
 
@@ -20,6 +20,15 @@ def mean_and_deviation(x, weight=None):
     mean, deviation : array (I,)
         The deviation is 1 for a feature that does not vary.
     """
+    x = [check_series(a, f"x[{k}]") for k, a in enumerate(x)] if isinstance(x, (list, tuple)) else check_series(x, "x")
+    if not len(x) or any(np.ndim(a) < 1 or not np.size(a) for a in x):
+        raise ValueError("x: expected at least one entry, none of them empty or a single number")
+    if len({np.shape(a)[-1] for a in x}) > 1:
+        raise ValueError("x: expected entries with one number of features")
+    if weight is not None:
+        weight = check_vector(weight, "weight", len(x), low=0)
+        if not weight.sum() > 0:
+            raise ValueError("weight: expected at least one above 0")
     flat = np.concatenate([np.reshape(a, (-1, np.shape(a)[-1])) for a in x]).astype(np.float64, copy=False)
     if weight is not None:
         weight = np.repeat(weight, [np.size(a) // np.shape(a)[-1] for a in x])

@@ -20,7 +20,7 @@ from ._check import (
 )
 from ._kernels import tanh_
 from .attention import KINDS, Attention, make_decoder
-from .decoding.sampling import choose
+from .decoding.sampling import chosen
 from .decoding.states import take_rows
 from .layers import Embedding, Linear
 from .memory import runner_bytes
@@ -396,7 +396,7 @@ class Seq2Seq(Translator, Compound):
             now = order[counts[order] > t + 1]
             state = take_rows(state, np.arange(len(now)))
             logits, state, _ = self._decode(ids[starts[now] + t], np.ones(len(now), np.int64), memory, state, now)
-            drawn = choose(logits, self.rng.random(len(now)))
+            drawn = chosen(logits, self.rng.random(len(now)))
             replaced = self.rng.random(len(now)) < self.sampling
             ids[starts[now[replaced]] + t + 1] = drawn[replaced]
         return ids

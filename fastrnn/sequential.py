@@ -45,6 +45,8 @@ class Sequential(Compound):
             if isinstance(module, Cell):
                 raise TypeError(f"modules[{k}]: expected a module that takes all steps of a sequence, "
                                 f"found {type(module).__name__}, which takes one")
+            if module.takes_target:
+                raise TypeError(f"modules[{k}]: expected a module that needs no targets, found {type(module).__name__}")
             if any(module is other for other in before):
                 raise ValueError(f"modules[{k}]: expected a module of its own, found an earlier one again")
             if module.recurrent and any(other.pools_time for other in before):

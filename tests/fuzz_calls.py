@@ -37,6 +37,8 @@ SKIPPED = {
     "Spectrum", "Decay", "Gate", "Finding", "Weights", "Layer", "Diagnosis",    # plain records of results
     "Hypothesis", "Monitor", "Callback", "Optimizer", "Schedule", "plot_decays",
 }
+# A trainer calls the methods of these, and only their constructors are anybody's.
+DRIVEN = ("fastrnn.callbacks", "fastrnn.averaging", "fastrnn.diagnostics.monitor")
 MODULES = ("losses", "metrics", "optim", "averaging", "schedules", "callbacks", "decoding", "text", "vocab", "bpe",
            "windows", "scaling", "audio", "diagnostics")
 ALLOWED = (ValueError, TypeError)
@@ -285,8 +287,10 @@ def use(r, name, value):
         return None
     attribute = r.choice(attributes(value) or ["x"])
     method = tried(f"{name}.{attribute}", lambda: getattr(value, attribute, None))
-    # A trainer calls the hooks of callbacks, and scikit-learn makes the requests.
-    if not callable(method) or attribute in SKIPPED or attribute.startswith("on_") or attribute.endswith("_request"):
+    # scikit-learn makes the methods that end so, which it lets nobody call
+    if not callable(method) or attribute in SKIPPED or attribute.endswith("_request"):
+        return None
+    if type(value).__module__.startswith(DRIVEN):
         return None
     args, named = arguments(r, method)
     result = tried(f"{name}.{attribute}(...)", lambda: method(*args, **named))

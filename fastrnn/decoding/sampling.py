@@ -4,7 +4,15 @@ from collections import deque
 
 import numpy as np
 
-from .._check import check_number, check_positive_int, check_prompts, check_stepped, check_symbols
+from .._check import (
+    check_logits,
+    check_number,
+    check_positive_int,
+    check_prompts,
+    check_stepped,
+    check_symbols,
+    check_vector,
+)
 from .states import generators, largest
 
 
@@ -28,6 +36,15 @@ def choose(logits, draws, *, temperature=1.0, top_k=None, top_p=None):
     ValueError
         For a row whose largest logit is not finite.
     """
+    x = check_logits(logits, "logits", 2)
+    options = check_draw(temperature, top_k, top_p)
+    if not len(x):
+        return np.empty(0, np.int64)
+    return chosen(x, check_vector(draws, "draws", len(x), low=0, below=1), **options)
+
+
+def chosen(logits, draws, *, temperature=1.0, top_k=None, top_p=None):
+    """What `choose` does behind its checks."""
     x = np.asarray(logits, np.float64)
     top = largest(x)
     if temperature == 0:
@@ -40,7 +57,7 @@ def choose(logits, draws, *, temperature=1.0, top_k=None, top_p=None):
         total = p.cumsum(axis=1)
         p[:, 1:][total[:, :-1] >= top_p * total[:, -1:]] = 0
     total = p.cumsum(axis=1)
-    at = (total <= np.asarray(draws)[:, None] * total[:, -1:]).sum(axis=1)
+    at = (total <= draws[:, None] * total[:, -1:]).sum(axis=1)
     at = np.minimum(at, (p > 0).sum(axis=1) - 1)
     return order[rows[:, 0], at]
 
@@ -150,7 +167,7 @@ def draw(stream, logits, length, rngs, *, penalty=1.0, recent=None, forbidden=()
         if len(forbidden):
             logits = logits.copy()
             logits[:, forbidden] = -np.inf
-        ids = choose(logits, [rng.random() for rng in rngs], **options)
+        ids = chosen(logits, np.array([rng.random() for rng in rngs]), **options)
         if end is not None:
             ids[ended] = end
             ended |= ids == end

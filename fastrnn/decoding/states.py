@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._check import check_generator, check_stepped
+from .._check import check_generator, check_logits, check_stepped, check_symbols, shown
 
 
 class Hypothesis(NamedTuple):
@@ -16,7 +16,7 @@ class Hypothesis(NamedTuple):
 
 def log_softmax(logits):
     """x - log(sum_k exp(x_k)) over the last axis, float64; a ValueError where the largest is not finite."""
-    x = np.asarray(logits, np.float64)
+    x = check_logits(logits, "logits")
     x = x - largest(x)
     return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
 
@@ -55,6 +55,9 @@ def take_rows(state, rows):
         return None
     if isinstance(state, tuple):
         return tuple(take_rows(part, rows) for part in state)
+    if not isinstance(state, np.ndarray) or state.ndim < 2:
+        raise ValueError(f"state: expected arrays (L, B, ...), found {shown(state)}")
+    rows = check_symbols(rows, "rows", state.shape[1])
     return np.take(state, rows, axis=1)  # C-ordered, as compiled code reads it
 
 

@@ -2,10 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from .._check import shown
 from . import findings
 from .measures import Decay, Gate, Spectrum
 
@@ -167,6 +169,8 @@ class Diagnosis:
 
 def decay_table(decays, title):
     """Text: a row for each name and `Decay`, |dE/dh_t| at a few distances, relative to distance 1."""
+    if not isinstance(decays, Mapping) or not decays or not all(isinstance(d, Decay) for d in decays.values()):
+        raise TypeError(f"decays: expected a dict of name -> Decay, found {shown(decays)}")
     longest = max(len(decay.norms) for decay in decays.values())
     distances = sorted({d for d in (1, 5, 10, 20, 50, 100, 200, 500, 1000, longest - 1) if 0 < d < longest})
     rows = [[title, "|dE/dh| at 1", *(f"g({d})/g(1)" for d in distances[1:]), "per step", "vanishes", "explodes"]]

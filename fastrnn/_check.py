@@ -526,7 +526,7 @@ def _real_array(values, name):
 
 def _own_shape(array):
     """A view of the same values: nobody can give it another shape between a check and the use."""
-    return array.view(np.ndarray)
+    return np.ndarray.view(array, np.ndarray)
 
 
 def _int_array(values, name):
@@ -622,11 +622,13 @@ def check_state(state, name, shapes, dtype, called=("h", "c")):
 
 def check_out(out, shape, dtype, name="out"):
     """A view of an array that a result can be written into as it is."""
-    if not isinstance(out, np.ndarray) or out.dtype != dtype:
-        raise TypeError(f"{name}: expected a {dtype} array, found {getattr(out, 'dtype', type(out).__name__)}")
-    out = _own_shape(out)
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{name}: expected a {dtype} array, found {type(out).__name__}")
+    out = _own_shape(out)   # whose attributes are true, whatever a subclass says of itself
+    if out.dtype != dtype:
+        raise TypeError(f"{name}: expected a {dtype} array, found {out.dtype}")
     if out.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, found {out.shape}")
-    if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError(f"{name}: expected a C-contiguous, writeable array")
+    if not out.flags.carray:
+        raise ValueError(f"{name}: expected a C-contiguous, aligned, writeable array")
     return out

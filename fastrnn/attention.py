@@ -1,8 +1,7 @@
 """Attention's parameters, and a decoder's runner with it: the Python side of the compiled decoder."""
 
-import numpy as np
-
 from . import _init
+from ._arrays import room
 from ._attention import AttentionWeights
 from ._check import check_option, check_positive_int
 from ._decoder import Decoder
@@ -51,7 +50,7 @@ class Attention(Module):
         self.size = check_positive_int(self.memory_size if size is None else size, "size")
         shapes = {"weight_query": (self.size, self.query_size), "score": (self.size,)}
         names = {"additive": ("weight_query", "score"), "general": ("weight_query",), "dot": ()}[kind]
-        params = {name: np.empty(shapes[name], self.dtype) for name in names}
+        params = {name: room(shapes[name], self.dtype) for name in names}
         for array in params.values():
             _init.fill(array if array.ndim == 2 else array[None], "glorot_uniform", self.rng)
         self._own(params)

@@ -3,6 +3,7 @@
 import numpy as np
 
 from . import _embedding, _init, _layernorm, _products
+from ._arrays import room
 from ._check import (
     check_bool,
     check_features,
@@ -31,11 +32,13 @@ class Layer(Module):
     def __call__(self, x, lengths=None):
         """The output for `x`, in inference."""
         with self._gate:
+            self._check_pinned()
             return self._apply(x, lengths, False)[0]
 
     def forward(self, x, state=None, lengths=None):
         """Returns (y, None, tape). The tape may refer to `x`: leave it as it is until `backward`."""
         check_no_state(state, "state", self)
+        self._check_pinned()
         y, kept = self._apply(x, lengths, True)
         return y, None, Tape(self, y.shape, y.dtype, kept)
 
@@ -44,6 +47,7 @@ class Layer(Module):
         shape, dtype, kept = open_tape(tape, self)
         check_no_state(dstate, "dstate", self)
         dy = check_gradient(dy, shape, dtype)
+        self._check_pinned()
         saved = tape.take()
         try:
             return self._gradient(dy, *kept), None
@@ -106,9 +110,10 @@ class Embedding(Layer):
         super().__init__(dtype, seed)
         self.num_embeddings = check_positive_int(num_embeddings, "num_embeddings")
         self.embedding_dim = check_positive_int(embedding_dim, "embedding_dim")
-        weight = np.empty((self.num_embeddings, self.embedding_dim), self.dtype)
+        weight = room((self.num_embeddings, self.embedding_dim), self.dtype)
         _init.fill(weight, "normal", self.rng)
         self._own({"weight": weight})
+        self._pin(params=self._params, grads=self._grads)
 
     def _apply(self, x, lengths, training):
         ids = check_ids(x, "x", self.num_embeddings)
@@ -141,12 +146,13 @@ class Linear(Layer):
         self.in_features = check_positive_int(in_features, "in_features")
         self.out_features = check_positive_int(out_features, "out_features")
         self.bias = check_bool(bias, "bias")
-        params = {"weight": np.empty((self.out_features, self.in_features), self.dtype)}
+        params = {"weight": room((self.out_features, self.in_features), self.dtype)}
         _init.fill(params["weight"], "glorot_uniform", self.rng)
         if self.bias:
-            params["bias"] = np.zeros(self.out_features, self.dtype)
+            params["bias"] = room((self.out_features,), self.dtype)
         self._own(params)
         del params
+        self._pin(grads=self._grads)
         self._watched = _products.PackedLinear(self._params)
 
     def tie(self, embedding):
@@ -164,6 +170,7 @@ class Linear(Layer):
         self._params = ArrayDict({**self._params, "weight": weight})
         self._grads = ArrayDict({**self._grads, "weight": embedding.grads["weight"]})
         del weight, own
+        self._pin(grads=self._grads)
         self._watched = _products.PackedLinear(self._params)
 
     def _apply(self, x, lengths, training):
@@ -201,7 +208,9 @@ class LayerNorm(Layer):
         super().__init__(dtype)
         self.features = check_positive_int(features, "features")
         self.eps = check_number(eps, "eps", above=0)
-        self._own({"weight": np.ones(self.features, self.dtype), "bias": np.zeros(self.features, self.dtype)})
+        self._own({name: room((self.features,), self.dtype) for name in ("weight", "bias")})
+        self._params["weight"][...] = 1
+        self._pin(params=self._params, grads=self._grads)
 
     def _apply(self, x, lengths, training):
         x = check_features(x, "x", self.features, self.dtype)

@@ -5,6 +5,7 @@ import inspect
 
 import numpy as np
 
+from ._arrays import Pinned, room
 from ._check import check_dtype, check_generator, check_state_dict, check_writable_params
 from ._init import left_at_zero
 from ._watch import Gate
@@ -37,7 +38,48 @@ class ArrayDict(dict):
         return ArrayDict, (dict(self),)
 
 
-class Module:
+def _is_ours(cls):
+    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+class FixedError(TypeError, AttributeError):
+    """An assignment to an attribute that is fixed when its object is made."""
+
+
+class Fixed:
+    """Base of classes whose constructor arguments are fixed, as arrays of their sizes have been made and checked.
+
+    That is so of classes of this package, for attributes named as an argument, but neither for those in `assignable`
+    nor for properties, which check what they are given.
+    """
+
+    assignable: tuple[str, ...] = ()
+    _fixed: frozenset[str] = frozenset()
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls) and _is_ours(cls):
+            code = cls.__init__.__code__
+            names = code.co_varnames[1:code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4)]
+            cls._fixed |= {name for name in names if not isinstance(getattr(cls, name, None), property)}
+        cls._fixed -= set(cls.assignable)
+
+    def __setattr__(self, name, value):
+        if name in self._fixed and hasattr(self, name):
+            self._refuse(name, "an assignment")
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name):
+        if name in self._fixed:
+            self._refuse(name, "a deletion")
+        super().__delattr__(name)
+
+    def _refuse(self, name, found):
+        cls = type(self).__name__
+        raise FixedError(f"{name}: fixed when the {cls} was made, found {found}; build a new {cls}(...)")
+
+
+class Module(Fixed):
     """A piece of a network with parameters, a training pass and an inference pass.
 
     A subclass calls ``super().__init__(dtype, seed)``, hands its arrays over with `_own` and defines
@@ -65,6 +107,9 @@ class Module:
     recurrent = False
     pools_time = False
     takes_target = False
+    # What only a later call looks at; all other constructor arguments are fixed.
+    assignable = ("batch_first", "dropout", "p", "variational", "eps", "ar", "tar")
+    _pinned = ()        # a _arrays.Pinned for each dict of arrays that compiled code takes call by call
     _watched = None     # a _watch.Watched where the engine keeps packed copies of the parameters
 
     def __init_subclass__(cls, **kwargs):
@@ -81,7 +126,16 @@ class Module:
     def _own(self, params):
         """Take the arrays of `params` as the live parameters and give each a zero gradient."""
         self._params = ArrayDict(params)
-        self._grads = ArrayDict({name: np.zeros(p.shape, p.dtype) for name, p in params.items()})
+        self._grads = ArrayDict({name: (room if p.dtype in (np.float32, np.float64) else np.zeros)(p.shape, p.dtype)
+                                 for name, p in params.items()})
+
+    def _pin(self, **dicts):
+        """From here on `_check_pinned` finds arrays of "params" or "grads" that are not as they are now."""
+        self._pinned = tuple(Pinned(arrays, name) for name, arrays in dicts.items())
+
+    def _check_pinned(self):
+        for pinned in self._pinned:
+            pinned.intact()
 
     @property
     def rng(self):
@@ -306,7 +360,7 @@ def _rebuild(cls, config, state, source):
 
 def _type_name(cls):
     """Bare name for the package's own types, dotted path for other people's, so that the two never clash."""
-    if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
+    if _is_ours(cls):
         return cls.__name__
     return f"{cls.__module__}.{cls.__qualname__}"
 

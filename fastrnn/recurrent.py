@@ -1,7 +1,6 @@
 """What cells and sequence runners share: parameters by name, and the weights object of the compiled engine."""
 
-import numpy as np
-
+from ._arrays import room
 from ._check import check_bool, check_number, check_positive_int, check_zoneout
 from ._init import initialise
 from ._weights import Weights
@@ -46,7 +45,7 @@ class Recurrent(Module):
             cell = self._shapes(width, projection=projection, **options)
             shapes.update({name + suffix: shape for name, shape in cell.items()})
             names.append([name + suffix if name in cell else None for name in KINDS])
-        params = {name: np.zeros(shape, self.dtype) for name, shape in shapes.items()}
+        params = {name: room(shape, self.dtype) for name, shape in shapes.items()}
         initialise(params, self.rng, self.init, self.hidden_size)
         self._own(params)
         del params

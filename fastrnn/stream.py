@@ -4,9 +4,10 @@ import numpy as np
 
 from ._check import check_axes, check_out, check_positive_int, check_state, check_steps
 from ._stream import StreamCore
+from .module import Fixed
 
 
-class Stream:
+class Stream(Fixed):
     """A session over a runner, made by ``runner.stream(batch_size)``.
 
     Shares the runner's weights and has a state of its own, so that any number of sessions may run side by side. The
@@ -54,7 +55,7 @@ class Stream:
         if chunk.ndim == 3 and chunk.shape[0 if runner.batch_first else 1] != batch:
             raise ValueError(f"chunk: expected shape {order}, found {chunk.shape}")
         if out is not None:
-            check_out(out, (*chunk.shape[:-1], runner.output_size), runner.dtype)
+            target = check_out(out, (*chunk.shape[:-1], runner.output_size), runner.dtype)
         with self._core:
             states = self._states()
             if chunk.ndim == 2:
@@ -64,7 +65,7 @@ class Stream:
                 mine[...] = new
         if out is None:
             return y
-        out[...] = y
+        target[...] = y
         return out
 
     @property

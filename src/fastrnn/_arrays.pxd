@@ -18,14 +18,19 @@ cdef struct Pin:
 cdef int check_array(object array, str name, int typenum, int kind, fr_int a, fr_int b=*, fr_int c=*,
                      fr_int d=*) except -1
 cdef object own_ints(object values, str name, fr_int size, fr_int low, fr_int high)
+cdef int check_chance(str name, double p) except -1
 cdef int check_sizes(str name, fr_int expected, fr_int found) except -1
 cdef int typenum_of(int itemsize) noexcept
+cdef object plain(object array)
+cpdef object room(shape, dtype)
+cdef tuple plain_parts(object parts, str name)
 
 
 cdef class Pinned:
     cdef readonly object mapping    # name -> array, as its owner hands it out
     cdef tuple names
     cdef readonly tuple arrays
+    cdef tuple memories             # that the arrays lie in
     cdef Pin *pins
     cdef str what
 

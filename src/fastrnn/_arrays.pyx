@@ -5,7 +5,9 @@ array is looked at through NumPy's own structure, not through attributes that a 
 its address is taken.
 """
 
+cimport cython
 from cpython.object cimport PyObject
+from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 
 import numpy as np
@@ -20,6 +22,45 @@ cdef extern from "Python.h":
 
 cdef int typenum_of(int itemsize) noexcept:
     return cnp.NPY_FLOAT if itemsize == 4 else cnp.NPY_DOUBLE
+
+
+cdef object plain(object array):
+    """An array of NumPy's own type on the same memory, whose attributes are true and which no subclass answers for;
+    whatever is no array as it is."""
+    if not isinstance(array, cnp.ndarray) or cnp.PyArray_CheckExact(array):
+        return array
+    return np.ndarray.view(array, np.ndarray)
+
+
+cdef tuple plain_parts(object parts, str name):
+    """The three parts of a state, each an array or None."""
+    if not isinstance(parts, (tuple, list)) or len(parts) != 3:
+        raise TypeError(f"{name}: expected three arrays or None, found {type(parts).__name__}")
+    h, c, w = parts
+    return plain(h), plain(c), plain(w)
+
+
+@cython.final
+@cython.no_gc       # nobody finds the array from here
+cdef class Memory:
+    """Whose memory arrays made by `room` lie in: NumPy resizes no array that does not own its memory."""
+    cdef object array
+
+
+cpdef object room(shape, dtype):
+    """Zeros that stay where they are: as `numpy.zeros`, but nobody can resize the array; aligned to 64 bytes."""
+    cdef Memory memory = Memory()
+    cdef cnp.ndarray like = np.broadcast_to(np.zeros((), dtype), shape)
+    cdef cnp.ndarray own, array
+    cdef uintptr_t start
+    if cnp.PyArray_TYPE(like) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
+        raise ValueError(f"dtype: expected float32 or float64, found {dtype}")
+    own = memory.array = np.zeros(cnp.PyArray_SIZE(like) * cnp.PyArray_ITEMSIZE(like) + 63, np.uint8)
+    start = (<uintptr_t>cnp.PyArray_DATA(own) + 63) & ~<uintptr_t>63
+    array = cnp.PyArray_SimpleNewFromData(cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), cnp.PyArray_TYPE(like),
+                                          <void *>start)
+    cnp.set_array_base(array, memory)
+    return array
 
 
 cdef str _found(object array):
@@ -60,12 +101,23 @@ cdef int check_sizes(str name, fr_int expected, fr_int found) except -1:
     return 0
 
 
+cdef int check_chance(str name, double p) except -1:
+    """A probability."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name}: expected a probability of 0 to 1, found {p}")
+    return 0
+
+
 cdef object own_ints(object values, str name, fr_int size, fr_int low, fr_int high):
-    """A copy of int64 values (size,) in low .. high: nobody else can write to what is checked here."""
-    own = np.asarray(values).astype(np.int64, order="C")
-    if own.shape != (size,):
-        raise ValueError(f"{name}: expected shape ({size},), found {own.shape}")
-    if size and (own.min() < low or own.max() > high):
+    """A copy of int64 values (size,), or of any number of them where that is -1, in low .. high: nobody else can write
+    to what is checked here."""
+    own = np.asarray(values)
+    if own.dtype.kind not in "iu":
+        raise TypeError(f"{name}: expected an array of ints, found {own.dtype}")
+    own = own.astype(np.int64, order="C")
+    if own.ndim != 1 or (size >= 0 and len(own) != size):
+        raise ValueError(f"{name}: expected shape ({size if size >= 0 else 'n'},), found {own.shape}")
+    if len(own) and (own.min() < low or own.max() > high):
         raise ValueError(f"{name}: expected ints in {low} .. {high}, found {own.min()} to {own.max()}")
     return own
 
@@ -90,15 +142,20 @@ cdef class Pinned:
             raise MemoryError
         for i in range(len(self.arrays)):
             array = self.arrays[i]
-            if (not isinstance(array, cnp.ndarray) or not cnp.PyArray_ISCARRAY(array)
+            if (not cnp.PyArray_CheckExact(array) or not cnp.PyArray_ISCARRAY(array)
                     or cnp.PyArray_TYPE(array) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE)
                     or not 1 <= cnp.PyArray_NDIM(array) <= 2):
                 raise ValueError(f"{what}[{self.names[i]!r}]: expected a C-contiguous, writeable array of float32 or "
                                  f"float64 with one or two axes, found {_found(array)}")
             self.pins[i] = _pin_of(array)
+        self.memories = tuple([array.base for array in self.arrays])
 
     def __dealloc__(self):
         free(self.pins)
+
+    def intact(self):
+        """Raises where an array has not the shape, type or memory any more that it had, or cannot be written to."""
+        self.check(True)
 
     cdef int check(self, bint writes) except -1:
         cdef Pin now

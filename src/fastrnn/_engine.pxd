@@ -81,6 +81,7 @@ cdef class Activations:
 cdef class Engine:
     cdef readonly Weights weights
     cdef readonly int layers, directions
+    cdef fr_int window_width        # of the last inputs that a state holds
     # What may serve again; a tape itself never does, as somebody may still hold it.
     cdef list spare                 # Activations of inference, without memory
     cdef list memories              # Workspaces of these and of tapes
@@ -93,10 +94,10 @@ cdef class Engine:
     cdef Workspace _place_bptt(self, Activations act, Packed packed)
     cdef int _activations_of(self, Call *call, gates, h, c) except -1
     cdef object _check_forward(self, Activations act, x, y, initial, final, lengths, span, bint may_lack_y)
-    cdef fr_int _check_span(self, span) except -1
-    cdef int _check_states(self, parts, str name, int kind, fr_int layers, fr_int batch) except -1
-    cdef int _check_backward(self, Activations act, dy, dfinal, dx, dinitial, dh) except -1
-    cdef int _forward(self, Activations act, initial, final) except -1
+    cdef fr_int _check_span(self, span, fr_int steps, fr_int batch) except -1
+    cdef int _check_states(self, tuple parts, str name, int kind, fr_int layers, fr_int batch) except -1
+    cdef int _check_backward(self, Activations act, dy, tuple dfinal, dx, tuple dinitial, dh) except -1
+    cdef int _forward(self, Activations act, tuple initial, tuple final) except -1
     cdef object _share(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
                        uint64_t seed, fr_int first, object span)
     cdef int _prepare(self, Activations act, object x, object y, object lengths, bint keep, double dropout,

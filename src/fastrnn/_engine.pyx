@@ -13,7 +13,8 @@ import numpy as np
 
 cimport numpy as cnp
 
-from fastrnn._arrays cimport COPIED, ROWS, WRITE, check_array, own_ints, typenum_of
+from fastrnn._arrays cimport (
+    COPIED, ROWS, WRITE, check_array, check_chance, own_ints, plain, plain_parts, typenum_of)
 from fastrnn._cell cimport step_work
 from fastrnn._dropout cimport drop, drop_sequence
 from fastrnn._kernels cimport (
@@ -505,7 +506,10 @@ cdef class Engine:
     """Runs sequences through the layers of `weights`; arrays are time-major views with a contiguous last axis."""
 
     def __cinit__(self, Weights weights not None):
+        cdef int i
         self.weights = weights
+        for i in range(weights.count):
+            self.window_width = max(self.window_width, (weights.layers[i].window - 1) * weights.layers[i].features)
         self.directions = weights.directions
         self.layers = weights.count // weights.directions
         self.spare = []
@@ -678,6 +682,7 @@ cdef class Engine:
         lengths: int64 (B,) or None. With x: (N, I) and y: (N, D*P) the sequences' valid steps follow one another.
         """
         cdef Activations act = self._activations(False)
+        x, y, initial, final = plain(x), plain(y), plain_parts(initial, "initial"), plain_parts(final, "final")
         act.packed = self.weights.forward_pack()
         lengths = self._check_forward(act, x, y, initial, final, lengths, None, False)
         self._prepare(act, x, y, lengths, False, 0.0, 0, 0, None)
@@ -694,6 +699,8 @@ cdef class Engine:
         sequence has ended before. y may then be None. packed: what `packs` gave. Without `keep` there is no tape.
         """
         cdef Activations act = self._activations(keep)
+        check_chance("dropout", dropout)
+        x, y, initial, final = plain(x), plain(y), plain_parts(initial, "initial"), plain_parts(final, "final")
         act.packed = self.packs(self.weights.chances.weight, seed, True) if packed is None else packed
         self.weights.check(act.packed, True)
         lengths = self._check_forward(act, x, y, initial, final, lengths, span, True)
@@ -712,66 +719,66 @@ cdef class Engine:
         cdef fr_int width = self.weights.layers.out * self.directions
         if not isinstance(x, np.ndarray) or cnp.PyArray_NDIM(x) not in (2, 3):
             raise ValueError("x: expected shape (T, B, I) or (N, I)")
-        if span is not None:
-            layers = self._check_span(span)
-            features = self.weights.layers[(span.layer or 0) * self.directions].features
         if cnp.PyArray_NDIM(x) == 2:
             rows = cnp.PyArray_DIM(x, 0)
             if lengths is None:
                 raise ValueError("lengths: expected those of the sequences whose steps follow one another, found None")
+            lengths = own_ints(lengths, "lengths", -1, 0, rows)
             batch = len(lengths)
-            steps = rows
+            steps = lengths.max() if batch else 0
+            if lengths.sum() != rows:
+                raise ValueError(f"lengths: expected {rows} steps in all, as x has rows; found {lengths.sum()}")
+        else:
+            steps, batch = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
+            if lengths is not None:
+                lengths = own_ints(lengths, "lengths", batch, 0, steps)
+        if span is not None:
+            layers = self._check_span(span, steps, batch)
+            features = self.weights.layers[(span.layer or 0) * self.directions].features
+        if cnp.PyArray_NDIM(x) == 2:
             check_array(x, "x", typenum, ROWS | COPIED, rows, features)
             if y is not None:
                 check_array(y, "y", typenum, WRITE | ROWS, rows, width)
         else:
-            steps, batch = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
             check_array(x, "x", typenum, ROWS | COPIED, steps, batch, features)
             if y is not None:
                 check_array(y, "y", typenum, WRITE | ROWS, steps, batch, width)
         if y is None and not may_lack_y:
             raise ValueError("y: expected an array, found None")
-        if lengths is not None:
-            lengths = own_ints(lengths, "lengths", batch, 0, steps)
-            if cnp.PyArray_NDIM(x) == 2 and lengths.sum() != rows:
-                raise ValueError(f"lengths: expected {rows} steps in all, as x has rows; found {lengths.sum()}")
         self._check_states(initial, "initial", COPIED, layers, batch)
         self._check_states(final, "final", WRITE, layers, batch)
         act.layers, act.rows, act.packed_rows = layers, rows, cnp.PyArray_NDIM(x) == 2
         return lengths
 
-    cdef fr_int _check_span(self, span) except -1:
-        """Its steps start at 0 or later, and its layer is one of ours; the number of layers that it runs through."""
-        if (not isinstance(span, Span) or not isinstance(span.start, int) or not isinstance(span.stop, int)
-                or not 0 <= span.start <= span.stop):
-            raise ValueError(f"span: expected steps 0 <= start <= stop, found {span!r}")
+    cdef fr_int _check_span(self, span, fr_int steps, fr_int batch) except -1:
+        """Its steps are some of these, and its layer is one of ours; the number of layers that it runs through."""
+        if (type(span) is not Span or type(span.start) is not int or type(span.stop) is not int
+                or not 0 <= span.start <= min(span.stop, steps) or span.start % block_of(batch)):
+            raise ValueError(f"span: expected steps 0 <= start <= stop of {steps}, the first one a multiple of "
+                             f"{block_of(batch)}; found {span!r}")
         if span.layer is None and self.directions == 1:
             return self.layers
-        if not isinstance(span.layer, int) or not 0 <= span.layer < self.layers:
+        if type(span.layer) is not int or not 0 <= span.layer < self.layers:
             raise ValueError(f"span: expected a layer of 0 to {self.layers - 1}, found {span.layer!r}")
         return 1
 
-    cdef int _check_states(self, parts, str name, int kind, fr_int layers, fr_int batch) except -1:
+    cdef int _check_states(self, tuple parts, str name, int kind, fr_int layers, fr_int batch) except -1:
         """h, c and the last inputs, each (layers * directions, B, .) or None."""
         cdef const Layer *cell = self.weights.layers
         cdef fr_int widths[3]
         cdef fr_int i, count = layers * self.directions
         cdef int typenum = typenum_of(self.weights.itemsize)
-        widths[0], widths[1], widths[2] = cell.out, cell.hidden, 0
-        if not isinstance(parts, (tuple, list)) or len(parts) != 3:
-            raise TypeError(f"{name}: expected three arrays or None, found {type(parts).__name__}")
-        for i in range(self.weights.count):
-            widths[2] = max(widths[2], (cell[i].window - 1) * cell[i].features)
+        widths[0], widths[1], widths[2] = cell.out, cell.hidden, self.window_width
         for i in range(3):
             if parts[i] is None:
                 continue
-            if batch == 1 and isinstance(parts[i], np.ndarray) and cnp.PyArray_NDIM(parts[i]) == 2:
+            if batch == 1 and isinstance(parts[i], cnp.ndarray) and cnp.PyArray_NDIM(parts[i]) == 2:
                 check_array(parts[i], f"{name}[{i}]", typenum, kind, count, widths[i])
             else:
                 check_array(parts[i], f"{name}[{i}]", typenum, kind, count, batch, widths[i])
         return 0
 
-    cdef int _check_backward(self, Activations act, dy, dfinal, dx, dinitial, dh) except -1:
+    cdef int _check_backward(self, Activations act, dy, tuple dfinal, dx, tuple dinitial, dh) except -1:
         """What `backward` takes, beside the tape."""
         cdef const Call *call = &act.call
         cdef int typenum = typenum_of(self.weights.itemsize)
@@ -794,14 +801,16 @@ cdef class Engine:
 
     def packs(self, double p, uint64_t seed, bint for_forward):
         """The packed weights, of which some are dropped with probability p, of one pass."""
+        self.weights.check_dropped(p)
         if p > 0:
             return self.weights.dropped_pack(p, seed, for_forward)
         return self.weights.forward_pack() if for_forward else self.weights.backward_pack()
 
-    def collect(self, Packed packed, double p, uint64_t seed):
+    def collect(self, Packed packed not None, double p, uint64_t seed):
         """Add what a pack for BPTT has collected, once all spans have used it."""
         self.weights.check(packed, False)
         self.weights.grads.check(True)
+        self.weights.check_dropped(p)
         if p > 0:
             self.weights.add_dropped(packed, p, seed)
 
@@ -815,6 +824,8 @@ cdef class Engine:
         cdef Call call
         cdef int typenum = typenum_of(self.weights.itemsize)
         cdef fr_int b, count
+        x = plain(x)
+        check_chance("dropout", dropout)
         if not isinstance(x, np.ndarray) or cnp.PyArray_NDIM(x) not in (2, 3) or layer < 0:
             raise ValueError("x, layer: expected shape (T, B, width) or (N, width) and a layer of 0 or more")
         if cnp.PyArray_NDIM(x) == 3:
@@ -822,9 +833,10 @@ cdef class Engine:
             count = x.shape[1]
         else:
             check_array(x, "x", typenum, WRITE | ROWS, x.shape[0], x.shape[1])
-            count = len(lengths)
-        if lengths is not None:
+            count = -1
+        if lengths is not None or count < 0:
             lengths = own_ints(lengths, "lengths", count, 0, x.shape[0])
+            count = len(lengths)
             if x.ndim == 2 and lengths.sum() != x.shape[0]:
                 raise ValueError(f"lengths: expected {x.shape[0]} steps in all, found {lengths.sum()}")
         starts = np.cumsum(lengths) - lengths if x.ndim == 2 else None
@@ -843,7 +855,7 @@ cdef class Engine:
         if lengths is not None:
             lengths = own_ints(lengths, "lengths", batch, 0, 2**40)     # a span may hold a part of them only
         if span is not None:
-            self._check_span(span)
+            self._check_span(span, steps, batch)
         act.packed = self.weights.forward_pack()
         x = np.broadcast_to(np.float32(0), (steps, batch, 1))
         self._share(act, x, None, lengths, True, dropout, 0, 0, span)
@@ -853,12 +865,12 @@ cdef class Engine:
         carve_bptt(&act.call, &bptt)
         return arena.used, bptt.used
 
-    cdef int _forward(self, Activations act, initial, final) except -1:
+    cdef int _forward(self, Activations act, tuple initial, tuple final) except -1:
         cdef Call *call = &act.call
         cdef int workers
         call.h0, call.c0, call.w0 = _data(initial[0]), _data(initial[1]), _data(initial[2])
         call.hn, call.cn, call.wn = _data(final[0]), _data(final[1]), _data(final[2])
-        call.w_bytes = final[2].strides[1] if final[2] is not None else 0
+        call.w_bytes = self.window_width * self.weights.itemsize
         call.interrupt = watch(&call.signals, call.madds)
         with nogil:
             if call.team.size > 1:
@@ -900,6 +912,8 @@ cdef class Engine:
         cdef const fr_int *starts
         cdef bint collects = packed is None
         cdef int workers
+        dy, dx, dh = plain(dy), plain(dx), plain(dh)
+        dfinal, dinitial = plain_parts(dfinal, "dfinal"), plain_parts(dinitial, "dinitial")
         act.take(self)
         try:
             if packed is None:
@@ -951,6 +965,7 @@ cdef class Engine:
     def activations(self, Activations act not None, gates, h, c):
         """Fills gates: (layers * directions, T, B, G*H), h: (..., P) and c: (..., H), each perhaps None, from a tape
         that BPTT has not used, where a sequence has a step t."""
+        gates, h, c = plain(gates), plain(h), plain(c)
         act.take(self)
         try:
             self._activations_of(&act.call, gates, h, c)

@@ -4,14 +4,14 @@ The state lives here, every buffer is allocated once, and a step with `out` give
 same kernels in the same order as a sequence does, so that its bits are the same.
 """
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
 cimport cython
 cimport numpy as cnp
 
-from fastrnn._arrays cimport typenum_of
+from fastrnn._arrays cimport plain, room, typenum_of
 from fastrnn._cell cimport Layer, Step, lone_step, step_work
-from fastrnn._kernels cimport flush_begin, flush_end, fr_bytes, fr_enter, fr_int, fr_leave, fr_scan
+from fastrnn._kernels cimport flush_begin, flush_end, fr_enter, fr_int, fr_leave, fr_scan
 from fastrnn._noise cimport Chances, Noise, expected_noise, noisy_forward
 from fastrnn._scan cimport scan_of
 from fastrnn._weights cimport Packed, Weights
@@ -48,7 +48,7 @@ cdef class StreamCore:
     cdef int inside                 # 1 while somebody reads or writes the state
     cdef readonly cnp.ndarray h
     cdef readonly object c, w
-    cdef list states                # the memory of h, c and w
+    cdef list memories              # that h, c and w lie in
     cdef object coerce
 
     def __cinit__(self, Weights weights not None, fr_int batch, coerce):
@@ -67,7 +67,7 @@ cdef class StreamCore:
         for i in range(weights.count):
             self.w_width = max(self.w_width, (cell[i].window - 1) * cell[i].features)
         self.typenum = typenum_of(weights.itemsize)
-        self.states = []
+        self.memories = []
         self.h = self._state(cell.out, &self.h_data)
         self.c = self._state(cell.hidden, &self.c_data) if cell.ops.has_c else None
         self.w = self._state(self.w_width, &self.w_data) if self.w_width else None
@@ -92,18 +92,9 @@ cdef class StreamCore:
     cdef object _state(self, fr_int width, char **data):
         """One of the state's arrays, zeros, over memory that is the core's own: whatever is done to the array, the
         memory stays."""
-        cdef cnp.npy_intp dims[3]
-        cdef Workspace memory = Workspace()
-        cdef cnp.ndarray array
-        dims[0] = self.weights.count
-        dims[1] = self.batch
-        dims[2] = width
-        memory.reserve(fr_bytes(dims[0] * dims[1], width, self.weights.itemsize))
-        memset(memory.data, 0, memory.size)
-        array = cnp.PyArray_SimpleNewFromData(3, dims, self.typenum, memory.data)
-        cnp.set_array_base(array, memory)
-        self.states.append(memory)
-        data[0] = memory.data
+        array = room((self.weights.count, self.batch, width), cnp.PyArray_DescrFromType(self.typenum))
+        self.memories.append(array.base)
+        data[0] = <char *>cnp.PyArray_DATA(array)
         return array
 
     cdef bint _ready(self, object array, fr_int width) noexcept:
@@ -162,12 +153,11 @@ cdef class StreamCore:
         x, out = self.coerce(x, out)
         if not self._ready(x, self.features):
             raise ValueError(f"x: expected {self.batch} rows of {self.features} values")
-        if out is not None and cnp.PyArray_Check(out):
-            target = out.view(cnp.ndarray) if not cnp.PyArray_CheckExact(out) else out
-            if (self._ready(target, self.width) and cnp.PyArray_ISWRITEABLE(target)
-                    and cnp.PyArray_NDIM(target) == cnp.PyArray_NDIM(x)):
-                return x, out
-        if out is not None:
+        if out is None:
+            return x, out
+        target = plain(out)
+        if not (self._ready(target, self.width) and cnp.PyArray_ISWRITEABLE(target)
+                and cnp.PyArray_NDIM(target) == cnp.PyArray_NDIM(x)):
             raise ValueError(f"out: expected a writeable array of {self.batch} rows of {self.width} values")
         return x, out
 

@@ -19,6 +19,7 @@ cdef class Weights(Watched):
     cdef Packed dropped_pack(self, double p, uint64_t seed, bint for_forward)
     cdef void add_dropped(self, Packed packed, double p, uint64_t seed) noexcept
     cdef int check(self, Packed packed, bint for_forward) except -1
+    cdef int check_dropped(self, double p) except -1
     cdef Packed _copies(self)
     cdef Packed _pack(self, Packed packed, bint for_forward)
 

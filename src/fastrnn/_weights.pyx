@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
-from fastrnn._arrays cimport WRITE, Pinned, check_array, typenum_of
+from fastrnn._arrays cimport WRITE, Pinned, check_array, check_chance, typenum_of
 from fastrnn._cell cimport CellOps, Gains
 from fastrnn._gru cimport gru_after_ops, gru_before_ops
 from fastrnn._kernels cimport fr_int, kernels
@@ -23,6 +23,8 @@ from fastrnn._workspace cimport Arena, take_array
 
 cnp.import_array()
 
+_CELLS = ("RNN", "LSTM", "GRU", "MinGRU", "MinLSTM", "SRU", "QRNN")
+
 cdef enum:
     # Rows of z that lie a multiple of SHARED_SETS bytes apart fall on few sets of the caches and drive one another out:
     # they are put a LINE further apart. With the kernel's hints, dW of 1024 x 64 over 3200 rows went from 77 to 93
@@ -30,6 +32,7 @@ cdef enum:
     SHARED_SETS = 1024
     LINE = 64
     MOST_UNITS = 2147483647
+    NAMES = 10                      # of the arrays of one direction of one layer
 
 
 cdef char *_data(object array):
@@ -60,20 +63,19 @@ cdef const CellOps *ops_of(str cell, bint projected, bint skips, bint reset_afte
 cdef unsigned long long _made = 0       # Weights so far
 
 
-cdef int _check_cell(Weights weights, str cell, names, list input_sizes, int i, fr_int hidden, fr_int window,
-                     bint projected, bint reset_after, bint layer_norm) except -1:
-    """The arrays of one direction of one layer have the shapes that its kernels read and write."""
-    cdef object params = weights.pinned.mapping
+cdef int _check_cell(Weights weights, str cell, tuple names, dict params, dict grads, fr_int features, int i,
+                     fr_int hidden, fr_int window, bint projected, bint reset_after, bint layer_norm) except -1:
+    """The arrays of one direction of one layer have the shapes that its kernels read and write; h's width."""
     cdef int typenum = typenum_of(weights.itemsize)
-    cdef fr_int features = input_sizes[i], out = hidden, rows
+    cdef fr_int out = hidden, rows
     cdef bint skips = cell == "SRU" and features == hidden
     cdef const CellOps *ops = ops_of(cell, projected, skips, reset_after, layer_norm)
-    if (names[4] is not None) != projected:
-        raise ValueError("names: expected a weight_hr in every layer or in none")
-    if projected:
-        out = params[names[4]].shape[0]
+    if projected and names[4] in params:
+        out = cnp.PyArray_DIM(params[names[4]], 0)
     if i >= weights.directions and features != weights.directions * out or not 1 <= features <= MOST_UNITS:
         raise ValueError(f"input_sizes[{i}]: expected the width of the layer below, found {features}")
+    if ops.scan_forward == NULL and (names[2] is None) != (names[3] is None):
+        raise ValueError(f"names[{i}]: expected both biases or none, found {names[2:4]}")
     rows = ops.gates * hidden
     # Which a cell cannot do without: weight_ih, weight_hh, the gains, weight_c.
     needed = (True, ops.scan_forward == NULL, False, False, projected, layer_norm, layer_norm,
@@ -86,9 +88,11 @@ cdef int _check_cell(Weights weights, str cell, names, list input_sizes, int i, 
             raise ValueError(f"names[{i}]: expected every array that a {cell} needs, found None among them")
         if name is None:
             continue
-        for mapping, what in ((params, "params"), (weights.grads.mapping, "grads")):
-            check_array(mapping[name], f"{what}[{name!r}]", typenum, WRITE, shape[0],
+        for arrays, what in ((params, "params"), (grads, "grads")):
+            check_array(arrays.get(name), f"{what}[{name!r}]", typenum, WRITE, shape[0],
                         shape[1] if len(shape) == 2 else -1)
+    if not projected and names[4] is not None or ops.scan_forward != NULL and names[1] is not None:
+        raise ValueError(f"names[{i}]: expected no weights that a {cell} has not, found {names[1]} and {names[4]}")
     return 0
 
 
@@ -127,6 +131,15 @@ cdef class Weights(Watched):
         self.number = _made
         self.pin(params)
         self.grads = Pinned(grads, "grads")     # the layers point into these arrays
+        # Of our own, whatever the caller's are.
+        params = dict(zip(self.pinned.names, self.pinned.arrays))
+        grads = dict(zip(self.grads.names, self.grads.arrays))
+        names = [tuple(entry) for entry in names]
+        input_sizes = [int(size) for size in input_sizes]
+        if cell not in _CELLS:
+            raise ValueError(f"cell: expected one of {', '.join(_CELLS)}; found {cell!r}")
+        if not params or any(len(entry) != NAMES for entry in names):
+            raise ValueError(f"params, names: expected arrays, and {NAMES} names or None for each layer and direction")
         if (directions not in (1, 2) or not names or len(names) % directions or len(input_sizes) != len(names)
                 or min(hidden, window) < 1 or max(hidden, window) > MOST_UNITS):
             raise ValueError("names, input_sizes, hidden, directions, window: expected one entry for each direction of "
@@ -134,10 +147,14 @@ cdef class Weights(Watched):
                              f"{hidden}, {directions} and {window}")
         self.directions = directions
         self.count = len(names)
-        self.itemsize = next(iter(params.values())).itemsize
-        projected = names[0][4] is not None
+        self.itemsize = cnp.PyArray_ITEMSIZE(self.pinned.arrays[0])
+        projected = cell == "LSTM" and names[0][4] is not None
         for i in range(self.count):
-            _check_cell(self, cell, names[i], input_sizes, i, hidden, window, projected, reset_after, layer_norm)
+            if input_sizes[i] != input_sizes[i // directions * directions]:
+                raise ValueError(f"input_sizes[{i}]: expected that of the layer's other direction, found "
+                                 f"{input_sizes[i]}")
+            _check_cell(self, cell, names[i], params, grads, input_sizes[i], i, hidden, window, projected, reset_after,
+                        layer_norm)
         self.layers = <Layer *>calloc(self.count, sizeof(Layer))
         if self.layers == NULL:
             raise MemoryError
@@ -151,7 +168,7 @@ cdef class Weights(Watched):
             layer.window = window
             layer.input_size = window * layer.features
             layer.hidden = hidden
-            layer.out = params[names[i][4]].shape[0] if projected else hidden
+            layer.out = cnp.PyArray_DIM(params[names[i][4]], 0) if projected else hidden
             layer.gates = layer.ops.gates * hidden
             layer.ld_z = layer.gates + (LINE // self.itemsize if layer.gates * self.itemsize % SHARED_SETS == 0 else 0)
             layer.extra = layer.ops.extra * hidden + layer.ops.stats
@@ -184,6 +201,13 @@ cdef class Weights(Watched):
         if packed.weights != self.number or packed.for_forward != for_forward:
             raise ValueError(f"packed: expected a packing of these weights for {'forward' if for_forward else 'BPTT'}, "
                              "found another")
+        return 0
+
+    cdef int check_dropped(self, double p) except -1:
+        """A probability, 0 where there are no recurrent weights to drop."""
+        check_chance("weight", p)
+        if p > 0 and self.layers.w_hh == NULL:
+            raise ValueError(f"weight: expected 0 of a cell without recurrent weights, found {p}")
         return 0
 
     cdef Packed backward_pack(self):
@@ -232,6 +256,11 @@ cdef class Weights(Watched):
 
     def set_chances(self, double recurrent, double zone_h, double zone_c, double weight):
         """Probabilities of recurrent dropout, of zoneout for h and c, and of dropped recurrent weights."""
+        for name, p in (("recurrent", recurrent), ("zone_h", zone_h), ("zone_c", zone_c)):
+            check_chance(name, p)
+            if p > 0 and self.layers.ops.scan_forward != NULL:
+                raise ValueError(f"{name}: expected 0 of a cell whose products depend on no state, found {p}")
+        self.check_dropped(weight)
         self.chances = Chances(recurrent, zone_h, zone_c, weight)
 
     cdef Packed _copies(self):

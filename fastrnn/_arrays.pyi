@@ -1,0 +1,18 @@
+from collections.abc import Sequence
+from typing import Any, final
+
+from numpy import dtype as _dtype
+from numpy import ndarray
+
+_Array = ndarray[Any, Any]
+
+@final
+class Memory: ...
+
+class Pinned:
+    mapping: dict[str, _Array]
+    arrays: tuple[_Array, ...]
+    def __init__(self, mapping: dict[str, _Array], what: str) -> None: ...
+    def intact(self) -> None: ...
+
+def room(shape: Sequence[int], dtype: str | _dtype[Any]) -> _Array: ...

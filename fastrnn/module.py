@@ -371,11 +371,32 @@ def _arguments(cls):
     return [p.name for p in parameters if p.kind in kinds and p.name != "seed"]
 
 
+# Multiply-adds of a backward pass, about, from which a signal is likely to come during it: some 20 ms.
+WORTH_A_COPY = 1_000_000_000
+
+
 class Compound(Module):
     """A module made of others, whose arrays it names "<place>.<name>".
 
     A subclass defines ``_gathered(which)``, the dict of all "params" or "grads".
     """
+
+    _size = None    # number of parameters, once counted
+
+    @contextlib.contextmanager
+    def _grads_as_before(self, rows):
+        """Where a long backward pass over so many rows is ended on its way, no gradient has changed."""
+        if self._size is None:
+            self._size = sum(grad.size for grad in self.grads.values())
+        if rows * self._size < WORTH_A_COPY:
+            yield
+            return
+        kept = {name: grad.copy() for name, grad in self.grads.items()}
+        try:
+            yield
+        except BaseException:
+            self.grads.update(kept)
+            raise
 
     @property
     def params(self):

@@ -270,7 +270,12 @@ class Seq2Seq(Translator, Compound):
         check_no_state(dstate, "dstate", self)
         dlogits = check_gradient(dy, shape, self.dtype)
         tape.take()
-        memory, encoded, embedded, mask_e, decoded, r, read, mask, put_out = kept
+        memory = kept[0]
+        with self._grads_as_before(shape[0] + len(memory.lengths) * max(memory.lengths, default=0)):
+            return self._backward(dlogits, *kept), None
+
+    def _backward(self, dlogits, memory, encoded, embedded, mask_e, decoded, r, read, mask, put_out):
+        """BPTT; the gradient of the source's features, or None."""
         parts = self._parts
         d = _dropped(parts["output"].backward(put_out, dlogits)[0], mask)
         if r is not None:
@@ -285,7 +290,7 @@ class Seq2Seq(Translator, Compound):
         self._decoder.backward(decoded, dh, dcontext[0] if attends else None, dx, *dstate, dvalues, dkeys)
         dx += de
         parts["target_embedding"].backward(embedded, _dropped(dx, mask_e))
-        return self._encode_backward(encoded, memory, dvalues, dkeys, dstate), None
+        return self._encode_backward(encoded, memory, dvalues, dkeys, dstate)
 
     def _checked_source(self, x, lengths):
         """(ids (B, S) or features (B, S, F), lengths int64 (B,))."""

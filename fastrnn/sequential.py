@@ -1,6 +1,9 @@
 """Modules one after another, with their states, lengths and streams."""
 
 import copyreg
+import math
+
+import numpy as np
 
 from ._check import check_bool, check_dstates, check_entries, check_gradient, check_states, pad_sequences
 from .cells import Cell
@@ -148,27 +151,28 @@ class Sequential(Compound):
     def forward(self, x, state=None, lengths=None):
         """Returns (y, state, tape), state None where no module has one. Arguments as for a call; no lists."""
         states = list(check_states(state, "state", self.modules))
-        tapes = []
+        tapes, rows = [], math.prod(np.shape(x)[:2])
         for k, module in enumerate(self.modules):
             x, states[k], tape = module.forward(x, states[k], lengths)
             tapes.append(tape)
             if module.pools_time:
                 lengths = None
         return x, tuple(states) if self.recurrent else None, \
-            Tape(self, tapes, states, None if isinstance(x, list) else (x.shape, x.dtype))
+            Tape(self, tapes, states, None if isinstance(x, list) else (x.shape, x.dtype), rows)
 
     def backward(self, tape, dy=None, dstate=None):
         """Adds to `grads` and returns (dx, dstate); dx is None where the input is of ids."""
-        tapes, states, output = open_tape(tape, self)
+        tapes, states, output, rows = open_tape(tape, self)
         dstates = list(check_dstates(dstate, states, self.modules))
         if dy is not None and output is not None:
             dy = check_gradient(dy, *output)
         saved, begun = tape.take(), False
         try:
-            for k in reversed(range(len(self.modules))):
-                if dy is not None or dstates[k] is not None:
-                    dy, dstates[k] = self.modules[k].backward(tapes[k], dy, dstates[k])
-                begun = True
+            with self._grads_as_before(rows):
+                for k in reversed(range(len(self.modules))):
+                    if dy is not None or dstates[k] is not None:
+                        dy, dstates[k] = self.modules[k].backward(tapes[k], dy, dstates[k])
+                    begun = True
         except BaseException:
             if not begun:
                 tape.put_back(saved)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastrnn
+from fastrnn import LSTM, Linear, Sequential
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timer signals")
 
@@ -161,3 +162,39 @@ except KeyboardInterrupt:
     assert program.stdout.readline() == "stopped\n"
     assert time.monotonic() - begun < SOON
     assert program.wait(30) == 0
+
+
+def test_a_network_s_gradients(alarm):
+    """A signal in any module's backward pass leaves the gradients of all as they were."""
+    net = Sequential(Linear(256, 512, seed=0), LSTM(512, 320, seed=0), Linear(320, 4000, seed=0))
+    x = np.random.default_rng(0).standard_normal((32, 100, 256)).astype(np.float32)
+    y, _, tape = net.forward(x)
+    begun = time.monotonic()
+    net.backward(tape, y)
+    took = time.monotonic() - begun
+    grads = {name: grad.copy() for name, grad in net.grads.items()}
+    stopped = 0
+    for part in (0.1, 0.3, 0.5, 0.7):
+        _, _, tape = net.forward(x)
+        ended = False
+        try:
+            alarm(part * took)
+            net.backward(tape, y)
+            ended = True
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        except Stop:
+            assert time.monotonic() - alarm.due < SOON
+        if ended:
+            net.grads.update(grads)
+            continue
+        stopped += 1
+        for name, grad in net.grads.items():
+            np.testing.assert_array_equal(grad, grads[name])
+    assert stopped
+
+
+@pytest.mark.parametrize("batch", [1, 64])
+def test_a_linear_layer(alarm, batch):
+    layer = Linear(2048, 16384, seed=0)
+    x = np.ones((batch * 64 * 20 if batch > 1 else 60000, 2048), np.float32)
+    assert until_stopped(alarm, 0.2, lambda: layer(x)) < SOON

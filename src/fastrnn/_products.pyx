@@ -11,10 +11,14 @@ from fastrnn._arrays cimport READ, WRITE, check_array, typenum_of
 from fastrnn._cell cimport pack_columns, pack_rows
 from fastrnn._kernels cimport fr_int, fr_kernels, fr_product, kernels, large_products
 from fastrnn._pool cimport run, workers_for
+from fastrnn._signals cimport PIECE, Interrupt, look, settle, watch
 from fastrnn._watch cimport Watched
 from fastrnn._workspace cimport Arena, Scratch, Workspace, room_in, take_array, take_scratch
 
 cnp.import_array()
+
+cdef enum:
+    PIECE_ROWS = 64     # of a long product at least, between two looks for signals
 
 cdef struct Task:
     const fr_kernels *k
@@ -25,25 +29,35 @@ cdef struct Task:
     const char *start
     fr_int rows, inner, columns
     Scratch *work               # [parts] of gemm_tn_work bytes
+    Interrupt signals
+    Interrupt *interrupt        # &signals where the call looks for signals, or NULL
 
 
 cdef void rows_task(void *arg, int part) noexcept nogil:
     """out: [rows, columns] = left: [rows, inner] right + start, one worker's rows."""
     cdef Task *t = <Task *>arg
-    cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize
-    cdef fr_int n = t.rows * (part + 1) // t.parts - first
-    t.k.gemm(t.out + first * t.columns * size, t.columns, t.left + first * t.inner * size, t.inner, t.right, t.start, 0,
-             n, t.columns, t.inner)
+    cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize, end = t.rows * (part + 1) // t.parts, n
+    while first < end and not look(t.interrupt):
+        n = end - first
+        if t.interrupt != NULL:
+            n = min(n, max(<fr_int>PIECE_ROWS, PIECE // (t.columns * t.inner + 1)))
+        t.k.gemm(t.out + first * t.columns * size, t.columns, t.left + first * t.inner * size, t.inner, t.right,
+                 t.start, 0, n, t.columns, t.inner)
+        first += n
 
 
 cdef void weight_task(void *arg, int part) noexcept nogil:
     """out: [rows, columns] += left: [inner, rows]^T right: [inner, columns], one worker's rows."""
     cdef Task *t = <Task *>arg
-    cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize
-    cdef fr_int n = t.rows * (part + 1) // t.parts - first
+    cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize, end = t.rows * (part + 1) // t.parts, n
     cdef char *work = room_in(&t.work[part], t.k.gemm_tn_work)
-    t.k.gemm_tn(t.out + first * t.columns * size, t.columns, t.left + first * size, t.rows, t.right, t.columns, n,
-                t.columns, t.inner, work)
+    while first < end and not look(t.interrupt):
+        n = end - first
+        if t.interrupt != NULL:
+            n = min(n, max(<fr_int>PIECE_ROWS, PIECE // (t.columns * t.inner + 1)))
+        t.k.gemm_tn(t.out + first * t.columns * size, t.columns, t.left + first * size, t.rows, t.right, t.columns, n,
+                    t.columns, t.inner, work)
+        first += n
 
 
 cdef class Packing:
@@ -84,9 +98,10 @@ cdef int _multiply(const fr_kernels *k, cnp.ndarray out, cnp.ndarray left, Packi
     task.right = packed.memory.data
     task.start = packed.bias
     task.parts = <int>max(1, min(workers_for(fr_product(task.rows * task.columns, task.inner)), task.rows))
+    task.interrupt = watch(&task.signals, fr_product(task.rows * task.columns, task.inner))
     with nogil:
-        run(&rows_task, &task, task.parts, task.parts, NULL)
-    return 0
+        run(&rows_task, &task, task.parts, task.parts, task.interrupt)
+    return settle(task.interrupt)
 
 
 cdef class PackedLinear(Watched):
@@ -174,9 +189,19 @@ def linear_backward_weight(cnp.ndarray dw not None, cnp.ndarray dy not None, cnp
             if turn:
                 task.work[part] = own
         memory.reserve(arena.used)
-    with products:
-        with nogil:
-            run(&weight_task, &task, task.parts, task.parts, NULL)
+    task.interrupt = NULL
+    if fr_product(task.rows * task.columns, task.inner) > PIECE:
+        task.interrupt = watch(&task.signals, PIECE)
+    kept = dw.copy() if task.interrupt != NULL else None
+    try:
+        with products:
+            with nogil:
+                run(&weight_task, &task, task.parts, task.parts, task.interrupt)
+            settle(task.interrupt)
+    except BaseException:
+        if kept is not None:
+            dw[...] = kept
+        raise
 
 
 def sum_rows(cnp.ndarray db not None, cnp.ndarray dy not None):

@@ -193,8 +193,7 @@ def test_a_network_s_gradients(alarm):
     assert stopped
 
 
-@pytest.mark.parametrize("batch", [1, 64])
-def test_a_linear_layer(alarm, batch):
-    layer = Linear(2048, 16384, seed=0)
-    x = np.ones((batch * 64 * 20 if batch > 1 else 60000, 2048), np.float32)
+def test_a_linear_layer(alarm):
+    layer = Linear(4096, 512, seed=0)
+    x = np.ones((40_000, 4096), np.float32)
     assert until_stopped(alarm, 0.2, lambda: layer(x)) < SOON

@@ -7,6 +7,7 @@ matrix, zero biases, and forget gates that start open: a bias of 1 (Gers et al. 
 
 import math
 import numbers
+from collections import Counter
 from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 
@@ -16,6 +17,7 @@ from ._check import check_number
 from ._onethread import one_thread
 
 WORTH_HOLDING = 128  # size from which BLAS starts threads for a factorisation
+MOST_MODULES = 10_000  # that a file may describe
 FORGET_BLOCK = 1  # of an LSTM's four gates i f g o
 
 # name -> (recurrent, input, bias, forget bias)
@@ -29,17 +31,69 @@ PLAIN = "orthogonal", "glorot_uniform", "glorot_normal", "zeros"
 SCALED = "identity", "uniform", "normal", "constant"  # take a number
 
 
-_wanted = ContextVar("wanted", default=True)
+_loading = ContextVar("loading", default=None)
+
+
+class Room:
+    """What a file holds, while the module that it describes is built: nothing is allocated that it does not hold.
+
+    A file that describes more than it holds costs nothing so. Names are compared when the arrays are loaded.
+    """
+
+    def __init__(self, arrays):
+        self.left = Counter((array.shape, array.dtype) for array in arrays)
+        self.held = frozenset(self.left)
+        self.modules = 0
+
+    def take(self, shape, dtype, name):
+        if not self.left[shape, dtype]:
+            held = "not so many" if (shape, dtype) in self.held else "none"
+            raise ValueError(f"{name}: the description needs {dtype} arrays of shape {_brief(shape)}, of which the "
+                             f"file has {held}")
+        self.left[shape, dtype] -= 1
 
 
 @contextmanager
-def left_at_zero():
-    """Within it new modules keep zeros: their parameters are about to be loaded, and drawing them takes time."""
-    token = _wanted.set(False)
+def left_at_zero(arrays=None):
+    """Within it new modules keep zeros: their parameters are about to be loaded, and drawing them takes time.
+
+    With the `arrays` of a file, as `Room` says.
+    """
+    token = _loading.set(False if arrays is None else Room(arrays))
     try:
         yield
     finally:
-        _wanted.reset(token)
+        _loading.reset(token)
+
+
+def claim(shape, dtype, name):
+    """To be called before an array of parameters is allocated: an error where a file is loaded that has none such."""
+    room = _loading.get()
+    if room:
+        room.take(tuple(shape), dtype, name)
+
+
+def claim_again(shape, dtype):
+    """Arrays that are tied lie in a file once and are allocated twice."""
+    room = _loading.get()
+    if room and (shape, dtype) in room.held:
+        room.left[shape, dtype] += 1
+
+
+def claim_layers(count, name):
+    """To be called before anything is made of each of so many layers: every one has an array of its own."""
+    room = _loading.get()
+    if room and count > sum(room.left.values()):
+        raise ValueError(f"{name}: the description has more layers than the file has arrays")
+
+
+def claim_module():
+    """To be called before a module is built: an error where a file describes more than any network has."""
+    room = _loading.get()
+    if room:
+        room.modules += 1
+        if room.modules > MOST_MODULES:
+            raise ValueError(f"the description has more than {MOST_MODULES} modules")
 
 
 def initialise(params, rng, init="default", hidden=None):
@@ -100,7 +154,7 @@ def initialise(params, rng, init="default", hidden=None):
 
 def fill(array, how, rng, limit=1.0, argument="initialiser"):
     """Fill one array, in place, as `how` says (see `initialise`); `limit` is that of a bare "uniform"."""
-    if not _wanted.get():
+    if _loading.get() is not None:
         array[...] = 0
         return
     if callable(how):
@@ -163,3 +217,7 @@ def _orthogonal(shape, rng):
         q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
     q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
     return q if shape[0] >= shape[1] else q.T
+
+
+def _brief(shape):
+    return f"({', '.join(f'{n}' if n < 10**18 else 'too many' for n in shape)})"

@@ -50,6 +50,8 @@ class Attention(Module):
         self.size = check_positive_int(self.memory_size if size is None else size, "size")
         shapes = {"weight_query": (self.size, self.query_size), "score": (self.size,)}
         names = {"additive": ("weight_query", "score"), "general": ("weight_query",), "dot": ()}[kind]
+        for name in names:
+            _init.claim(shapes[name], self.dtype, name)
         params = {name: room(shapes[name], self.dtype) for name in names}
         for array in params.values():
             _init.fill(array if array.ndim == 2 else array[None], "glorot_uniform", self.rng)

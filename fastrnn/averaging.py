@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from ._check import check_bool, check_number, check_option, check_positive_int, check_saved_state
+from ._check import (
+    check_arrays,
+    check_bool,
+    check_count,
+    check_hyper,
+    check_number,
+    check_option,
+    check_positive_int,
+    check_saved_state,
+)
 
 
 class Average:
@@ -36,10 +45,14 @@ class Average:
     def load_state_dict(self, state):
         """Continue from what `state_dict` returned."""
         check_saved_state(state, ("type", "hyper", "updates", "params"))
-        if state["type"] != type(self).__name__ or state["hyper"].keys() != set(self.hyper):
-            raise ValueError(f"state: expected that of {type(self).__name__}, found that of {state['type']}")
-        for name, value in state["hyper"].items():
-            setattr(self, name, value)
+        if state["type"] != type(self).__name__:
+            raise ValueError(f"state: expected that of {type(self).__name__}, found that of {state['type']!s:.80}")
+        check_hyper(state["hyper"], self.hyper)
+        check_count(state["updates"], "state['updates']")
+        check_arrays(state["params"], "state['params']")
+        fresh = type(self)(**state["hyper"])
+        for name in self.hyper:
+            setattr(self, name, getattr(fresh, name))
         self.updates = state["updates"]
         self.params = {name: np.array(array) for name, array in state["params"].items()}
 
@@ -112,6 +125,6 @@ class SWA(Average):
 
     def load_state_dict(self, state):
         check_saved_state(state, ("type", "hyper", "updates", "params", "epochs"))
-        epochs = state["epochs"]
+        epochs = check_count(state["epochs"], "state['epochs']")
         super().load_state_dict({name: value for name, value in state.items() if name != "epochs"})
         self._epochs = epochs

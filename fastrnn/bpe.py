@@ -42,7 +42,9 @@ class BPE(Symbols):
         package = _tokenizers()
         try:
             self._tokenizer = package.Tokenizer.from_str(tokenizer)
-        except Exception as error:  # the package raises Exception itself
+        except BaseException as error:  # the package raises Exception itself, and where it panics another
+            if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+                raise
             raise ValueError(f"tokenizer: expected JSON of the tokenizers package, found {error}") from None
         found = [self._tokenizer.id_to_token(k) for k in range(len(self.specials))]
         if found != [f"<{name}>" for name in self.specials]:

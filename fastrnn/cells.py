@@ -8,7 +8,7 @@ from .module import Tape, open_tape
 from .recurrent import Recurrent
 
 
-class Cell(Recurrent):
+class Cell(Recurrent, base=True):
     """One step of one kind of cell; see `RNNCell`, `LSTMCell`, `GRUCell`. B batch, I input, H hidden."""
 
     def _setup(self, input_size, hidden_size, bias, dtype, seed, init, chances, **cell):

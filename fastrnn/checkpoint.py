@@ -8,7 +8,10 @@ import numpy as np
 
 from ._init import left_at_zero
 from .module import module_from_config
-from .tensorfile import MissingFileError, read_tensors, remove_stale, write_tensors
+from .tensorfile import read_tensors, write_tensors
+from .wholefile import MissingFileError, naming, remove_stale
+
+DEEPEST_TREE = 100  # dicts, lists and tuples inside each other; in a file each is two
 
 
 def write_checkpoint(path, state):
@@ -22,14 +25,15 @@ def write_checkpoint(path, state):
         For a value that has no place in a file, naming where it is.
     """
     arrays = {}
-    tree = _pack(state, "state", arrays)
-    write_tensors(path, "checkpoint", arrays, tree)
+    tree = _pack(state, "state", arrays, DEEPEST_TREE)
+    write_tensors(path, "checkpoint", arrays, tree, readable=True)
 
 
 def read_checkpoint(path):
     """What `write_checkpoint` wrote to `path`; ValueError, naming what was found, if it is not whole."""
     arrays, tree = read_tensors(path, "checkpoint")
-    return _unpack(tree, arrays)
+    with naming(path, "a fastrnn checkpoint"):
+        return _unpack(tree, arrays)
 
 
 class CheckpointSeries:
@@ -53,6 +57,8 @@ class CheckpointSeries:
         path = self.stem.with_name(f"{self.stem.name}.{number:09d}.ckpt")
         write_checkpoint(path, state)
         paths = self.paths()
+        if path not in paths:  # another process has cleared the series
+            return path
         at = paths.index(path)
         for other in (*paths[:at], *paths[at + self.keep :]):
             other.unlink(missing_ok=True)
@@ -102,29 +108,40 @@ class CheckpointSeries:
         remove_stale(self.stem, "*.ckpt")
 
 
-def build_model(config):
-    """The model that a `Module.config` dictionary describes, of whichever of this package's types, to load into."""
+def build_model(config, tensors):
+    """The model that a `Module.config` dictionary describes, of whichever of this package's types, to load into.
+
+    Parameters
+    ----------
+    config : dict
+    tensors : dict of str to array
+        Those of the file. The model takes only as much memory as they do: a description that needs others is refused
+        before there is any room for it.
+    """
     # their types register themselves
     from . import elementwise, layers, runners, scaling, seq2seq, sequential, text  # noqa: F401
 
-    with left_at_zero():
+    with left_at_zero(tensors.values()):
         return module_from_config(config)
 
 
-def _pack(value, where, arrays):
+def _pack(value, where, arrays, depth):
     """JSON-able copy of `value`; every array goes to `arrays` under its place in the tree."""
     if isinstance(value, np.ndarray):
-        arrays[where] = value
-        return {"array": where}
+        name = _free_name(where, arrays)
+        arrays[name] = value
+        return {"array": name}
     if isinstance(value, np.generic):
-        return _pack(value.item(), where, arrays)
+        value = value.item()
+    if isinstance(value, (dict, list, tuple)) and not depth:
+        raise ValueError(f"{where[:80]}: expected at most {DEEPEST_TREE} dicts, lists and tuples inside each other")
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
                 raise TypeError(f"{where}: expected names that are strings, found {key!r}")
-        return {"dict": {key: _pack(item, f"{where}/{key}", arrays) for key, item in value.items()}}
+        return {"dict": {str(key): _pack(item, f"{where}/{key}", arrays, depth - 1) for key, item in value.items()}}
     if isinstance(value, (list, tuple)):
-        items = [_pack(item, f"{where}/{k}", arrays) for k, item in enumerate(value)]
+        items = [_pack(item, f"{where}/{k}", arrays, depth - 1) for k, item in enumerate(value)]
         return {"tuple" if isinstance(value, tuple) else "list": items}
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -133,12 +150,30 @@ def _pack(value, where, arrays):
     )
 
 
+def _free_name(where, arrays):
+    """A name for the array at this place: the place itself, but for what is no text or there already ("a/b", a: b)."""
+    name = where = where.encode("utf-8", "backslashreplace").decode()
+    number = len(arrays)
+    while name in arrays:
+        name, number = f"{where}#{number}", number + 1
+    return name
+
+
 def _unpack(tree, arrays):
+    """The reverse of `_pack`; each array is taken from `arrays`, where it is once."""
     if not isinstance(tree, dict):
+        if isinstance(tree, list):
+            raise ValueError("expected a value, found a list that is not marked as one")
         return tree
+    if len(tree) != 1:
+        raise ValueError(f"expected a value with one mark, found {len(tree)}")
     ((kind, content),) = tree.items()
     if kind == "array":
-        return arrays[content]
+        if not isinstance(content, str) or content not in arrays:
+            raise ValueError(f"expected the name of an array of its own, found {content!r:.80}")
+        return arrays.pop(content)
+    if kind not in ("dict", "list", "tuple") or not isinstance(content, dict if kind == "dict" else list):
+        raise ValueError(f"expected an array, dict, list or tuple, found {kind!r:.80} of a {type(content).__name__}")
     if kind == "dict":
         return {key: _unpack(item, arrays) for key, item in content.items()}
     items = [_unpack(item, arrays) for item in content]

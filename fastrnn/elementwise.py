@@ -10,7 +10,7 @@ from .recurrent import GATES
 from .runners import COMMON, Runner
 
 
-class Elementwise(Runner):
+class Elementwise(Runner, base=True):
     """What the runners of this file share; they are used like `fastrnn.GRU`."""
 
     def _setup(self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,

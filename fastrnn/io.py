@@ -3,6 +3,7 @@
 from .checkpoint import build_model
 from .module import Module
 from .tensorfile import read_tensors, write_tensors
+from .wholefile import naming
 
 
 def save(model, path):
@@ -23,7 +24,7 @@ def save(model, path):
     """
     if not isinstance(model, Module):
         raise TypeError(f"model: expected a fastrnn module, found {type(model).__name__}")
-    write_tensors(path, "model", model.params, model.config())
+    write_tensors(path, "model", model.params, model.config(), readable=True)
 
 
 def load(path):
@@ -41,11 +42,7 @@ def load(path):
         truncated or damaged one, a later format. It is a FileNotFoundError too where there is no file.
     """
     tensors, config = read_tensors(path, "model")
-    try:
-        model = build_model(config)
+    with naming(path, "a model of this version"):
+        model = build_model(config, tensors)
         model.load_state_dict(tensors)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: expected a model of this version, found one that does not fit: {error}"
-        ) from error
     return model

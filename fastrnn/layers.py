@@ -22,7 +22,7 @@ from ._check import (
 from .module import ArrayDict, Module, Tape, Turn, open_tape
 
 
-class Layer(Module):
+class Layer(Module, base=True):
     """A module without a state.
 
     A subclass defines ``_apply(x, lengths, training)``, which returns y and a tuple of what the gradient
@@ -110,6 +110,7 @@ class Embedding(Layer):
         super().__init__(dtype, seed)
         self.num_embeddings = check_positive_int(num_embeddings, "num_embeddings")
         self.embedding_dim = check_positive_int(embedding_dim, "embedding_dim")
+        _init.claim((self.num_embeddings, self.embedding_dim), self.dtype, "weight")
         weight = room((self.num_embeddings, self.embedding_dim), self.dtype)
         _init.fill(weight, "normal", self.rng)
         self._own({"weight": weight})
@@ -146,9 +147,11 @@ class Linear(Layer):
         self.in_features = check_positive_int(in_features, "in_features")
         self.out_features = check_positive_int(out_features, "out_features")
         self.bias = check_bool(bias, "bias")
+        _init.claim((self.out_features, self.in_features), self.dtype, "weight")
         params = {"weight": room((self.out_features, self.in_features), self.dtype)}
         _init.fill(params["weight"], "glorot_uniform", self.rng)
         if self.bias:
+            _init.claim((self.out_features,), self.dtype, "bias")
             params["bias"] = room((self.out_features,), self.dtype)
         self._own(params)
         del params
@@ -208,6 +211,8 @@ class LayerNorm(Layer):
         super().__init__(dtype)
         self.features = check_positive_int(features, "features")
         self.eps = check_number(eps, "eps", above=0)
+        for name in ("weight", "bias"):
+            _init.claim((self.features,), self.dtype, name)
         self._own({name: room((self.features,), self.dtype) for name in ("weight", "bias")})
         self._params["weight"][...] = 1
         self._pin(params=self._params, grads=self._grads)
@@ -345,7 +350,7 @@ def counted_steps(lengths, start=0):
     return int(counted.sum()), int(np.maximum(counted - 1, 0).sum())
 
 
-class Pooling(Layer):
+class Pooling(Layer, base=True):
     """Base of the layers that bring (B, T, H), or (T, B, H), or unbatched (T, H), down to (B, H) or (H,).
 
     A subclass defines ``_pool(y, x, lengths)`` and ``_unpool(dx, dy, lengths)``, with x, dx (T, B, H), y, dy

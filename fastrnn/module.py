@@ -2,12 +2,13 @@
 
 import contextlib
 import inspect
+from collections.abc import Mapping
 
 import numpy as np
 
 from ._arrays import Pinned, room
 from ._check import check_dtype, check_generator, check_state_dict, check_writable_params
-from ._init import left_at_zero
+from ._init import claim_module, left_at_zero
 from ._watch import Gate
 
 _registry: dict[str, type] = {}
@@ -112,9 +113,10 @@ class Module(Fixed):
     _pinned = ()        # a _arrays.Pinned for each dict of arrays that compiled code takes call by call
     _watched = None     # a _watch.Watched where the engine keeps packed copies of the parameters
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, base=False, **kwargs):
         super().__init_subclass__(**kwargs)
-        _registry[_type_name(cls)] = cls
+        if not base:
+            _registry[_type_name(cls)] = cls
 
     def __init__(self, dtype="float32", seed=None):
         self.dtype = check_dtype(dtype)
@@ -220,7 +222,7 @@ class Module(Fixed):
 
     def config(self):
         """dict of the type's name and the JSON-able constructor arguments; see `module_from_config`."""
-        values = {name: getattr(self, name) for name in _arguments(type(self))}
+        values = {name: _plain(getattr(self, name)) for name in _arguments(type(self))}
         if "dtype" in values:
             values["dtype"] = self.dtype.name
         return {"type": _type_name(type(self)), **values}
@@ -228,7 +230,7 @@ class Module(Fixed):
     @classmethod
     def from_config(cls, config):
         """The module that `config`, the constructor arguments without the type, describes."""
-        return cls(**config)
+        return cls(**check_arguments(cls, config))
 
     def __call__(self, x, lengths=None):
         """Inference. Recurrent modules take ``(x, state=None, lengths=None)`` and return (y, state)."""
@@ -337,13 +339,48 @@ class Turn:
 
 
 def module_from_config(config):
-    """The module that a `Module.config` dictionary describes, with fresh parameters."""
+    """The module that a `Module.config` dictionary describes, with fresh parameters.
+
+    The dictionary may come from a file: its type is looked up in the table of those there are, its entries are held to
+    the arguments of that type's constructor, which checks their values.
+    """
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config: expected a dict that describes a module, found {type(config).__name__}")
     config = dict(config)
     name = config.pop("type", None)
-    if name not in _registry:
+    if not isinstance(name, str) or name not in _registry:
         known = ", ".join(sorted(_registry))
-        raise ValueError(f"config['type']: expected one of {known}; found {name!r}")
+        raise ValueError(f"config['type']: expected one of {known}; found {name!r:.80}")
+    if "dtype" in config and config["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"config['dtype']: expected 'float32' or 'float64', found {config['dtype']!r:.80}")
+    claim_module()
     return _registry[name].from_config(config)
+
+
+def check_arguments(cls, config):
+    """The constructor arguments of `config`, which names all that are needed and no others."""
+    parameters = inspect.signature(cls).parameters
+    known = _arguments(cls)
+    unknown = [name for name in config if name not in known]
+    missing = [name for name in known if name not in config and parameters[name].default is inspect.Parameter.empty]
+    if unknown or missing:
+        found = f"{', '.join(map(repr, unknown))[:80] or 'nothing'} beside them"
+        raise ValueError(f"config: expected arguments of {cls.__name__}, {', '.join(known)}; found {found}"
+                         f"{', and no ' if missing else ''}{', '.join(missing)}")
+    return config
+
+
+def _plain(value):
+    """NumPy's scalars and types, alone or in lists and dicts, as Python's own."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value
 
 
 def _rebuild(cls, config, state, source):
@@ -375,7 +412,7 @@ def _arguments(cls):
 WORTH_A_COPY = 1_000_000_000
 
 
-class Compound(Module):
+class Compound(Module, base=True):
     """A module made of others, whose arrays it names "<place>.<name>".
 
     A subclass defines ``_gathered(which)``, the dict of all "params" or "grads".

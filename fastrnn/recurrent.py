@@ -2,7 +2,7 @@
 
 from ._arrays import room
 from ._check import check_bool, check_number, check_positive_int, check_zoneout
-from ._init import initialise
+from ._init import claim, initialise
 from ._weights import Weights
 from .module import Module
 
@@ -12,7 +12,7 @@ KINDS = (
 )
 
 
-class Recurrent(Module):
+class Recurrent(Module, base=True):
     """Base of cells and runners. A subclass sets `kind` and calls `_allocate` from its constructor."""
 
     kind = None     # "RNN", "LSTM", "GRU", or one of those of `elementwise`
@@ -45,6 +45,8 @@ class Recurrent(Module):
             cell = self._shapes(width, projection=projection, **options)
             shapes.update({name + suffix: shape for name, shape in cell.items()})
             names.append([name + suffix if name in cell else None for name in KINDS])
+        for name, shape in shapes.items():
+            claim(shape, self.dtype, name)
         params = {name: room(shape, self.dtype) for name, shape in shapes.items()}
         initialise(params, self.rng, self.init, self.hidden_size)
         self._own(params)

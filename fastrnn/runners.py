@@ -19,6 +19,7 @@ from ._check import (
     check_steps,
 )
 from ._engine import Engine
+from ._init import claim_layers
 from .module import Tape, open_tape
 from .recurrent import GATES, Recurrent
 from .segments import SegmentedPass, plan
@@ -26,7 +27,7 @@ from .segments import SegmentedPass, plan
 PARTS = "h", "c", "w"  # of a state, as the engine takes them
 
 
-class Runner(Recurrent):
+class Runner(Recurrent, base=True):
     """Layers and directions of one kind of cell. See `RNN`, `LSTM`, `GRU`; shapes below are theirs.
 
     T time steps, B batch, I input, H hidden, L layers, D directions, P the width of h: H, or `proj_size`.
@@ -47,6 +48,7 @@ class Runner(Recurrent):
         directions = 1 + self.bidirectional
         self._out = cell.get("projection") or self.hidden_size
         self._widths = tuple(map(self._part_width, self._state))
+        claim_layers(self.num_layers * directions, "num_layers")
         suffixes = [f"_l{layer}{way}" for layer in range(self.num_layers) for way in ("", "_reverse")[:directions]]
         inputs = [self.input_size if layer == 0 else directions * self._out
                   for layer in range(self.num_layers) for _ in range(directions)]

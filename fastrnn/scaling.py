@@ -38,7 +38,7 @@ def mean_and_deviation(x, weight=None):
     return mean, np.where(variance > tiny, np.sqrt(variance), 1.0)
 
 
-class _Scale(Layer):
+class _Scale(Layer, base=True):
     """A fixed affine map of each feature. It has no parameters: mean and scale are part of the configuration."""
 
     def __init__(self, mean, scale):

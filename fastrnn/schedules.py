@@ -5,9 +5,20 @@ schedule.lr`` at the start and ``optimizer.lr = schedule.step(metric)`` after ea
 says.
 """
 
+import functools
 import math
+from typing import ClassVar
 
-from ._check import check_number, check_option, check_positive_int, check_saved_state
+from ._check import (
+    check_count,
+    check_figure,
+    check_number,
+    check_option,
+    check_optional,
+    check_positive_int,
+    check_saved_state,
+    check_saved_values,
+)
 
 
 class Schedule:
@@ -21,7 +32,7 @@ class Schedule:
         What one step is.
     """
 
-    _state: tuple[str, ...] = ("count",)
+    _state: ClassVar = {"count": check_count}  # what changes -> the check of its saved value
 
     def __init__(self, lr, per="epoch"):
         self.base_lr = check_number(lr, "lr", low=0)
@@ -48,7 +59,7 @@ class Schedule:
 
     def load_state_dict(self, state):
         """Continue from what `state_dict` returned."""
-        check_saved_state(state, self._state)
+        check_saved_values(state, self._state)
         for name in self._state:
             setattr(self, name, state[name])
 
@@ -201,8 +212,9 @@ class WarmUp(Schedule):
 
     def load_state_dict(self, state):
         check_saved_state(state, ("count", "after"))
+        count = check_count(state["count"], "state['count']")
         self.after.load_state_dict(state["after"])
-        self.count = state["count"]
+        self.count = count
 
 
 class ReduceOnPlateau(Schedule):
@@ -222,7 +234,13 @@ class ReduceOnPlateau(Schedule):
     min_lr : float, at least 0
     """
 
-    _state = ("count", "current", "best", "bad", "cooling")
+    _state: ClassVar = {
+        "count": check_count,
+        "current": functools.partial(check_number, low=0),
+        "best": check_optional(check_figure),
+        "bad": check_count,
+        "cooling": check_count,
+    }
 
     def __init__(self, lr, factor=0.1, patience=10, threshold=1e-4, mode="min", cooldown=0, min_lr=0.0,
                  per="epoch"):

@@ -6,6 +6,7 @@ import math
 import numpy as np
 
 from ._check import check_bool, check_dstates, check_entries, check_gradient, check_states, pad_sequences
+from ._init import claim_again
 from .cells import Cell
 from .layers import Embedding, Linear
 from .module import ArrayDict, Compound, Module, Tape, Turn, module_from_config, open_tape
@@ -41,8 +42,8 @@ class Sequential(Compound):
     def __init__(self, *modules, batch_first=True, tie_embeddings=False):
         if not modules:
             raise ValueError("modules: expected at least one module, found none")
+        pooled, seen = False, set()
         for k, module in enumerate(modules):
-            before = modules[:k]
             if not isinstance(module, Module):
                 raise TypeError(f"modules[{k}]: expected a fastrnn module, found {type(module).__name__}")
             if isinstance(module, Cell):
@@ -50,14 +51,16 @@ class Sequential(Compound):
                                 f"found {type(module).__name__}, which takes one")
             if module.takes_target:
                 raise TypeError(f"modules[{k}]: expected a module that needs no targets, found {type(module).__name__}")
-            if any(module is other for other in before):
+            if id(module) in seen:
                 raise ValueError(f"modules[{k}]: expected a module of its own, found an earlier one again")
-            if module.recurrent and any(other.pools_time for other in before):
+            if module.recurrent and pooled:
                 raise ValueError(f"modules[{k}]: expected no recurrent module after one that pools the "
                                  f"steps, found {type(module).__name__}")
-            if getattr(module, "needs_time", False) and any(other.pools_time for other in before):
+            if getattr(module, "needs_time", False) and pooled:
                 raise ValueError(f"modules[{k}]: expected no module that needs a time axis after one that pools the "
                                  f"steps, found {module!r}")
+            seen.add(id(module))
+            pooled = pooled or module.pools_time
         dtypes = {module.dtype.name: module.dtype for module in modules if module.params}
         if len(dtypes) > 1:
             raise ValueError(f"modules: expected one dtype, found {' and '.join(dtypes)}")
@@ -108,8 +111,17 @@ class Sequential(Compound):
     @classmethod
     def from_config(cls, config):
         """The network that `config` describes."""
-        modules = map(module_from_config, config["modules"])
-        return cls(*modules, batch_first=config["batch_first"], tie_embeddings=config.get("tie_embeddings", False))
+        config = dict(config)
+        described = config.pop("modules", None)
+        if not isinstance(described, (list, tuple)) or not config.keys() <= {"batch_first", "tie_embeddings"}:
+            raise ValueError(f"config: expected a list of modules, batch_first and tie_embeddings; found modules of "
+                             f"type {type(described).__name__} and {', '.join(map(repr, config))[:80]}")
+        modules = []
+        for k, one in enumerate(described):
+            if k and k == len(described) - 1 and config.get("tie_embeddings") and isinstance(modules[0], Embedding):
+                claim_again((modules[0].num_embeddings, modules[0].embedding_dim), modules[0].dtype)
+            modules.append(module_from_config(one))
+        return cls(*modules, **config)
 
     def __call__(self, x, state=None, lengths=None):
         """Inference.

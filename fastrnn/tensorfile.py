@@ -1,40 +1,46 @@
-"""Safetensors files that are written whole or not at all, and checked when they are read. Never pickle."""
+"""Safetensors files that are written whole or not at all, and checked when they are read. Never pickle.
 
-import glob
+A file is data from whoever made it, and its checksum is no secret: it tells damage, not intent. So the header is read
+by this file's own strict reader and judged by itself before any of the tensors is: its size, the depth of what is
+nested in it, how much memory its values take, names, types, shapes and offsets. Tensors then take as much memory as the
+file has bytes.
+"""
+
+import contextlib
 import hashlib
 import json
-import os
-from pathlib import Path
+import re
 
 import numpy as np
 
+from .wholefile import FileError, as_path, opened, read_into, shown, write_whole
+
 VERSION = 1
 KEY = "fastrnn"  # of the file's metadata
+METADATA = "__metadata__"
+PREFIX = 8  # bytes that hold the length of the header
+MOST_HEADER = 100_000_000  # bytes, as in safetensors
+DEEPEST = 256  # lists and dicts inside each other
+MOST_AXES = 32
+
+DTYPES = {
+    "BOOL": np.dtype(np.bool_), "U8": np.dtype(np.uint8), "I8": np.dtype(np.int8), "I16": np.dtype(np.int16),
+    "U16": np.dtype(np.uint16), "F16": np.dtype(np.float16), "I32": np.dtype(np.int32), "U32": np.dtype(np.uint32),
+    "F32": np.dtype(np.float32), "I64": np.dtype(np.int64), "U64": np.dtype(np.uint64), "F64": np.dtype(np.float64),
+    "C64": np.dtype(np.complex64),
+}  # fmt: skip
+NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
+# Bytes of memory, about, that a dict, a list, an entry of a dict and one of a list take, and what they may take in all
+# beside some for each byte of text: much more is not data but an attempt to fill the memory.
+PER_DICT, PER_LIST, PER_ITEM, PER_ENTRY = 250, 90, 160, 48
+ALLOWED, ALLOWED_A_BYTE = 20_000_000, 8
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)  # matches at every quote: no second try
+_OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-class FileError(OSError, ValueError):
-    """A file that cannot be read or written; the message names it."""
-
-
-class MissingFileError(FileNotFoundError, FileError):
-    """A file that is not there."""
-
-
-def _as_path(path):
-    try:
-        path = Path(path)
-    except TypeError:
-        raise TypeError(f"path: expected a str or path-like, found {type(path).__name__}") from None
-    if not path.name or "\0" in path.name:
-        raise FileError(f"path: expected the name of a file, found {str(path)!r}")
-    return path
-
-
-def write_tensors(path, kind, tensors, state):
-    """Write `tensors` and `state` to `path`, replacing the file that is there in one step.
-
-    The bytes go to a temporary file in the same directory, which is flushed to the disk and then renamed:
-    whoever reads `path`, at any moment and after any crash, finds the old file or the new one.
+def write_tensors(path, kind, tensors, state, *, readable=False):
+    """Write `tensors` and `state` to `path`, replacing the file that is there in one step; see `write_whole`.
 
     Parameters
     ----------
@@ -44,39 +50,33 @@ def write_tensors(path, kind, tensors, state):
     tensors : dict of str to array
     state : JSON-able
         Kept in the file's metadata.
+    readable : bool
+        Whether to refuse, with a ValueError, a state that is nested too deep, or has too many values, to be read again.
 
     Raises
     ------
     FileError
         An OSError and a ValueError; `path` is as it was.
+    TypeError
+        For what has no place in a file.
     """
     from safetensors.numpy import save
 
-    path = _as_path(path)
-    tensors = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    path = as_path(path)
+    tensors = {name: _storable(name, array) for name, array in tensors.items()}
     header = {"kind": kind, "version": VERSION, "state": state}
-    header["sha256"] = _checksum(tensors, header)
-    # one entry: the order of several would change from run to run
-    write_whole(path, save(tensors, {KEY: json.dumps(header)}))
-
-
-def write_whole(path, data):
-    """Write bytes to `path` as `write_tensors` does: all of them or, with a FileError, none."""
-    path = _as_path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        header["sha256"] = _checksum(tensors, header)
+        text = json.dumps(header)
+    except TypeError as error:
+        raise TypeError(f"{path}: expected numbers, strings, lists and dicts to write, found others: {error}") from None
+    if readable:
         try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from error
+            _judge(text.encode())
+        except ValueError as error:
+            raise ValueError(f"{path}: expected what can be read again, found {error}") from None
+    # one entry: the order of several would change from run to run
+    write_whole(path, save(tensors, {KEY: text}))
 
 
 def read_tensors(path, kind):
@@ -93,61 +93,172 @@ def read_tensors(path, kind):
         Naming the path, what was expected and what was found; also a FileNotFoundError where there is no
         file, and an OSError where it cannot be read.
     """
-    from safetensors import SafetensorError, safe_open
-
-    path = _as_path(path)
+    path = as_path(path)
     expected = f"{path}: expected a fastrnn {kind}, found"
-    try:
-        with open(path, "rb") as file:
-            head = file.read(16)
-    except FileNotFoundError as error:
-        raise MissingFileError(f"{path}: no such file") from error
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
-    if not head:
-        raise ValueError(f"{expected} an empty file")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            header = (file.metadata() or {}).get(KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{expected} {_describe(head, path.stat().st_size)}") from error
-    if header is None:
-        raise ValueError(f"{expected} a safetensors file of another program")
-    try:
-        header = json.loads(header)
-        found, version, state, checksum = (header[key] for key in ("kind", "version", "state", "sha256"))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{expected} a damaged one: its metadata cannot be read") from error
-    if version != VERSION:
-        raise ValueError(f"{path}: expected format version {VERSION}, found {version}")
-    if found != kind:
-        raise ValueError(f"{expected} a fastrnn {found}")
-    if _checksum(tensors, header) != checksum:
+    with opened(path) as (file, size):
+        try:
+            if not size:
+                raise ValueError(f"{expected} an empty file")
+            raw = _read_header(file, size, expected)
+            with _judging(expected):
+                metadata = raw.pop(METADATA, None)
+                header = _read_metadata(metadata)
+            if header is None:
+                raise ValueError(f"{expected} a safetensors file of another program")
+            if header["version"] != VERSION or isinstance(header["version"], bool):
+                raise ValueError(f"{path}: expected format version {VERSION}, found {_brief(header['version'])}")
+            if header["kind"] != kind:
+                raise ValueError(f"{expected} a fastrnn {_brief(header['kind'])}")
+            with _judging(expected):
+                places = _read_places(raw)
+            if size - file.tell() != (places[-1][-1] if places else 0):
+                raise ValueError(f"{expected} a truncated or damaged safetensors file of {size} bytes")
+            tensors = {name: _read_tensor(file, dtype, shape, expected) for name, dtype, shape, _, _ in places}
+        except OSError as error:
+            if isinstance(error, FileError):
+                raise
+            raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
+        except MemoryError:
+            raise ValueError(f"{expected} one of {size} bytes, for which there is not enough memory") from None
+    with _judging(expected):
+        checksum = _checksum(tensors, header)
+    if checksum != header["sha256"]:
         raise ValueError(f"{expected} a damaged one: its checksum does not fit its contents")
-    return tensors, state
+    return tensors, header["state"]
 
 
-def check_writable(path):
-    """Raise a FileError now if `write_tensors` could not write to `path`; nothing there is changed."""
-    path = Path(path)
-    if path.is_dir():
-        raise FileError(f"{path}: cannot be written: Is a directory")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def parse_json(text):
+    """The value of JSON text (bytes), after a look at how deep and how large it would be.
+
+    Raises
+    ------
+    ValueError
+        Also for names that are there twice in one dict.
+    """
+    _judge(text)
+    return json.loads(text.decode("utf-8", "surrogatepass"), object_pairs_hook=_without_twins)
+
+
+def _judge(text):
+    """A ValueError for JSON text that would be too deep or too large."""
+    outside = _STRING.sub(b"", text)
+    needed = sum(outside.count(mark) * cost for mark, cost in
+                 ((b"{", PER_DICT), (b"[", PER_LIST), (b":", PER_ITEM), (b",", PER_ENTRY)))
+    if needed > ALLOWED + ALLOWED_A_BYTE * len(text):
+        raise ValueError(f"expected values that take little more memory than their {len(text)} bytes of text, "
+                         f"found such as would take {needed}")
+    brackets = np.frombuffer(outside.translate(None, _OTHERS), np.uint8)
+    depth = np.cumsum(np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1))
+    if len(depth) and depth.max() > DEEPEST:
+        raise ValueError(f"expected at most {DEEPEST} lists and dicts inside each other, found {depth.max()}")
+
+
+def _without_twins(pairs):
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("expected each name once, found one twice")
+    return found
+
+
+@contextlib.contextmanager
+def _judging(expected):
+    """What a header that is no good raises, as a ValueError that names the file."""
     try:
-        temporary.touch()
-        temporary.unlink()
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written: {error.strerror or error}") from error
+        yield
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise ValueError(f"{expected} a damaged one: {shown(error)}") from error
 
 
-def remove_stale(path, ending=None):
-    """Remove the temporary files that killed processes left beside `path`, or beside the files `path`.`ending`."""
-    path = Path(path)
-    name = glob.escape(path.name) if ending is None else f"{glob.escape(path.name)}.{ending}"
-    for temporary in path.parent.glob(f".{name}.*.tmp"):
-        if temporary.name.split(".")[-2].isdecimal():
-            temporary.unlink(missing_ok=True)
+def _read_header(file, size, expected):
+    """The JSON of a file's header."""
+    head = bytearray(PREFIX + 8)
+    head = bytes(head[: read_into(file, memoryview(head))])
+    length = int.from_bytes(head[:PREFIX], "little")
+    if head[PREFIX : PREFIX + 1] != b"{":
+        raise ValueError(f"{expected} a file of {size} bytes that is not safetensors (it begins with {head[:4]!r})")
+    if not 2 <= length <= min(size - PREFIX, MOST_HEADER):
+        raise ValueError(f"{expected} a truncated or damaged safetensors file of {size} bytes")
+    file.seek(PREFIX)
+    text = bytearray(length)
+    if read_into(file, memoryview(text)) < length:
+        raise ValueError(f"{expected} a truncated or damaged safetensors file of {size} bytes")
+    with _judging(expected):
+        found = parse_json(bytes(text))
+        if not isinstance(found, dict):
+            raise ValueError("its header is no dict")
+    return found
+
+
+def _read_metadata(metadata):
+    """Kind, version, state and checksum; None in a file of another program."""
+    if metadata is not None and not (
+        isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
+    ):
+        raise ValueError("its metadata are no strings")
+    if metadata is None or KEY not in metadata:
+        return None
+    try:
+        header = parse_json(metadata[KEY].encode())
+    except ValueError as error:
+        raise ValueError(f"its metadata cannot be read, {shown(error)}") from error
+    if not isinstance(header, dict) or header.keys() != {"kind", "version", "state", "sha256"}:
+        raise ValueError("its metadata cannot be read")
+    return header
+
+
+def _read_places(entries):
+    """(name, dtype, shape, begin, end) of each tensor, in the order in which they lie, without gaps."""
+    places = []
+    for name, entry in entries.items():
+        name.encode()  # what is no text has no place in the checksum
+        if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+            raise ValueError(f"the tensor {name!r:.80} is not described")
+        if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES:
+            raise ValueError(f"the tensor {name!r:.80} is of no known type, {_brief(entry['dtype'])}")
+        dtype = DTYPES[entry["dtype"]]
+        shape, offsets = _sizes(entry["shape"], name), _sizes(entry["data_offsets"], name)
+        if len(shape) > MOST_AXES or len(offsets) != 2:
+            raise ValueError(f"the tensor {name!r:.80} has {len(shape)} axes and {len(offsets)} offsets")
+        count, extent = 1, dtype.itemsize
+        for n in shape:
+            count *= n
+            extent *= max(n, 1)
+        if extent >= 2**62 or offsets[1] - offsets[0] != count * dtype.itemsize:
+            raise ValueError(f"the tensor {name!r:.80} of shape {shape} is not as long as its offsets say")
+        places.append((name, dtype, tuple(shape), *offsets))
+    places.sort(key=lambda place: place[3:])
+    end = 0
+    for name, _, _, begin, after in places:
+        if begin != end:
+            raise ValueError(f"the tensor {name!r:.80} does not lie behind the one before")
+        end = after
+    return places
+
+
+def _sizes(values, name):
+    """A list of ints from 0 to 2^62."""
+    if not isinstance(values, list) or not all(type(n) is int and 0 <= n < 2**62 for n in values):
+        raise ValueError(f"the tensor {name!r:.80} has a size that is none")
+    return values
+
+
+def _read_tensor(file, dtype, shape, expected):
+    array = np.empty(shape, dtype)
+    data = array.reshape(-1).view(np.uint8)
+    if read_into(file, memoryview(data)) < data.size:
+        raise ValueError(f"{expected} a truncated one: it ended while it was read")
+    if dtype == np.bool_ and data.size and data.max() > 1:
+        raise ValueError(f"{expected} a damaged one: a bool that is neither true nor false")
+    return array
+
+
+def _storable(name, array):
+    """An array as it lies in a file: C-contiguous, of a type and byte order that files have."""
+    array = np.asarray(array, order="C")
+    dtype = array.dtype.newbyteorder("=")
+    if dtype not in NAMES:
+        raise TypeError(f"{name}: expected an array of numbers or bools to write, found {array.dtype}")
+    return array.astype(dtype, copy=False)
 
 
 def _checksum(tensors, header):
@@ -160,18 +271,5 @@ def _checksum(tensors, header):
     return digest.hexdigest()
 
 
-def _describe(head, size):
-    """What a file is that safetensors cannot read: such a file begins with the length of a JSON header."""
-    if head[8:9] == b"{":
-        return f"a truncated or damaged safetensors file of {size} bytes"
-    return f"a file of {size} bytes that is not safetensors (it begins with {head[:4]!r})"
-
-
-def _sync_directory(directory):
-    """Make a rename last through a power failure, where the system lets a directory be opened."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+def _brief(value):
+    return f"{value!r:.80}" if not isinstance(value, str) else value[:80]

@@ -7,11 +7,11 @@ import numpy as np
 from ._check import check_generator, check_ids, check_option, check_positive_int, check_texts
 from .decoding.sampling import sample
 from .layers import Embedding, Layer, Linear
-from .module import Module
+from .module import Module, check_arguments
 from .runners import GRU, LSTM, RNN
 from .sequential import Sequential
-from .tensorfile import FileError, MissingFileError
 from .vocab import Vocabulary, check_characters
+from .wholefile import FileError, MissingFileError
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 UNKNOWN = 0  # the id of whatever is not in the vocabulary
@@ -139,7 +139,7 @@ class CharModel(Sequential):
     @classmethod
     def from_config(cls, config):
         """The model that `config`, the constructor arguments, describes."""
-        return cls(**config)
+        return cls(**check_arguments(cls, config))
 
     def encode(self, text):
         """The ids of a text's characters, int64 (len(text),)."""

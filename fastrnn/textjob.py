@@ -4,16 +4,17 @@ import hashlib
 import math
 import sys
 
+from ._check import check_arrays, check_number, check_positive_int, check_text
 from .batches import LaneStream
 from .callbacks import Callback, ModelCheckpoint, ProgressBar
 from .checkpoint import CheckpointSeries, build_model
 from .io import save
 from .optim import Adam
 from .schedules import LinearDecay, WarmUp
-from .tensorfile import check_writable, remove_stale
 from .text import CharModel
 from .trainer import Trainer
 from .vocab import Vocabulary
+from .wholefile import check_writable, naming, remove_stale
 
 # The least time to 1.95 bits per character on the default text is one epoch of many small updates. Held-out
 # bits after it, by batch size x seq_len: 16 x 16 1.82, 32 x 16 1.84 (five seeds: 1.83 to 1.85), 64 x 8 1.83,
@@ -129,7 +130,11 @@ def train(text, out, options, resume=False):
             seed=options["seed"],
         )
     else:
-        model = build_model(found[1]["model"])
+        with naming(found[0], "a checkpoint of fastrnn train"):
+            check_arrays(found[1]["params"], "params")
+            model = build_model(found[1]["model"], found[1]["params"])
+            if not isinstance(model, CharModel):
+                raise TypeError(f"model: expected a CharModel, found {type(model).__name__}")
     stream = LaneStream(model.encode(training), options["batch_size"], options["seq_len"])
     updates = options["epochs"] * stream.updates(None)
     rise = max(1, updates // 10)
@@ -147,7 +152,8 @@ def train(text, out, options, resume=False):
             seed=options["seed"],
         )
     else:
-        trainer = Trainer.from_state(found[1], model=model, schedule=schedule, callbacks=callbacks)
+        with naming(found[0], "a checkpoint of fastrnn train"):
+            trainer = Trainer.from_state(found[1], model=model, schedule=schedule, callbacks=callbacks)
     trainer.notes = {"options": options, "text": digest}
     _introduce(text, held_out, model, options, found)
     left = options["epochs"] - trainer.epoch
@@ -172,10 +178,16 @@ def train(text, out, options, resume=False):
 
 def _agree(options, digest, path, state):
     """The checkpoint's options with those given, which may change the number of epochs alone."""
-    kept = state["notes"].get("options")
-    if kept is None:
+    notes = state.get("notes") if isinstance(state, dict) else None
+    kept = notes.get("options") if isinstance(notes, dict) else None
+    if not isinstance(kept, dict) or kept.keys() != DEFAULTS.keys():
         raise ValueError(f"{path}: expected a checkpoint of fastrnn train, found one of another program")
-    if state["notes"]["text"] != digest:
+    with naming(path, "a checkpoint of fastrnn train"):
+        for name, value in kept.items():
+            check_number(value, name) if name != "cell" else check_text(value, name)
+        for name in ("batch_size", "seq_len", "epochs"):
+            check_positive_int(kept[name], name)
+    if notes.get("text") != digest:
         raise ValueError(f"--resume: expected the text that {path} was trained on, found another")
     for name, value in options.items():
         if name != "epochs" and value != kept[name]:

@@ -17,6 +17,7 @@ from .trainerparts import bound, find_callbacks, find_l2, find_loss, find_optimi
 from .trainerstate import OPTIONS as OPTIONS
 from .trainerstate import trainer_from_state, trainer_state
 from .trainloop import TrainLoop, call, display
+from .wholefile import naming
 
 
 class Trainer(TrainLoop):
@@ -353,7 +354,9 @@ class Trainer(TrainLoop):
         ValueError, TypeError
             If the file is missing, damaged or no checkpoint, or an argument does not fit to it.
         """
-        return cls.from_state(read_checkpoint(path), **parts)
+        state = read_checkpoint(path)
+        with naming(path, "a checkpoint of this version"):
+            return cls.from_state(state, **parts)
 
     @classmethod
     def resume_newest(cls, prefix, **parts):
@@ -370,7 +373,10 @@ class Trainer(TrainLoop):
             For each newer checkpoint that is damaged, and so passed over.
         """
         found = CheckpointSeries(prefix).newest()
-        return None if found is None else cls.from_state(found[1], **parts)
+        if found is None:
+            return None
+        with naming(found[0], "a checkpoint of this version"):
+            return cls.from_state(found[1], **parts)
 
     @classmethod
     def from_state(cls, state, **parts):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from . import _kernels, averaging, losses, optim, schedules
-from ._check import check_number
+from ._check import check_bit_generator, check_number, check_text
 from .callbacks import Callback
 from .threads import get_num_threads
 
@@ -20,7 +20,21 @@ OPTIMIZERS = {
     "rmsprop": optim.RMSprop,
     "adagrad": optim.Adagrad,
 }
-LOSSES = ("cross_entropy", "mse", "mae", "huber", "binary_cross_entropy", "quantile", "gaussian_nll", "ctc")
+LOSSES = {function.__name__: function for function in (
+    losses.cross_entropy, losses.mse, losses.mae, losses.huber, losses.binary_cross_entropy, losses.quantile,
+    losses.gaussian_nll, losses.ctc,
+)}  # fmt: skip
+# What a checkpoint may name: this package's own, nothing else that a module happens to hold.
+OPTIMIZER_TYPES = {cls.__name__: cls for cls in OPTIMIZERS.values()}
+AVERAGE_TYPES = {cls.__name__: cls for cls in (averaging.EMA, averaging.SWA)}
+SCHEDULE_TYPES = {cls.__name__: cls for cls in (
+    schedules.Constant, schedules.StepDecay, schedules.ExponentialDecay, schedules.CosineDecay, schedules.LinearDecay,
+    schedules.OneCycle, schedules.WarmUp, schedules.ReduceOnPlateau,
+)}  # fmt: skip
+BIT_GENERATOR_TYPES = {cls.__name__: cls for cls in (
+    np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64,
+)}  # fmt: skip
+MOST_PATTERNS = 1000  # of `l2` in a checkpoint
 
 
 def find_loss(loss):
@@ -28,7 +42,7 @@ def find_loss(loss):
     if isinstance(loss, str):
         if loss not in LOSSES:
             raise ValueError(f"loss: expected one of {', '.join(LOSSES)} or a function; found {loss!r}")
-        return getattr(losses, loss)
+        return LOSSES[loss]
     if not callable(loss):
         raise TypeError(f"loss: expected a name or a function, found {type(loss).__name__}")
     return loss
@@ -36,8 +50,7 @@ def find_loss(loss):
 
 def loss_name(loss):
     """The name of one of this package's losses, None for any other function."""
-    name = getattr(loss, "__name__", "")
-    return name if getattr(losses, name, None) is loss else None
+    return next((name for name, function in LOSSES.items() if function is loss), None)
 
 
 def takes_labels(loss):
@@ -125,36 +138,52 @@ def schedule_config(schedule):
 
 def schedule_from_config(config):
     """The schedule that `schedule_config` describes."""
+    if not isinstance(config, Mapping):
+        raise TypeError(f"schedule: expected a dict that describes one, found {type(config).__name__}")
     values = {
-        name: schedule_from_config(value) if isinstance(value, dict) else value
+        name: schedule_from_config(value) if isinstance(value, Mapping) else value
         for name, value in config.items()
         if name != "type"
     }
-    return rebuild(schedules, config["type"], values, "schedule")
+    return rebuild(SCHEDULE_TYPES, config.get("type"), values, "schedule")
 
 
-def rebuild_saved(module, state, what):
-    """The optimiser or average of one of a module's types that has this saved state, which is to be loaded."""
-    return rebuild(module, state["type"], state["hyper"], what)
-
-
-def rebuild(module, name, arguments, what):
-    """An object of the type that a module has under this name."""
-    if not hasattr(module, name):
-        raise ValueError(f"{what}: expected the {name} that the checkpoint was trained with, found None")
-    return getattr(module, name)(**arguments)
+def rebuild(types, name, arguments, what):
+    """An object of the type that has this name in one of the tables above."""
+    if not isinstance(name, str) or name not in types:
+        raise ValueError(f"{what}: expected the {name!s:.80} that the checkpoint was trained with, found None")
+    cls = types[name]
+    if not isinstance(arguments, Mapping) or arguments.keys() != inspect.signature(cls).parameters.keys():
+        raise ValueError(f"{what}: expected the arguments of {name}, {', '.join(inspect.signature(cls).parameters)}; "
+                         "found others")
+    return cls(**arguments)
 
 
 def rebuild_optimizer(state):
-    return rebuild_saved(optim, state, "optimizer")
+    """The optimiser that has this saved state, which is to be loaded."""
+    return rebuild(OPTIMIZER_TYPES, state.get("type"), state.get("hyper"), "optimizer")
 
 
 def rebuild_average(state):
-    return rebuild_saved(averaging, state, "average")
+    """The average that has this saved state, which is to be loaded."""
+    return rebuild(AVERAGE_TYPES, state.get("type"), state.get("hyper"), "average")
 
 
 def generator(state):
     """A generator of the kind that a bit generator's state belongs to, in that state."""
-    rng = np.random.Generator(getattr(np.random, state["bit_generator"])())
+    rng = np.random.Generator(BIT_GENERATOR_TYPES[check_bit_generator(state, "rng")](0))
     rng.bit_generator.state = state
     return rng
+
+
+def check_options(options, names):
+    """The trainer's options in a checkpoint: what takes no more time to check than it should."""
+    if not isinstance(options, Mapping) or options.keys() != set(names):
+        raise ValueError(f"options: expected {', '.join(names)}; found others")
+    l2 = options["l2"]
+    if isinstance(l2, Mapping):
+        if len(l2) > MOST_PATTERNS:
+            raise ValueError(f"l2: expected at most {MOST_PATTERNS} patterns, found {len(l2)}")
+        for pattern in l2:
+            check_text(pattern, "l2")
+    return options

@@ -1,10 +1,28 @@
 """All that a trainer is between two updates, as plain values and arrays, and a trainer from them."""
 
-from ._check import check_saved_state, check_state_dict
+import numpy as np
+
+from ._check import (
+    check_arrays,
+    check_bit_generator,
+    check_bool,
+    check_count,
+    check_figure,
+    check_figures,
+    check_history,
+    check_optional,
+    check_positive_int,
+    check_same_arrays,
+    check_saved_state,
+    check_saved_values,
+    check_state_dict,
+    check_text,
+)
 from .checkpoint import build_model
 from .metrics import find_metrics
 from .trainerparts import (
     check_machine,
+    check_options,
     generator,
     loss_name,
     machine,
@@ -15,25 +33,82 @@ from .trainerparts import (
 )
 
 OPTIONS = ("clip_norm", "clip_value", "tbptt", "accumulate", "l2")
-_STATE = (
-    "model",
-    "params",
-    "optimizer",
-    "schedule",
-    "average",
-    "loss",
-    "metrics",
-    "options",
-    "order_seed",
-    "rng",
-    "history",
-    "epoch",
-    "step",
-    "fit",
-    "callbacks",
-    "notes",
-    "machine",
-)
+
+
+def _dict(value, name):
+    if not isinstance(value, dict):
+        raise TypeError(f"{name}: expected a dict, found {type(value).__name__}")
+
+
+def _list_of(checks):
+    """The check of a list of dicts with these entries."""
+
+    def check(value, name):
+        if not isinstance(value, list):
+            raise TypeError(f"{name}: expected a list, found {type(value).__name__}")
+        for item in value:
+            check_saved_values(item, checks)
+
+    return check
+
+
+def _seed(value, name):
+    check_positive_int(value, name, 0, 2**63 - 1)
+
+
+def _nested_arrays(value, name):
+    """States: arrays and None in lists and tuples."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _nested_arrays(item, name)
+    elif value is not None and not (isinstance(value, np.ndarray) and value.dtype.kind == "f"):
+        raise TypeError(f"{name}: expected arrays of floats, None, lists and tuples; found {type(value).__name__}")
+
+
+def _states(value, name):
+    if not isinstance(value, list):
+        raise TypeError(f"{name}: expected a list, found {type(value).__name__}")
+    _nested_arrays(value, name)
+
+
+_FIT = {
+    "data": _dict,
+    **dict.fromkeys(("epoch", "done", "batch", "window", "updates"), check_count),
+    "states": check_optional(_states),
+    "averaged": check_bool,
+    "sums": check_figures,
+    **dict.fromkeys(("mass", "norm", "penalty", "lr", "seconds"), check_figure),
+}
+
+
+def _fit(value, name):
+    check_saved_values(value, _FIT)
+
+
+def _machine(value, name):
+    check_saved_values(value, {"threads": check_count, "isa": check_text})
+
+
+# What a checkpoint consists of -> the check of what that part itself does not check
+_STATE = {
+    "model": _dict,
+    "params": check_arrays,
+    "optimizer": _dict,
+    "schedule": check_optional(_dict),
+    "average": check_optional(_dict),
+    "loss": check_optional(check_text),
+    "metrics": _list_of({"name": check_text, "named": check_bool}),
+    "options": _dict,
+    "order_seed": _seed,
+    "rng": check_bit_generator,
+    "history": check_history,
+    "epoch": check_count,
+    "step": check_count,
+    "fit": check_optional(_fit),
+    "callbacks": _list_of({"type": check_text, "state": _dict}),
+    "notes": _dict,
+    "machine": _machine,
+}
 
 
 def trainer_state(trainer):
@@ -67,9 +142,10 @@ def trainer_from_state(
     cls, state, *, model=None, loss=None, optimizer=None, schedule=None, metrics=None, average=None, callbacks=()
 ):
     """A trainer of class `cls` from what `trainer_state` returned; see `Trainer.resume`."""
-    check_saved_state(state, _STATE)
-    model = build_model(state["model"]) if model is None else model
-    check_state_dict(state["params"], model.params)
+    check_saved_values(state, _STATE)
+    params = state["params"]
+    model = build_model(state["model"], params) if model is None else model
+    check_state_dict(params, model.params)
     loss = state["loss"] if loss is None else loss
     if loss is None:
         raise ValueError("loss: expected the function that the checkpoint was trained with, found None")
@@ -77,7 +153,10 @@ def trainer_from_state(
     if optimizer is None:
         optimizer = rebuild_optimizer(state["optimizer"])
     optimizer.load_state_dict(state["optimizer"])
+    for slot, arrays in optimizer._slots.items():
+        check_same_arrays(arrays, model.params, f"optimizer: {slot}")
     if state["schedule"] is not None:
+        check_saved_state(state["schedule"], ("config", "state"))
         if schedule is None:
             schedule = schedule_from_config(state["schedule"]["config"])
         schedule.load_state_dict(state["schedule"]["state"])
@@ -85,9 +164,12 @@ def trainer_from_state(
         if average is None:
             average = rebuild_average(state["average"])
         average.load_state_dict(state["average"])
-    model.load_state_dict(state["params"])
+        if average.params:
+            check_same_arrays(average.params, model.params, "average")
+    options = check_options(state["options"], OPTIONS)
+    model.load_state_dict(params)
     parts = {"schedule": schedule, "metrics": metrics, "average": average, "callbacks": callbacks}
-    trainer = cls(model, loss, optimizer, seed=generator(state["rng"]), **parts, **state["options"])
+    trainer = cls(model, loss, optimizer, seed=generator(state["rng"]), **parts, **options)
     trainer.rng.bit_generator.state = state["rng"]
     trainer._order_seed = state["order_seed"]
     trainer.history.update(state["history"])

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from ._check import check_bool, check_ids, check_option, check_positive_int, check_texts
-from .tensorfile import FileError, MissingFileError, write_whole
+from .tensorfile import parse_json
+from .wholefile import naming, read_whole, shown, write_whole
 
 LEVELS = ("word", "character")
 SPECIALS = ("pad", "unk", "bos", "eos")
@@ -90,19 +91,13 @@ class Symbols:
     @classmethod
     def load(cls, path):
         """What `save` wrote to `path`; a ValueError names a file that is missing or no vocabulary."""
+        text = read_whole(path)
         try:
-            with open(path, "rb") as file:
-                config = json.loads(file.read().decode("utf-8", "surrogatepass"))
-        except FileNotFoundError as error:
-            raise MissingFileError(f"{path}: no such file") from error
-        except OSError as error:
-            raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
-        except ValueError as error:
-            raise ValueError(f"{path}: expected a vocabulary as JSON, found {error}") from None
-        try:
+            config = parse_json(text)
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise ValueError(f"{path}: expected a vocabulary as JSON, found {shown(error)}") from None
+        with naming(path, f"a {cls.__name__}"):
             return cls.from_config(config)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{path}: expected a {cls.__name__}: {error}") from error
 
     def __eq__(self, other):
         return type(self) is type(other) and self.config() == other.config()

@@ -16,8 +16,9 @@ from fastrnn.io import load, save
 from fastrnn.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, MeanOverTime
 from fastrnn.runners import GRU, LSTM, RNN
 from fastrnn.sequential import Sequential
-from fastrnn.tensorfile import check_writable, read_tensors, remove_stale, write_tensors
+from fastrnn.tensorfile import read_tensors, write_tensors
 from fastrnn.text import CharModel
+from fastrnn.wholefile import check_writable, remove_stale
 
 MODELS = {
     "LSTM": lambda: LSTM(3, 4, 2, proj_size=2, bidirectional=True, dtype="float64", seed=0),

@@ -20,12 +20,12 @@ COMPILED = [
     "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
 ]
 PYTHON = [
-    "_version", "_onethread", "_check", "_init", "threads", "config", "progress", "tensorfile", "memory", "module",
-    "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers", "sequential", "windows", "scaling",
-    "audio", "vocab", "bpe", "decoding", "text", "attention", "translation", "seq2seq", "losses", "metrics", "optim",
-    "averaging", "schedules", "tbptt", "batches", "passes", "checkpoint", "callbacks", "history", "interrupt",
-    "trainerparts", "trainerdata", "trainerstate", "trainloop", "trainer", "distributed", "diagnostics", "io",
-    "textjob", "sklearn", "bench", "examples", "cli", "__init__", "__main__",
+    "_version", "_onethread", "_check", "_init", "threads", "config", "progress", "wholefile", "tensorfile", "memory",
+    "module", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers", "sequential", "windows",
+    "scaling", "audio", "vocab", "bpe", "decoding", "text", "attention", "translation", "seq2seq", "losses",
+    "metrics", "optim", "averaging", "schedules", "tbptt", "batches", "passes", "checkpoint", "callbacks", "history",
+    "interrupt", "trainerparts", "trainerdata", "trainerstate", "trainloop", "trainer", "distributed", "diagnostics",
+    "io", "textjob", "sklearn", "bench", "examples", "cli", "__init__", "__main__",
 ]
 # fmt: on
 LEAVES = {"_onethread"}  # Python that imports nothing of ours: compiled code may use it too

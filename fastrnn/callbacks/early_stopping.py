@@ -2,7 +2,15 @@
 
 import numpy as np
 
-from .._check import check_bool, check_positive_int
+from .._check import (
+    check_arrays,
+    check_bool,
+    check_count,
+    check_figure,
+    check_optional,
+    check_positive_int,
+    check_saved_values,
+)
 from .base import Monitor
 
 
@@ -70,9 +78,22 @@ class EarlyStopping(Monitor):
         return {name.lstrip("_"): getattr(self, name) for name in names}
 
     def load_state_dict(self, state):
-        for name in ("best", "best_epoch", "wait", "stopped"):
-            setattr(self, name, state[name])
+        check_saved_values(state, {
+            "best": check_optional(check_figure),
+            "best_epoch": check_count,
+            "wait": check_count,
+            "stopped": check_bool,
+            "params": check_optional(check_arrays),
+            "average": check_optional(_check_dict),
+        })
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.wait, self.stopped = state["wait"], state["stopped"]
         self._params, self._average = state["params"], state["average"]
+
+
+def _check_dict(value, name):
+    if not isinstance(value, dict):
+        raise TypeError(f"{name}: expected a dict, found {type(value).__name__}")
 
 
 def _copied(value):

@@ -3,9 +3,16 @@
 import time
 from pathlib import Path
 
-from .._check import check_bool, check_number, check_positive_int
+from .._check import (
+    check_bool,
+    check_figure,
+    check_number,
+    check_optional,
+    check_positive_int,
+    check_saved_values,
+)
 from ..checkpoint import CheckpointSeries
-from ..tensorfile import check_writable
+from ..wholefile import check_writable
 from .base import Monitor
 
 
@@ -105,4 +112,4 @@ class ModelCheckpoint(Monitor):
         return {"best": self.best}
 
     def load_state_dict(self, state):
-        self.best = state["best"]
+        self.best = check_saved_values(state, {"best": check_optional(check_figure)})["best"]

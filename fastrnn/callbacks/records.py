@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..tensorfile import check_writable, remove_stale, write_whole
+from .._check import check_figures, check_saved_values
+from ..wholefile import check_writable, remove_stale, write_whole
 from .base import Callback
 
 
@@ -51,7 +52,15 @@ class CSVLogger(Callback):
         return {"rows": [dict(row) for row in self.rows]}
 
     def load_state_dict(self, state):
-        self.rows = [dict(row) for row in state["rows"]]
+        self.rows = [dict(row) for row in check_saved_values(state, {"rows": _check_rows})["rows"]]
+
+
+def _check_rows(rows, name):
+    if not isinstance(rows, list):
+        raise TypeError(f"{name}: expected a list of dicts, found {type(rows).__name__}")
+    for k, row in enumerate(rows):
+        if "epoch" not in check_figures(row, f"{name}[{k}]"):
+            raise ValueError(f"{name}[{k}]: expected an epoch among its figures, found none")
 
 
 class LearningRateMonitor(Callback):
@@ -89,4 +98,14 @@ class LearningRateMonitor(Callback):
         return {"steps": self.steps, "rates": self.rates}
 
     def load_state_dict(self, state):
-        self._changes = list(zip(state["steps"].tolist(), state["rates"].tolist()))
+        check_saved_values(state, {"steps": _check_vector, "rates": _check_vector})
+        steps, rates = state["steps"], state["rates"]
+        if steps.dtype != np.int64 or rates.dtype != np.float64 or len(steps) != len(rates):
+            raise ValueError(f"state: expected as many int64 steps as float64 rates, found {len(steps)} {steps.dtype} "
+                             f"and {len(rates)} {rates.dtype}")
+        self._changes = list(zip(steps.tolist(), rates.tolist()))
+
+
+def _check_vector(value, name):
+    if not isinstance(value, np.ndarray) or value.ndim != 1:
+        raise TypeError(f"{name}: expected an array (n,), found {type(value).__name__}")

@@ -17,6 +17,7 @@ from ..checkpoint import CheckpointSeries
 from ..history import NonFiniteError
 from ..trainer import Trainer
 from ..trainerstate import OPTIONS
+from ..wholefile import MissingFileError, read_whole
 from .muted import Muted
 from .ranks import RankError, Ranks
 from .share import Share, describe, flatten, take_rows, unflatten
@@ -82,17 +83,17 @@ class DistributedTrainer(Trainer):
     def resume(cls, path, **parts):
         """As `Trainer.resume`; the file need be there for rank 0 only."""
         ranks = _world()
+        if ranks.size == 1:
+            return super().resume(path, **parts)
         problem = ""
         try:
-            data = Path(path).read_bytes() if ranks.first else b""
+            data = read_whole(path) if ranks.first else b""
         except OSError as error:
             data, problem = b"", str(error)
         problem = ranks.broadcast_bytes(problem.encode()).decode()
         if problem:
-            raise FileNotFoundError(problem)
-        data = ranks.broadcast_bytes(data)
-        if ranks.first:
-            return super().resume(path, **parts)
+            raise MissingFileError(problem)
+        data = ranks.broadcast_bytes(data)  # all ranks go on from what the first has read, whoever writes meanwhile
         with tempfile.TemporaryDirectory() as folder:
             copy = Path(folder) / Path(path).name
             copy.write_bytes(data)

@@ -19,7 +19,7 @@ from fastrnn import GRU, LSTM, RNN, AdamW, Dropout, Linear, Sequential, Trainer
 from fastrnn.callbacks import EarlyStopping
 from fastrnn.examples.files import find_data, need, save_figure
 from fastrnn.schedules import OneCycle
-from fastrnn.tensorfile import write_whole
+from fastrnn.wholefile import write_whole
 
 TIME = "40 min"
 PUBLISHED = (

@@ -1,0 +1,255 @@
+"""Files that are written whole or not at all, by any number of writers, and read from one descriptor."""
+
+import contextlib
+import glob
+import hashlib
+import os
+import secrets
+import stat
+import time
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+LONG_NAME = 200  # bytes; a longer name gets a temporary file with a short one
+RANDOM_BYTES = 8
+UNLOCKED_AGE = 86400.0  # seconds after which a temporary file is stale where files cannot be locked
+MOST_SHOWN = 1000  # characters of an error within another
+
+
+class FileError(OSError, ValueError):
+    """A file that cannot be read or written; the message names it."""
+
+
+class MissingFileError(FileNotFoundError, FileError):
+    """A file that is not there."""
+
+
+def as_path(path):
+    """The path of a file; an error for what cannot be one."""
+    try:
+        path = Path(path)
+    except TypeError:
+        raise TypeError(f"path: expected a str or path-like, found {type(path).__name__}") from None
+    if not path.name or "\0" in str(path):
+        raise FileError(f"path: expected the name of a file, found {str(path)!r}")
+    return path
+
+
+@contextlib.contextmanager
+def naming(path, expected):
+    """Turn whatever goes wrong with a file's contents into a ValueError that names the file.
+
+    Contents are checked where they are used, by the same checks that a caller's arguments meet. This is the one place
+    that says which file they came from.
+    """
+    try:
+        yield
+    except FileError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
+        plain = isinstance(error, (ValueError, TypeError)) and not isinstance(error, UnicodeError)
+        found = shown(error) if plain else f"{type(error).__name__} {shown(error)}".rstrip()
+        raise ValueError(f"{path}: expected {expected}, found one that does not fit: {found}") from error
+
+
+def shown(error):
+    """The text of an error, cut where it is long."""
+    text = str(error)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+
+
+@contextlib.contextmanager
+def opened(path):
+    """(an unbuffered file to read, its size); only for a regular file, at once for anything else.
+
+    All is read through the one descriptor: a file that is replaced meanwhile stays the old one. It is not mapped into
+    memory, where a file that another process cuts short would end this one.
+    """
+    try:
+        handle = _open(path)
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{path}: no such file") from error
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:  # a name that the system cannot have
+        raise FileError(f"{path}: cannot be read: {error}") from error
+    with open(handle, "rb", buffering=0) as file:
+        yield file, os.fstat(file.fileno()).st_size
+
+
+def _open(path):
+    _check_regular(os.stat(path).st_mode)  # opening a device may already do something
+    flags = os.O_RDONLY
+    for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
+        flags |= vars(os).get(name, 0)
+    handle = os.open(path, flags)
+    try:
+        _check_regular(os.fstat(handle).st_mode)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _check_regular(mode):
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(21, "Is a directory")
+    if not stat.S_ISREG(mode):
+        kinds = {stat.S_IFIFO: "a fifo", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+        raise OSError(22, f"expected a regular file, found {kinds.get(stat.S_IFMT(mode), 'something else')}")
+
+
+def read_into(file, buffer):
+    """Fill a writable buffer of bytes; how many there were."""
+    done = 0
+    while done < len(buffer):
+        count = file.readinto(buffer[done:])
+        if not count:
+            break
+        done += count
+    return done
+
+
+def read_whole(path):
+    """All bytes of a regular file."""
+    with opened(path) as (file, size):
+        data = bytearray(size)
+        try:
+            return bytes(data[: read_into(file, memoryview(data))])
+        except OSError as error:
+            raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def write_whole(path, data):
+    """Write bytes to `path`: all of them or, with a FileError, none.
+
+    They go to a temporary file in the same directory, which is flushed to the disk and then renamed: whoever reads
+    `path`, at any moment and after any crash, finds the old file or the new one. Any number of threads, processes and
+    machines may do so at a time; the last one stays. A link stays a link: the file that it leads to is replaced. The
+    file's mode stays; a new file gets that of the umask.
+    """
+    path = as_path(path)
+    try:
+        target = _target(path)
+        file, temporary = _temporary(target)
+        try:
+            with file:
+                with contextlib.suppress(FileNotFoundError):
+                    _keep_mode(file, os.stat(target))
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(temporary, target)  # while it is locked: until then nobody takes it for a stale one
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_directory(target.parent)
+    except FileError:
+        raise
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+
+
+def check_writable(path):
+    """Raise a FileError now if `write_whole` could not write to `path`; nothing there is changed."""
+    try:
+        if os.path.isdir(path):
+            raise IsADirectoryError(21, "Is a directory")
+        file, temporary = _temporary(_target(as_path(path)))
+        with file:
+            temporary.unlink()
+    except (OSError, ValueError) as error:
+        raise FileError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
+
+
+def remove_stale(path, ending=None):
+    """Remove the temporary files that killed processes left beside `path`, or beside the files `path`.`ending`.
+
+    Those that are being written now stay: they are locked.
+    """
+    path = Path(path)
+    with contextlib.suppress(OSError, ValueError):
+        path = _target(path)
+    stem = glob.escape(_stem(path.name)) if ending is None else f"{glob.escape(path.name)}.{ending}"
+    for temporary in path.parent.glob(f".{stem}.*.tmp"):
+        middle = temporary.name.split(".")[-2]
+        if middle.isdecimal() or (len(middle) == 2 * RANDOM_BYTES and set(middle) <= set("0123456789abcdef")):
+            with contextlib.suppress(OSError):
+                _remove_unlocked(temporary)
+
+
+def _target(path):
+    """The file that is to be replaced: where a link leads to."""
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    with contextlib.suppress(FileNotFoundError):
+        _check_regular(os.stat(target).st_mode)
+    return target
+
+
+def _stem(name):
+    if len(os.fsencode(name)) <= LONG_NAME:
+        return name
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:32]
+
+
+def _temporary(target):
+    """(a new, locked file beside `target`, its path), whose name nobody else has, whatever the process's number."""
+    while True:
+        path = target.with_name(f".{_stem(target.name)}.{secrets.token_hex(RANDOM_BYTES)}.tmp")
+        try:
+            file = open(path, "xb")  # noqa: SIM115
+        except FileExistsError:
+            continue
+        try:
+            if _lock(file) is not False and os.fstat(file.fileno()).st_nlink:
+                return file, path
+        except BaseException:
+            file.close()
+            path.unlink(missing_ok=True)
+            raise
+        file.close()  # another process has just taken it for a stale one and removed it
+        path.unlink(missing_ok=True)
+
+
+def _lock(file):
+    """Whether this process holds the lock of a file now; None where files cannot be locked."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _remove_unlocked(path):
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        return
+    with open(path, "rb+") as file:
+        locked = _lock(file)
+        if locked or (locked is None and time.time() - os.fstat(file.fileno()).st_mtime > UNLOCKED_AGE):
+            path.unlink(missing_ok=True)
+
+
+def _keep_mode(file, status):
+    mode = stat.S_IMODE(status.st_mode) & 0o777
+    if hasattr(os, "fchmod") and mode != stat.S_IMODE(os.fstat(file.fileno()).st_mode):
+        os.fchmod(file.fileno(), mode)
+
+
+def _sync_directory(directory):
+    """Make a rename last through a power failure, where the system can; the file is there in any case."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with contextlib.suppress(OSError):
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

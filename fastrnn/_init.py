@@ -13,9 +13,11 @@ from contextvars import ContextVar
 
 import numpy as np
 
+from . import memory
 from ._check import check_number
 from ._onethread import one_thread
 
+MOST_BYTES = 2**46  # of one array, where nothing says how much memory there is
 WORTH_HOLDING = 128  # size from which BLAS starts threads for a factorisation
 MOST_MODULES = 10_000  # that a file may describe
 FORGET_BLOCK = 1  # of an LSTM's four gates i f g o
@@ -67,10 +69,16 @@ def left_at_zero(arrays=None):
 
 
 def claim(shape, dtype, name):
-    """To be called before an array of parameters is allocated: an error where a file is loaded that has none such."""
+    """To be called before an array of parameters is allocated, which gets a gradient of its size: an error where there
+    is not as much memory, or where a file is loaded that has no such array."""
     room = _loading.get()
     if room:
         room.take(tuple(shape), dtype, name)
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory.require(2 * nbytes, name, f"parameters of shape {tuple(shape)} and their gradients", "use smaller sizes")
+    if nbytes > MOST_BYTES:
+        raise memory.OutOfMemoryError(f"{name}: expected parameters of at most {memory.amount(MOST_BYTES)}, found "
+                                      f"shape {tuple(shape)}")
 
 
 def claim_again(shape, dtype):

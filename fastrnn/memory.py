@@ -12,6 +12,10 @@ import numpy as np
 LITTLE_BYTES = 100_000_000
 
 
+class OutOfMemoryError(MemoryError, ValueError):
+    """Sizes that take more memory than there is; the message names the argument that they come from."""
+
+
 def available():
     """Bytes that this process can still take: free in the machine, and within the limits of its control groups and of
     itself; None where that is not known."""
@@ -20,13 +24,13 @@ def available():
 
 
 def require(nbytes, name, of, remedy):
-    """Raise a MemoryError where `nbytes` are more than there are available."""
+    """Raise an OutOfMemoryError where `nbytes` are more than there are available."""
     if nbytes < LITTLE_BYTES:
         return
     room = available()
     if room is not None and nbytes > room:
-        raise MemoryError(f"{name}: expected what fits in the {amount(room)} of memory that are free, "
-                          f"found {of}, about {amount(nbytes)}; {remedy}")
+        raise OutOfMemoryError(f"{name}: expected what fits in the {amount(room)} of memory that are free, "
+                               f"found {of}, about {amount(nbytes)}; {remedy}")
 
 
 def amount(nbytes):

@@ -24,6 +24,7 @@ from .module import Tape, open_tape
 from .recurrent import GATES, Recurrent
 from .segments import SegmentedPass, plan
 
+MOST_LAYERS = 4096
 PARTS = "h", "c", "w"  # of a state, as the engine takes them
 
 
@@ -40,7 +41,7 @@ class Runner(Recurrent, base=True):
                chances, recompute, **cell):
         super().__init__(dtype, seed)
         self._sizes(input_size, hidden_size, bias)
-        self.num_layers = check_positive_int(num_layers, "num_layers")
+        self.num_layers = check_positive_int(num_layers, "num_layers", high=MOST_LAYERS)
         self.batch_first = check_bool(batch_first, "batch_first")
         self.dropout = check_number(dropout, "dropout", low=0, high=1)
         self.bidirectional = check_bool(bidirectional, "bidirectional")

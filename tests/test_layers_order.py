@@ -20,7 +20,7 @@ COMPILED = [
     "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
 ]
 PYTHON = [
-    "_version", "_onethread", "_check", "_init", "threads", "config", "progress", "wholefile", "tensorfile", "memory",
+    "_version", "_onethread", "memory", "_check", "_init", "threads", "config", "progress", "wholefile", "tensorfile",
     "module", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers", "sequential", "windows",
     "scaling", "audio", "vocab", "bpe", "decoding", "text", "attention", "translation", "seq2seq", "losses",
     "metrics", "optim", "averaging", "schedules", "tbptt", "batches", "passes", "checkpoint", "callbacks", "history",

@@ -14,7 +14,7 @@ from contextvars import ContextVar
 import numpy as np
 
 from . import memory
-from ._check import check_number
+from ._check import check_number, shown
 from ._onethread import one_thread
 
 MOST_BYTES = 2**46  # of one array, where nothing says how much memory there is
@@ -196,7 +196,7 @@ def _choice(how, argument):
     name, *number = how if isinstance(how, (tuple, list)) and how else (how,)
     if not isinstance(name, str) or name not in PLAIN + SCALED or len(number) > (name in SCALED):
         raise ValueError(f"{argument}: expected one of {', '.join(PLAIN + SCALED)}, the last {len(SCALED)} also in a "
-                         f"pair with a number, or a number or a callable; found {how!r}")
+                         f"pair with a number, or a number or a callable; found {shown(how)}")
     return name, check_number(number[0], argument) if number else None
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._check import check_bool, check_floats, check_number, check_positive_int
+from ._check import check_bool, check_floats, check_number, check_positive_int, shown
 from .tbptt import check_tbptt, count, spans
 
 # Updates whose sequences are sorted by length together: more of them save less and less padding, and mix less. Padded
@@ -154,7 +154,8 @@ class Sequences:
         if labels:
             for name, value in ("tbptt", window), ("class_weight", class_weight):
                 if value is not None:
-                    raise ValueError(f"{name}: expected None with targets of any number of labels, found {value!r}")
+                    raise ValueError(f"{name}: expected None with targets of any number of labels, "
+                                     f"found {shown(value)}")
             self.y = None if y is None else _labels(y, self.x)
         else:
             self.y = None if y is None else _targets(y, self.x, self.ragged and per_step, per_step, dtype)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._check import check_axes, check_bool, check_layer_norm, check_option, check_state, check_steps
+from ._check import check_axes, check_bool, check_layer_norm, check_option, check_state, check_steps, shown
 from ._engine import Engine
 from .module import Tape, open_tape
 from .recurrent import Recurrent
@@ -49,7 +49,7 @@ class Cell(Recurrent, base=True):
         without it each call draws its own from `rng`. `first_step` is the number of the step, for zoneout.
         """
         if lengths is not None:
-            raise ValueError(f"lengths: expected None for one step, found {lengths!r}")
+            raise ValueError(f"lengths: expected None for one step, found {shown(lengths)}")
         x, state, shape = self._arguments(x, state)
         y, final = self._room(x.shape[1])
         seed, first_step = self._mask_seed(seed, first_step)

@@ -5,7 +5,7 @@ No matrix acts on their state, so that the products of many steps are one, and w
 
 import math
 
-from ._check import check_number, check_positive_int
+from ._check import check_number, check_positive_int, shown
 from .recurrent import GATES
 from .runners import COMMON, Runner
 
@@ -23,7 +23,7 @@ class Elementwise(Runner, base=True):
         for name, value in chances.items():
             if value != 0:
                 raise ValueError(f"{name}: expected 0 for {type(self).__name__}, which has no recurrent product; "
-                                 f"found {value!r}")
+                                 f"found {shown(value)}")
         self._chances = (0.0, 0.0, 0.0)
 
     def _shapes(self, width, window=1, **_):

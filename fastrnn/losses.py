@@ -40,6 +40,7 @@ from ._check import (
     check_real_target,
     check_unit_interval,
     check_vector,
+    shown,
 )
 
 LOG_FLOOR = -100.0  # of the logarithm of a probability, as in torch
@@ -285,7 +286,7 @@ def ctc(prediction, target, lengths=None, target_lengths=None, *, blank=0, zero_
     if x.ndim == 2:
         for name, value in ("lengths", lengths), ("target_lengths", target_lengths):
             if value is not None:
-                raise ValueError(f"{name}: expected None for one sequence (T, K), found {value!r}")
+                raise ValueError(f"{name}: expected None for one sequence (T, K), found {shown(value)}")
         x, target, batch_first = x[None], [target], True
     batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
     blank = check_positive_int(blank, "blank", low=0, high=x.shape[2] - 1)

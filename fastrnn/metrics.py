@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from . import losses
-from ._check import check_element_weights
+from ._check import check_element_weights, shown
 
 
 def accuracy(prediction, target, *, lengths=None, sample_weight=None, batch_first=True):
@@ -83,7 +83,7 @@ _TAKEN = ("loss", "lr", "grad_norm", "seconds", "mass", "penalty")
 def find_metrics(metrics):
     """A list of `Metric` from names and functions."""
     if isinstance(metrics, str) or callable(metrics):
-        raise TypeError(f"metrics: expected a sequence of names and functions, found {metrics!r}")
+        raise TypeError(f"metrics: expected a sequence of names and functions, found {shown(metrics)}")
     try:
         metrics = list(() if metrics is None else metrics)
     except TypeError:

@@ -17,6 +17,7 @@ from ._check import (
     check_ragged,
     check_state,
     check_steps,
+    shown,
 )
 from ._engine import Engine
 from ._init import claim_layers
@@ -243,7 +244,7 @@ class _Call:
         if self.ragged:
             if lengths is not None:
                 raise ValueError("lengths: expected None with a list of arrays, which bring their own; "
-                                 f"found {lengths!r}")
+                                 f"found {shown(lengths)}")
             x, self.lengths = check_ragged(x, "x", features, dtype)
             batch = len(self.lengths)
         else:
@@ -254,7 +255,7 @@ class _Call:
             x = self.time_major(x)
             batch = x.shape[1]
             if self.unbatched and lengths is not None:
-                raise ValueError(f"lengths: expected None with unbatched x, found {lengths!r}")
+                raise ValueError(f"lengths: expected None with unbatched x, found {shown(lengths)}")
             self.lengths = None if lengths is None else check_lengths(lengths, batch, len(x))
         self.x = x
         states = runner.num_layers * (1 + runner.bidirectional)

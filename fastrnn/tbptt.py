@@ -8,7 +8,7 @@ the state that was kept before them; k1 = k2 runs nothing twice.
 
 from typing import NamedTuple
 
-from ._check import check_positive_int
+from ._check import check_positive_int, shown
 
 
 class Span(NamedTuple):
@@ -28,7 +28,7 @@ def check_tbptt(value, name="tbptt"):
         k = check_positive_int(value, name)
         return k, k
     if len(value) != 2:
-        raise ValueError(f"{name}: expected steps per update, or a pair (k1, k2) of them; found {value!r}")
+        raise ValueError(f"{name}: expected steps per update, or a pair (k1, k2) of them; found {shown(value)}")
     k1, k2 = (check_positive_int(k, f"{name}[{i}]") for i, k in enumerate(value))
     if k2 < k1:
         raise ValueError(f"{name}: expected k2, the steps reached back over, of at least k1 = {k1}; found {k2}")

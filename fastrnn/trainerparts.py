@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from . import _kernels, averaging, losses, optim, schedules
-from ._check import check_bit_generator, check_number, check_text
+from ._check import check_bit_generator, check_number, check_text, shown
 from .callbacks import Callback
 from .threads import get_num_threads
 
@@ -41,7 +41,7 @@ def find_loss(loss):
     """A function of `fastrnn.losses` by its name, or any other function as it is."""
     if isinstance(loss, str):
         if loss not in LOSSES:
-            raise ValueError(f"loss: expected one of {', '.join(LOSSES)} or a function; found {loss!r}")
+            raise ValueError(f"loss: expected one of {', '.join(LOSSES)} or a function; found {shown(loss)}")
         return LOSSES[loss]
     if not callable(loss):
         raise TypeError(f"loss: expected a name or a function, found {type(loss).__name__}")
@@ -64,7 +64,8 @@ def find_optimizer(optimizer):
     """An optimiser by its name, or as it is."""
     if isinstance(optimizer, str):
         if optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer: expected one of {', '.join(OPTIMIZERS)} or an optimiser; found {optimizer!r}")
+            known = ", ".join(OPTIMIZERS)
+            raise ValueError(f"optimizer: expected one of {known} or an optimiser; found {shown(optimizer)}")
         return OPTIMIZERS[optimizer]()
     return instance(optimizer, optim.Optimizer, "optimizer: expected a name or an optimiser of fastrnn")
 
@@ -95,8 +96,8 @@ def find_l2(l2, params):
     for pattern, factor in l2.items():
         names = fnmatch.filter(params, str(pattern))
         if not names:
-            raise ValueError(f"l2: expected patterns of parameters, {', '.join(params)}; found {pattern!r}")
-        found.update(dict.fromkeys(names, check_number(factor, f"l2[{pattern!r}]", low=0)))
+            raise ValueError(f"l2: expected patterns of parameters, {', '.join(params)}; found {shown(pattern)}")
+        found.update(dict.fromkeys(names, check_number(factor, f"l2[{shown(pattern)}]", low=0)))
     return found
 
 

@@ -35,7 +35,7 @@ SKIPPED = {
     "set_num_threads",              # changes the run itself; has tests of its own
     "DistributedTrainer", "launch", "Share", "Lifeline",    # start processes
     "Spectrum", "Decay", "Gate", "Finding", "Weights", "Layer", "Diagnosis",    # plain records of results
-    "Hypothesis", "Monitor", "Callback", "Optimizer", "Schedule", "plot_decays",
+    "Hypothesis", "Monitor", "Callback", "Optimizer", "Schedule", "Symbols", "Average", "plot_decays",
 }
 # A trainer calls the methods of these, and only their constructors are anybody's.
 DRIVEN = ("fastrnn.callbacks", "fastrnn.averaging", "fastrnn.diagnostics.monitor")

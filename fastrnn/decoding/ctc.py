@@ -4,7 +4,7 @@ from itertools import groupby
 
 import numpy as np
 
-from .._check import check_axes, check_floats, check_lengths, check_number, check_positive_int, check_sequence
+from .._check import check_axes, check_floats, check_lengths, check_number, check_positive_int, check_sequence, shown
 from ..module import Turn
 from .language import as_scores
 from .states import Hypothesis, best_columns, join_rows, log_softmax, take_rows
@@ -62,7 +62,7 @@ def _batch(logits, lengths, batch_first):
     x = check_sequence(logits, "logits")
     if x.ndim == 2:
         if lengths is not None:
-            raise ValueError(f"lengths: expected None for one sequence (T, K), found {lengths!r}")
+            raise ValueError(f"lengths: expected None for one sequence (T, K), found {shown(lengths)}")
         x = x[None]
     elif not batch_first:
         x = x.swapaxes(0, 1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._check import check_prompts, check_stepped, check_symbols
+from .._check import check_prompts, check_stepped, check_symbols, shown
 from .states import log_softmax, stream_step, take_rows
 
 
@@ -65,7 +65,7 @@ class FunctionScores:
         for row in rows:
             if row.shape != (self._classes,) or np.isnan(row).any():
                 raise ValueError(f"lm: expected a function that returns {self._classes} logarithms of probabilities, "
-                                 f"found {row!r}")
+                                 f"found {shown(row)}")
         return np.array(rows).reshape(len(rows), self._classes)
 
 

@@ -9,7 +9,6 @@ file has bytes.
 import contextlib
 import hashlib
 import json
-import re
 
 import numpy as np
 
@@ -22,6 +21,7 @@ PREFIX = 8  # bytes that hold the length of the header
 MOST_HEADER = 100_000_000  # bytes, as in safetensors
 DEEPEST = 256  # lists and dicts inside each other
 MOST_AXES = 32
+CHUNK = 1 << 20  # characters that are looked at together
 
 DTYPES = {
     "BOOL": np.dtype(np.bool_), "U8": np.dtype(np.uint8), "I8": np.dtype(np.int8), "I16": np.dtype(np.int16),
@@ -35,7 +35,6 @@ NAMES = {dtype: name for name, dtype in DTYPES.items()}
 # beside some for each byte of text: much more is not data but an attempt to fill the memory.
 PER_DICT, PER_LIST, PER_ITEM, PER_ENTRY = 250, 90, 160, 48
 ALLOWED, ALLOWED_A_BYTE = 20_000_000, 8
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z)', re.DOTALL)  # matches at every quote: no second try
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 
 
@@ -72,7 +71,7 @@ def write_tensors(path, kind, tensors, state, *, readable=False):
         raise TypeError(f"{path}: expected numbers, strings, lists and dicts to write, found others: {error}") from None
     if readable:
         try:
-            _judge(text.encode())
+            _judge(text)
         except ValueError as error:
             raise ValueError(f"{path}: expected what can be read again, found {error}") from None
     # one entry: the order of several would change from run to run
@@ -128,7 +127,7 @@ def read_tensors(path, kind):
 
 
 def parse_json(text):
-    """The value of JSON text (bytes), after a look at how deep and how large it would be.
+    """The value of JSON text, after a look at how deep and how large it would be.
 
     Raises
     ------
@@ -136,21 +135,40 @@ def parse_json(text):
         Also for names that are there twice in one dict.
     """
     _judge(text)
-    return json.loads(text.decode("utf-8", "surrogatepass"), object_pairs_hook=_without_twins)
+    return json.loads(text, object_pairs_hook=_without_twins)
 
 
 def _judge(text):
     """A ValueError for JSON text that would be too deep or too large."""
-    outside = _STRING.sub(b"", text)
-    needed = sum(outside.count(mark) * cost for mark, cost in
-                 ((b"{", PER_DICT), (b"[", PER_LIST), (b":", PER_ITEM), (b",", PER_ENTRY)))
+    depth, inside, needed = 0, 0, 0
+    for chunk in _chunks(text):
+        codes = np.frombuffer(chunk, np.uint8)
+        within = np.cumsum(codes == ord('"'), dtype=np.uint8)  # odd in a string
+        within += np.uint8(inside)
+        within &= 1
+        inside = int(within[-1]) if len(within) else inside
+        outside = codes[within == 0].tobytes()
+        brackets = np.frombuffer(outside.translate(None, _OTHERS), np.uint8)
+        steps = np.cumsum(np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1), dtype=np.int64)
+        if len(steps) and depth + int(steps.max()) > DEEPEST:
+            raise ValueError(f"expected at most {DEEPEST} lists and dicts inside each other, found more")
+        depth += int(steps[-1]) if len(steps) else 0
+        needed += sum(outside.count(mark) * cost for mark, cost in
+                      ((b"{", PER_DICT), (b"[", PER_LIST), (b":", PER_ITEM), (b",", PER_ENTRY)))
     if needed > ALLOWED + ALLOWED_A_BYTE * len(text):
-        raise ValueError(f"expected values that take little more memory than their {len(text)} bytes of text, "
+        raise ValueError(f"expected values that take little more memory than their {len(text)} characters of text, "
                          f"found such as would take {needed}")
-    brackets = np.frombuffer(outside.translate(None, _OTHERS), np.uint8)
-    depth = np.cumsum(np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1))
-    if len(depth) and depth.max() > DEEPEST:
-        raise ValueError(f"expected at most {DEEPEST} lists and dicts inside each other, found {depth.max()}")
+
+
+def _chunks(text):
+    """The bytes of text, some at a time, without what is escaped: every quote that is left begins or ends a string."""
+    start = 0
+    while start < len(text):
+        chunk = text[start : start + CHUNK]
+        if (len(chunk) - len(chunk.rstrip("\\"))) % 2:
+            chunk = text[start : start + CHUNK + 1]
+        start += len(chunk)
+        yield chunk.encode("utf-8", "surrogatepass").replace(b"\\\\", b"").replace(b'\\"', b"")
 
 
 def _without_twins(pairs):
@@ -183,7 +201,7 @@ def _read_header(file, size, expected):
     if read_into(file, memoryview(text)) < length:
         raise ValueError(f"{expected} a truncated or damaged safetensors file of {size} bytes")
     with _judging(expected):
-        found = parse_json(bytes(text))
+        found = parse_json(text.decode())
         if not isinstance(found, dict):
             raise ValueError("its header is no dict")
     return found
@@ -198,7 +216,7 @@ def _read_metadata(metadata):
     if metadata is None or KEY not in metadata:
         return None
     try:
-        header = parse_json(metadata[KEY].encode())
+        header = parse_json(metadata[KEY])
     except ValueError as error:
         raise ValueError(f"its metadata cannot be read, {shown(error)}") from error
     if not isinstance(header, dict) or header.keys() != {"kind", "version", "state", "sha256"}:

@@ -93,7 +93,7 @@ class Symbols:
         """What `save` wrote to `path`; a ValueError names a file that is missing or no vocabulary."""
         text = read_whole(path)
         try:
-            config = parse_json(text)
+            config = parse_json(text.decode("utf-8", "surrogatepass"))
         except (ValueError, RecursionError, MemoryError) as error:
             raise ValueError(f"{path}: expected a vocabulary as JSON, found {shown(error)}") from None
         with naming(path, f"a {cls.__name__}"):

@@ -94,7 +94,8 @@ class SourceArchive(sdist):
     """Adds the whole test suite and the benchmarks."""
 
     def make_release_tree(self, base_dir, found):
-        extra = files("tests", "*.py", "*.c") + files("bench", "*.py", "*.md", "*.svg") + ["CHANGELOG.md"]
+        extra = files("tests", "*.py", "*.c") + files("bench", "*.py", "*.md", "*.svg")
+        extra += ["CHANGELOG.md", "SECURITY.md"]
         super().make_release_tree(base_dir, sorted({*found, *extra}))
 
 

@@ -1,5 +1,7 @@
 """Layers without a state: they see each step alone, or bring the steps of a sequence down to one."""
 
+from functools import partial
+
 import numpy as np
 
 from . import _embedding, _init, _layernorm, _products
@@ -207,10 +209,12 @@ class LayerNorm(Layer):
     population, as in torch.nn.LayerNorm.
     """
 
+    assignable = (("eps", partial(check_number, above=0)),)
+
     def __init__(self, features, eps=1e-5, *, dtype="float32"):
         super().__init__(dtype)
         self.features = check_positive_int(features, "features")
-        self.eps = check_number(eps, "eps", above=0)
+        self.eps = eps
         for name in ("weight", "bias"):
             _init.claim((self.features,), self.dtype, name)
         self._own({name: room((self.features,), self.dtype) for name in ("weight", "bias")})
@@ -249,11 +253,12 @@ class Dropout(Layer):
     seed : int, SeedSequence, Generator or None
     """
 
+    assignable = ("p", partial(check_number, low=0, below=1)), ("batch_first", check_bool)
+
     def __init__(self, p=0.5, *, variational=False, batch_first=False, seed=None):
         super().__init__(seed=seed)
-        self.p = check_number(p, "p", low=0, below=1)
+        self.p, self.batch_first = p, batch_first
         self.variational = check_bool(variational, "variational")
-        self.batch_first = check_bool(batch_first, "batch_first")
         self.needs_time = self.variational
 
     def _apply(self, x, lengths, training):
@@ -297,6 +302,7 @@ class ActivationRegularization(Layer):
         Steps and pairs to divide by, set by `Trainer` where several batches make one update; None for x's own.
     """
 
+    assignable = *((name, partial(check_number, low=0)) for name in ("ar", "tar")), ("batch_first", check_bool)
     needs_time = True
     penalty = 0.0
     start = 0
@@ -304,9 +310,7 @@ class ActivationRegularization(Layer):
 
     def __init__(self, ar=0.0, tar=0.0, *, batch_first=False):
         super().__init__()
-        self.ar = check_number(ar, "ar", low=0)
-        self.tar = check_number(tar, "tar", low=0)
-        self.batch_first = check_bool(batch_first, "batch_first")
+        self.ar, self.tar, self.batch_first = ar, tar, batch_first
 
     def _apply(self, x, lengths, training):
         if not training:
@@ -362,11 +366,12 @@ class Pooling(Layer, base=True):
         Set by the `Sequential` around it, if any.
     """
 
+    assignable = (("batch_first", check_bool),)
     pools_time = True
 
     def __init__(self, *, batch_first=False):
         super().__init__()
-        self.batch_first = check_bool(batch_first, "batch_first")
+        self.batch_first = batch_first
 
     def _apply(self, x, lengths, training):
         x = check_sequence(x, "x")

@@ -2,7 +2,8 @@
 
 import contextlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
@@ -50,11 +51,14 @@ class FixedError(TypeError, AttributeError):
 class Fixed:
     """Base of classes whose constructor arguments are fixed, as arrays of their sizes have been made and checked.
 
-    That is so of classes of this package, for attributes named as an argument, but neither for those in `assignable`
-    nor for properties, which check what they are given.
+    That is so of classes of this package, for attributes named as an argument and those in `fixed`, but neither for
+    those in `assignable`, pairs of a name and a function (value, name) that checks what is assigned, nor for
+    properties, which do so themselves.
     """
 
-    assignable: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+    assignable: tuple[tuple[str, Callable[..., object]], ...] = ()
+    _assignable: Mapping[str, Callable[..., object]] = MappingProxyType({})
     _fixed: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs):
@@ -63,12 +67,15 @@ class Fixed:
             code = cls.__init__.__code__
             names = code.co_varnames[1:code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4)]
             cls._fixed |= {name for name in names if not isinstance(getattr(cls, name, None), property)}
-        cls._fixed -= set(cls.assignable)
+        cls._fixed |= set(vars(cls).get("fixed", ()))
+        cls._assignable = {**cls._assignable, **dict(vars(cls).get("assignable", ()))}
+        cls._fixed -= cls._assignable.keys()
 
     def __setattr__(self, name, value):
         if name in self._fixed and hasattr(self, name):
             self._refuse(name, "an assignment")
-        super().__setattr__(name, value)
+        check = self._assignable.get(name)
+        super().__setattr__(name, value if check is None else check(value, name))
 
     def __delattr__(self, name):
         if name in self._fixed:
@@ -108,8 +115,6 @@ class Module(Fixed):
     recurrent = False
     pools_time = False
     takes_target = False
-    # What only a later call looks at; all other constructor arguments are fixed.
-    assignable = ("batch_first", "dropout", "p", "variational", "eps", "ar", "tar")
     _pinned = ()        # a _arrays.Pinned for each dict of arrays that compiled code takes call by call
     _watched = None     # a _watch.Watched where the engine keeps packed copies of the parameters
 

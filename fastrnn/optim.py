@@ -244,7 +244,7 @@ class Adagrad(Optimizer):
 
 
 def _arrays(params_or_grads):
-    """The gradient arrays of a module, or the arrays of a dict or a sequence."""
+    """The gradient arrays of a module, or the arrays of a dict or a sequence, as views."""
     if hasattr(params_or_grads, "grads"):
         params_or_grads = params_or_grads.grads
     try:
@@ -252,6 +252,8 @@ def _arrays(params_or_grads):
     except TypeError:
         raise TypeError("params_or_grads: expected a module or float32 or float64 arrays, "
                         f"found {type(params_or_grads).__name__}") from None
+    # Views of NumPy's own type: their attributes are true, whatever a subclass says of itself.
+    arrays = [np.ndarray.view(array, np.ndarray) if isinstance(array, np.ndarray) else array for array in arrays]
     for array in arrays:
         if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
             found = f"{array.dtype} array" if isinstance(array, np.ndarray) else type(array).__name__

@@ -17,6 +17,7 @@ class Recurrent(Module, base=True):
 
     kind = None     # "RNN", "LSTM", "GRU", or one of those of `elementwise`
     recurrent = True
+    fixed = ("kind",)
 
     def _sizes(self, input_size, hidden_size, bias):
         self.input_size = check_positive_int(input_size, "input_size")

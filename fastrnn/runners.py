@@ -1,6 +1,7 @@
 """Sequence runners: RNN, LSTM and GRU networks of any depth over whole sequences."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 
@@ -35,6 +36,7 @@ class Runner(Recurrent, base=True):
     T time steps, B batch, I input, H hidden, L layers, D directions, P the width of h: H, or `proj_size`.
     """
 
+    assignable = ("batch_first", check_bool), ("dropout", partial(check_number, low=0, high=1))
     _state = ("h",)     # the parts that a state consists of
     _window = 1         # inputs that a step sees
 
@@ -43,8 +45,7 @@ class Runner(Recurrent, base=True):
         super().__init__(dtype, seed)
         self._sizes(input_size, hidden_size, bias)
         self.num_layers = check_positive_int(num_layers, "num_layers", high=MOST_LAYERS)
-        self.batch_first = check_bool(batch_first, "batch_first")
-        self.dropout = check_number(dropout, "dropout", low=0, high=1)
+        self.batch_first, self.dropout = batch_first, dropout
         self.bidirectional = check_bool(bidirectional, "bidirectional")
         self.init = init
         directions = 1 + self.bidirectional

@@ -14,6 +14,7 @@ cdef struct Pin:
     const char *data
     int typenum, ndim
     fr_int shape[2]
+    bint in_room
 
 cdef int check_array(object array, str name, int typenum, int kind, fr_int a, fr_int b=*, fr_int c=*,
                      fr_int d=*) except -1
@@ -26,6 +27,10 @@ cpdef object room(shape, dtype)
 cdef tuple plain_parts(object parts, str name)
 
 
+cdef class Memory:
+    cdef object array
+
+
 cdef class Pinned:
     cdef readonly object mapping    # name -> array, as its owner hands it out
     cdef tuple names
@@ -34,4 +39,5 @@ cdef class Pinned:
     cdef Pin *pins
     cdef str what
 
+    cdef bint held(self)
     cdef int check(self, bint writes) except -1

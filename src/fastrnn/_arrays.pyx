@@ -6,6 +6,7 @@ its address is taken.
 """
 
 cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.object cimport PyObject
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
@@ -18,6 +19,8 @@ cnp.import_array()
 
 cdef extern from "Python.h":
     PyObject *PyDict_GetItem(object mapping, object name)       # of a subclass too
+    PyObject *PyTuple_GET_ITEM(object p, Py_ssize_t i)
+    Py_ssize_t references "Py_REFCNT"(PyObject *o)
 
 
 cdef int typenum_of(int itemsize) noexcept:
@@ -43,8 +46,13 @@ cdef tuple plain_parts(object parts, str name):
 @cython.final
 @cython.no_gc       # nobody finds the array from here
 cdef class Memory:
-    """Whose memory arrays made by `room` lie in: NumPy resizes no array that does not own its memory."""
-    cdef object array
+    """Whose memory arrays made by `room` lie in: NumPy resizes no array that does not own its memory, and lets one be
+    written to again that was made read-only where its memory can be."""
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        if self.array is None:
+            raise BufferError("memory: expected one that an array lies in, found one made by itself")
+        PyBuffer_FillInfo(buffer, self, cnp.PyArray_DATA(self.array), cnp.PyArray_NBYTES(self.array), 0, flags)
 
 
 cpdef object room(shape, dtype):
@@ -149,6 +157,8 @@ cdef class Pinned:
                                  f"float64 with one or two axes, found {_found(array)}")
             self.pins[i] = _pin_of(array)
         self.memories = tuple([array.base for array in self.arrays])
+        for i in range(len(self.arrays)):
+            self.pins[i].in_room = isinstance(self.memories[i], Memory)
 
     def __dealloc__(self):
         free(self.pins)
@@ -156,6 +166,20 @@ cdef class Pinned:
     def intact(self):
         """Raises where an array has not the shape, type or memory any more that it had, or cannot be written to."""
         self.check(True)
+
+    cdef bint held(self):
+        """Whether anybody but the owner and this object holds the mapping, one of its arrays or their memory."""
+        cdef Py_ssize_t i
+        # Borrowed references only: the mapping is held by its owner and here, an array by the mapping and the tuple,
+        # and its memory by the array and the tuple.
+        if references(<PyObject *>self.mapping) > 2:
+            return True
+        for i in range(len(self.arrays)):
+            if references(PyTuple_GET_ITEM(self.arrays, i)) > 2:
+                return True
+            if self.pins[i].in_room and references(PyTuple_GET_ITEM(self.memories, i)) > 2:
+                return True
+        return False
 
     cdef int check(self, bint writes) except -1:
         cdef Pin now

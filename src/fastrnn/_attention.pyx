@@ -177,6 +177,11 @@ cdef class AttentionWeights(Watched):
         if min(query, width, values) < 1 or itemsize not in (4, 8):
             raise ValueError(f"query, width, values: expected sizes of at least 1 of elements of 4 or 8 bytes, found "
                              f"{query}, {width} and {values} of {itemsize}")
+        self.pin(params)
+        self.grads = Pinned(grads, "grads")
+        # Of our own, whatever the caller's are.
+        params = dict(zip(self.pinned.names, self.pinned.arrays))
+        grads = dict(zip(self.grads.names, self.grads.arrays))
         for arrays in (params, grads):
             for name, array in arrays.items():
                 if (name not in shapes or not isinstance(array, cnp.ndarray) or array.shape != shapes[name]
@@ -188,8 +193,6 @@ cdef class AttentionWeights(Watched):
                 or ("score" not in params and width != values):
             raise ValueError("params, grads: expected a score or keys as wide as the values, and a weight_query or "
                              "queries as wide as the keys")
-        self.pin(params)
-        self.grads = Pinned(grads, "grads")
         a.k = kernels(itemsize)
         a.query, a.width, a.values = query, width, values
         a.projected = "weight_query" in params

@@ -10,8 +10,6 @@ import sys
 import threading
 import time
 
-from cpython.object cimport PyObject
-
 cimport numpy as cnp
 
 from fastrnn._arrays cimport Pinned
@@ -20,8 +18,6 @@ from fastrnn._kernels cimport fingerprint
 cnp.import_array()
 
 cdef extern from "Python.h":
-    Py_ssize_t references "Py_REFCNT"(PyObject *o)
-    PyObject *PyTuple_GET_ITEM(object p, Py_ssize_t i)
     unsigned long PyThread_get_thread_ident() noexcept nogil
 
 # Without the GIL's reference counts every array counts as held.
@@ -126,12 +122,4 @@ cdef class Watched:
 
     cdef bint _held(self):
         """Whether anybody but the module and this object holds the dict of parameters or one of its arrays."""
-        cdef Py_ssize_t i
-        # Borrowed references only: the dict is held by the module and by `pinned`, an array by the dict and the
-        # tuple.
-        if not _counted or references(<PyObject *>self.pinned.mapping) > 2:
-            return True
-        for i in range(len(self.pinned.arrays)):
-            if references(PyTuple_GET_ITEM(self.pinned.arrays, i)) > 2:
-                return True
-        return False
+        return not _counted or self.pinned.held()

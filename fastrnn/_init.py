@@ -19,7 +19,7 @@ from ._onethread import one_thread
 
 MOST_BYTES = 2**46  # of one array, where nothing says how much memory there is
 WORTH_HOLDING = 128  # size from which BLAS starts threads for a factorisation
-MOST_MODULES = 10_000  # that a file may describe
+MOST_MODULES = 2000  # that a file may describe
 FORGET_BLOCK = 1  # of an LSTM's four gates i f g o
 
 # name -> (recurrent, input, bias, forget bias)

@@ -1,6 +1,7 @@
 """The base class of everything trainable: named parameters and gradients, state dictionaries, a registry."""
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -364,10 +365,9 @@ def module_from_config(config):
 
 def check_arguments(cls, config):
     """The constructor arguments of `config`, which names all that are needed and no others."""
-    parameters = inspect.signature(cls).parameters
     known = _arguments(cls)
     unknown = [name for name in config if name not in known]
-    missing = [name for name in known if name not in config and parameters[name].default is inspect.Parameter.empty]
+    missing = [name for name, needed in known.items() if needed and name not in config]
     if unknown or missing:
         found = f"{', '.join(map(repr, unknown))[:80] or 'nothing'} beside them"
         raise ValueError(f"config: expected arguments of {cls.__name__}, {', '.join(known)}; found {found}"
@@ -407,10 +407,12 @@ def _type_name(cls):
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
+@functools.cache
 def _arguments(cls):
+    """The names of a constructor's arguments -> whether they are needed."""
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     parameters = inspect.signature(cls).parameters.values()
-    return [p.name for p in parameters if p.kind in kinds and p.name != "seed"]
+    return {p.name: p.default is p.empty for p in parameters if p.kind in kinds and p.name != "seed"}
 
 
 # Multiply-adds of a backward pass, about, from which a signal is likely to come during it: some 20 ms.

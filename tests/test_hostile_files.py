@@ -62,10 +62,11 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_every_size_is_compared_before_there_is_room_for_it(name, tmp_path):
     path, model = tmp_path / "m", MODELS[name]()
-    sizes = [key for key, value in model.config().items() if type(value) is int and key not in ("bos", "eos")]
+    free = ("bos", "eos", "memory_size")  # of which no array has the size
+    sizes = [key for key, value in model.config().items() if type(value) is int and key not in free]
     assert sizes
     for key in sizes:
-        for value in (20_000, 10**9, 2**31 - 1, 2**63, HUGE, -1, 0, 1.5, float("nan"), True, "4", None, [4], {}):
+        for value in (20_000, 2**31 - 1, HUGE, -1, 0, 1.5, float("nan"), True, "4", None, [4], {}):
             if (key, value) in (("proj_size", 0), ("encoder_size", None), ("embedding_dim", None)):
                 continue
             hostile_model(path, model, **{key: value})

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ._arrays import Pinned, room
+from ._arrays import Pinned, check_kept, room
 from ._check import check_dtype, check_generator, check_state_dict, check_writable_params
 from ._init import claim_module, left_at_zero
 from ._watch import Gate
@@ -291,9 +291,11 @@ class Tape:
             raise ValueError(f"tape: expected one from this {type(module).__name__}'s forward(), "
                              f"found one from another {type(self._module).__name__}")
         try:
-            return self._saved[0]
+            saved = self._saved[0]
         except IndexError:
             raise self._used() from None
+        check_kept(saved, Tape)
+        return saved
 
     def take(self):
         try:

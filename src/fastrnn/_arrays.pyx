@@ -17,6 +17,9 @@ cimport numpy as cnp
 
 cnp.import_array()
 
+cdef enum:
+    MOST_LEVELS = 100   # of values in a tape within each other: other people's modules may put anything there
+
 cdef extern from "Python.h":
     PyObject *PyDict_GetItem(object mapping, object name)       # of a subclass too
     PyObject *PyTuple_GET_ITEM(object p, Py_ssize_t i)
@@ -71,6 +74,32 @@ cpdef object room(shape, dtype):
     return array
 
 
+cdef bint _in_place(cnp.ndarray array) noexcept:
+    """Whether a view lies inside the array that it is of: that one may have been resized since, whatever NumPy was told
+    about references."""
+    cdef const char *first = <const char *>cnp.PyArray_DATA(array)
+    cdef const char *end = first + cnp.PyArray_ITEMSIZE(array)
+    cdef const char *start
+    cdef fr_int reach
+    cdef int axis
+    cdef PyObject *base = <PyObject *>cnp.PyArray_BASE(array)
+    if base == NULL or cnp.PyArray_SIZE(array) == 0 or cnp.PyArray_CHKFLAGS(array, cnp.NPY_ARRAY_WRITEBACKIFCOPY):
+        return True
+    for axis in range(cnp.PyArray_NDIM(array)):
+        reach = (cnp.PyArray_DIM(array, axis) - 1) * cnp.PyArray_STRIDE(array, axis)
+        if reach < 0:
+            first += reach
+        else:
+            end += reach
+    while base != NULL and isinstance(<object>base, cnp.ndarray):
+        start = <const char *>cnp.PyArray_DATA(<cnp.ndarray>base)
+        # An array that is a view itself may have gaps: only one with memory of its own can be resized.
+        if cnp.PyArray_CHKFLAGS(<cnp.ndarray>base, cnp.NPY_ARRAY_OWNDATA):
+            return start <= first and end <= start + cnp.PyArray_NBYTES(<cnp.ndarray>base)
+        base = <PyObject *>cnp.PyArray_BASE(<cnp.ndarray>base)
+    return True
+
+
 cdef str _found(object array):
     if not isinstance(array, cnp.ndarray):
         return type(array).__name__
@@ -99,7 +128,28 @@ cdef int check_array(object array, str name, int typenum, int kind, fr_int a, fr
         raise ValueError(f"{name}: expected a {'row-' if kind & ROWS else 'C-'}contiguous"
                          f"{', writeable' if kind & WRITE else ''} array of {cnp.PyArray_DescrFromType(typenum)} and "
                          f"shape {(a, b, c, d)[:ndim]}, found {_found(array)}")
+    if not _in_place(array):
+        raise ValueError(f"{name}: expected an array that is in place, found a view of one that was resized since")
     return 0
+
+
+cdef int _check_kept(object kept, type tape, int depth) except -1:
+    if isinstance(kept, cnp.ndarray):
+        if not _in_place(kept):
+            raise ValueError("tape: expected what forward() was given in place, found an array that was resized since")
+    elif type(kept) is tape:
+        _check_kept(kept._saved, tape, depth + 1)
+    elif isinstance(kept, dict):
+        _check_kept(list(kept.values()), tape, depth + 1)
+    elif isinstance(kept, (tuple, list)) and depth < MOST_LEVELS:
+        for one in kept:
+            _check_kept(one, tape, depth + 1)
+    return 0
+
+
+def check_kept(kept, type tape not None):
+    """Raises where an array among what a tape keeps, other tapes included, is a view of one that was resized since."""
+    _check_kept(kept, tape, 0)
 
 
 cdef int check_sizes(str name, fr_int expected, fr_int found) except -1:

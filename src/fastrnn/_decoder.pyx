@@ -466,6 +466,8 @@ cdef class Decoder:
             call.memory.values, call.memory.keys = _data(values), _data(keys)
             call.memory.lengths = <const fr_int *>_data(valid)
             call.memory.source = <const fr_int *>_data(source)
+        elif context is not None or weights is not None:
+            raise ValueError("context, weights: expected None without attention")
         tape.arrays = (x, memory, starts, h0, c0, y, context, weights, hn, cn)
         call.starts = <const fr_int *>_data(starts)
         call.x, call.y, call.context, call.weights = _data(x), _data(y), _data(context), _data(weights)
@@ -579,9 +581,15 @@ cdef class Decoder:
         check_array(dx, "dx", self.typenum, WRITE, N, self.embedding)
         self._check_states((("dh0", dh0), ("dc0", dc0)), B, True)
         if self.attention is None:
+            if dcontext is not None:
+                raise ValueError("dcontext: expected None without attention")
             return 0
         if dcontext is not None:
             check_array(dcontext, "dcontext", self.typenum, READ, N, a.values)
+        values, keys = tape.arrays[1][:2]       # the caller's, who may have resized them since
+        check_array(values, "memory: values", self.typenum, READ, B, steps, a.values)
+        check_array(keys, "memory: keys", self.typenum, READ, B, steps, a.width)
+        tape.call.memory.values, tape.call.memory.keys = _data(values), _data(keys)
         check_array(dvalues, "dvalues", self.typenum, WRITE, B, steps, a.values)
         check_array(dkeys, "dkeys", self.typenum, WRITE, B, steps, a.width)
         return 0

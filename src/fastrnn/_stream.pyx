@@ -127,6 +127,7 @@ cdef class StreamCore:
 
     cdef object _step(self, x, out):
         cdef cnp.npy_intp dims[2]
+        cdef Packed packed = self.weights.forward_pack()    # may wait for a load, so before anything is checked
         if out is None:
             if not self._ready(x, self.features):
                 x = self._coerced(x, None)[0]
@@ -138,7 +139,6 @@ cdef class StreamCore:
         elif not (self._ready(x, self.features) and self._ready(out, self.width)
                   and cnp.PyArray_ISWRITEABLE(out) and cnp.PyArray_NDIM(x) == cnp.PyArray_NDIM(out)):
             x, out = self._coerced(x, out)
-        cdef Packed packed = self.weights.forward_pack()
         cdef const char *source = <const char *>cnp.PyArray_DATA(x)
         cdef char *target = <char *>cnp.PyArray_DATA(out)
         if self.madds < WORTH_THE_GIL:

@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 
 from . import _embedding, _init, _layernorm, _products
-from ._arrays import room
+from ._arrays import Pinned, room
 from ._check import (
     check_bool,
     check_features,
@@ -34,13 +34,15 @@ class Layer(Module, base=True):
     def __call__(self, x, lengths=None):
         """The output for `x`, in inference."""
         with self._gate:
-            self._check_pinned()
+            if self._pinned_params is not None:
+                self._pinned_params.intact()
             return self._apply(x, lengths, False)[0]
 
     def forward(self, x, state=None, lengths=None):
         """Returns (y, None, tape). The tape may refer to `x`: leave it as it is until `backward`."""
         check_no_state(state, "state", self)
-        self._check_pinned()
+        if self._pinned_params is not None:
+            self._pinned_params.intact()
         y, kept = self._apply(x, lengths, True)
         return y, None, Tape(self, y.shape, y.dtype, kept)
 
@@ -49,7 +51,10 @@ class Layer(Module, base=True):
         shape, dtype, kept = open_tape(tape, self)
         check_no_state(dstate, "dstate", self)
         dy = check_gradient(dy, shape, dtype)
-        self._check_pinned()
+        if self._pinned_params is not None:
+            self._pinned_params.intact()
+        if self._pinned_grads is not None:
+            self._pinned_grads.intact(True)
         saved = tape.take()
         try:
             return self._gradient(dy, *kept), None
@@ -116,7 +121,7 @@ class Embedding(Layer):
         weight = room((self.num_embeddings, self.embedding_dim), self.dtype)
         _init.fill(weight, "normal", self.rng)
         self._own({"weight": weight})
-        self._pin(params=self._params, grads=self._grads)
+        self._pin()
 
     def _apply(self, x, lengths, training):
         ids = check_ids(x, "x", self.num_embeddings)
@@ -157,7 +162,7 @@ class Linear(Layer):
             params["bias"] = room((self.out_features,), self.dtype)
         self._own(params)
         del params
-        self._pin(grads=self._grads)
+        self._pinned_grads = Pinned(self._grads, "grads")
         self._watched = _products.PackedLinear(self._params)
 
     def tie(self, embedding):
@@ -175,7 +180,7 @@ class Linear(Layer):
         self._params = ArrayDict({**self._params, "weight": weight})
         self._grads = ArrayDict({**self._grads, "weight": embedding.grads["weight"]})
         del weight, own
-        self._pin(grads=self._grads)
+        self._pinned_grads = Pinned(self._grads, "grads")
         self._watched = _products.PackedLinear(self._params)
 
     def _apply(self, x, lengths, training):
@@ -219,7 +224,7 @@ class LayerNorm(Layer):
             _init.claim((self.features,), self.dtype, name)
         self._own({name: room((self.features,), self.dtype) for name in ("weight", "bias")})
         self._params["weight"][...] = 1
-        self._pin(params=self._params, grads=self._grads)
+        self._pin()
 
     def _apply(self, x, lengths, training):
         x = check_features(x, "x", self.features, self.dtype)

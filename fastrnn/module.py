@@ -116,7 +116,8 @@ class Module(Fixed):
     recurrent = False
     pools_time = False
     takes_target = False
-    _pinned = ()        # a _arrays.Pinned for each dict of arrays that compiled code takes call by call
+    # A _arrays.Pinned each, where compiled code takes the arrays call by call.
+    _pinned_params = _pinned_grads = None
     _watched = None     # a _watch.Watched where the engine keeps packed copies of the parameters
 
     def __init_subclass__(cls, base=False, **kwargs):
@@ -137,13 +138,9 @@ class Module(Fixed):
         self._grads = ArrayDict({name: (room if p.dtype in (np.float32, np.float64) else np.zeros)(p.shape, p.dtype)
                                  for name, p in params.items()})
 
-    def _pin(self, **dicts):
-        """From here on `_check_pinned` finds arrays of "params" or "grads" that are not as they are now."""
-        self._pinned = tuple(Pinned(arrays, name) for name, arrays in dicts.items())
-
-    def _check_pinned(self):
-        for pinned in self._pinned:
-            pinned.intact()
+    def _pin(self):
+        """From here on calls can find arrays that are not as they are now."""
+        self._pinned_params, self._pinned_grads = Pinned(self._params, "params"), Pinned(self._grads, "grads")
 
     @property
     def rng(self):

@@ -120,7 +120,7 @@ def test_lengths_that_change_after_forward_do_not_matter():
         y, _, tape = r.forward(x, lengths=lengths)
         lengths[:] = 10**9
         dx, _ = r.backward(tape, np.ones_like(y))
-        other = type(r).from_config({k: v for k, v in r.config().items() if k != "type"} | {"seed": 0})
+        other = type(r)(**{k: v for k, v in r.config().items() if k != "type"}, seed=0)
         y, _, tape = other.forward(x, lengths=[6, 2])
         np.testing.assert_array_equal(dx, other.backward(tape, np.ones_like(y))[0])
 
@@ -513,7 +513,7 @@ def test_a_decoder_and_its_attention_must_fit():
         Decoder.__new__(Decoder)
     w = np.ones((3, 5), "float32")
     for params in [{"weight_query": w}, {"score": w[0]}, {"weight_query": w.T, "score": np.ones(3, "float32")}]:
-        with pytest.raises(ValueError, match="params, grads"):
+        with pytest.raises(ValueError, match="params"):
             AttentionWeights(params, params, 5, 3, 2, 4)
 
 

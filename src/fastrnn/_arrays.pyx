@@ -213,9 +213,9 @@ cdef class Pinned:
     def __dealloc__(self):
         free(self.pins)
 
-    def intact(self):
+    def intact(self, bint writes=False):
         """Raises where an array has not the shape, type or memory any more that it had, or cannot be written to."""
-        self.check(True)
+        self.check(writes)
 
     cdef bint held(self):
         """Whether anybody but the owner and this object holds the mapping, one of its arrays or their memory."""

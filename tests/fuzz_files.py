@@ -175,6 +175,11 @@ def places(tree):
     return found
 
 
+def few(item):
+    """How often an item may be there without making its file a large one."""
+    return max(1, min(1000, 20_000 // len(pickle.dumps(item))))
+
+
 def change_state(state, rng, types):
     """The state with one value changed, taken away, put in or renamed."""
     root = {"state": state}
@@ -186,7 +191,8 @@ def change_state(state, rng, types):
     if choice == 0 and at is not root:
         del at[key]
     elif choice == 1 and isinstance(at, list):
-        at[key:key] = [value(rng, others)] * rng.choice([1, 2, 1000])
+        new = value(rng, others)
+        at[key:key] = [new] * rng.choice([1, 2, few(new)])
     elif choice == 1 and isinstance(at, dict):
         at[rng.choice([*NAMES_TO_TRY, *(name for _, name in found if isinstance(name, str))])] = value(rng, others)
     elif choice == 2 and isinstance(at, dict) and at is not root:
@@ -196,7 +202,7 @@ def change_state(state, rng, types):
     elif choice == 4 and isinstance(old, str):
         at[key] = rng.choice([old + "x", old[:-1], old.lower(), old.upper(), old * 2, old[::-1], rng.choice(types)])
     elif choice == 5 and isinstance(old, list) and old:
-        at[key] = old * rng.choice([2, 50]) if rng.random() < 0.5 else old[::-1]
+        at[key] = old * rng.choice([2, few(old)]) if rng.random() < 0.5 else old[::-1]
     else:
         at[key] = value(rng, others)
     return root["state"]

@@ -18,7 +18,8 @@ VERSION = 1
 KEY = "fastrnn"  # of the file's metadata
 METADATA = "__metadata__"
 PREFIX = 8  # bytes that hold the length of the header
-MOST_HEADER = 100_000_000  # bytes, as in safetensors
+# Bytes of a header, and the part of a file that it may be besides: reading one takes about twelve times as much.
+MOST_HEADER, HEADER_PART = 2_000_000, 16
 DEEPEST = 256  # lists and dicts inside each other
 MOST_AXES = 32
 CHUNK = 1 << 20  # characters that are looked at together
@@ -74,8 +75,12 @@ def write_tensors(path, kind, tensors, state, *, readable=False):
             _judge(text)
         except ValueError as error:
             raise ValueError(f"{path}: expected what can be read again, found {error}") from None
-    # one entry: the order of several would change from run to run
-    write_whole(path, save(tensors, {KEY: text}))
+    data = save(tensors, {KEY: text})  # one entry: the order of several would change from run to run
+    length = int.from_bytes(data[:PREFIX], "little")
+    if readable and length > most_header(len(data)):
+        raise ValueError(f"{path}: expected what can be read again, found a description of {length} bytes in a file of "
+                         f"{len(data)}")
+    write_whole(path, data)
 
 
 def read_tensors(path, kind):
@@ -187,6 +192,11 @@ def _judging(expected):
         raise ValueError(f"{expected} a damaged one: {shown(error)}") from error
 
 
+def most_header(size):
+    """Bytes that the header of a file of this size may have."""
+    return MOST_HEADER + size // HEADER_PART
+
+
 def _read_header(file, size, expected):
     """The JSON of a file's header."""
     head = bytearray(PREFIX + 8)
@@ -194,8 +204,10 @@ def _read_header(file, size, expected):
     length = int.from_bytes(head[:PREFIX], "little")
     if head[PREFIX : PREFIX + 1] != b"{":
         raise ValueError(f"{expected} a file of {size} bytes that is not safetensors (it begins with {head[:4]!r})")
-    if not 2 <= length <= min(size - PREFIX, MOST_HEADER):
+    if not 2 <= length <= size - PREFIX:
         raise ValueError(f"{expected} a truncated or damaged safetensors file of {size} bytes")
+    if length > most_header(size):
+        raise ValueError(f"{expected} one whose header of {length} bytes is longer than {most_header(size)}")
     file.seek(PREFIX)
     text = bytearray(length)
     if read_into(file, memoryview(text)) < length:

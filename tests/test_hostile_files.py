@@ -176,6 +176,32 @@ def test_a_header_that_says_it_is_longer_than_the_file(tmp_path):
         refused(tmp_path / "m", fastrnn.load, "truncated or damaged")
 
 
+@pytest.mark.parametrize("filling", [
+    b'{"a":"' + b"x" * 9_000_000 + b'"}', '{"a":"\U0001f600'.encode() + b"x" * 9_000_000 + b'"}',
+], ids=["narrow", "wide"])  # fmt: skip
+def test_a_header_is_short_beside_its_file(filling, tmp_path):
+    """Reading one takes many times its length: a wide character makes four bytes of each."""
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(struct.pack("<Q", len(filling)) + filling)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"x\.safetensors: .*header of \d+ bytes is longer than"):
+            fastrnn.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_description_too_long_to_be_read_again_is_not_written(tmp_path):
+    path = tmp_path / "x.ckpt"
+    with pytest.raises(ValueError, match=r"x\.ckpt: .*description of \d+ bytes"):
+        write_checkpoint(path, {"notes": "x" * 3_000_000})
+    assert not list(tmp_path.iterdir())
+    state = {"notes": "x" * 3_000_000, "array": np.zeros(20_000_000, np.uint8)}  # long, but not beside the file
+    write_checkpoint(path, state)
+    assert read_checkpoint(path)["notes"] == state["notes"]
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_what_is_in_strings_does_not_count_as_depth(size, monkeypatch):
     monkeypatch.setattr("fastrnn.tensorfile.CHUNK", size)

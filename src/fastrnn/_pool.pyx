@@ -50,6 +50,7 @@ cdef int _started = 1           # worker 0 is the caller
 cdef int _limit = 1
 cdef PyThread_type_lock _busy = NULL
 cdef PyThread_type_lock _finished = NULL    # held; released when a sleeping caller's last part is done
+cdef long long _process = 0     # whose the threads are
 cdef fr_work _work
 cdef task_fn _task = NULL
 cdef void *_arg = NULL
@@ -205,8 +206,11 @@ def limit():
 
 def _start_over():
     # After a fork: the parent's threads do not exist here, and its locks may be held for ever.
-    global _started, _busy, _finished
+    global _started, _busy, _finished, _process
     cdef int i
+    if _process == os.getpid():
+        return      # nothing has forked: threads may be at work
+    _process = os.getpid()
     for i in range(MAX_WORKERS):
         _workers[i].wake = NULL
     _started = 1

@@ -640,20 +640,26 @@ def _refuse_masked(values, name):
 
 
 def _real_array(values, name):
-    _refuse_masked(values, name)
-    try:
-        array = np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise TypeError(f"{name}: expected an array of real numbers, "
-                        f"found {type(values).__name__} ({error})") from None
+    if type(values) is np.ndarray:      # by far the most frequent
+        array = values
+    else:
+        _refuse_masked(values, name)
+        try:
+            array = np.asarray(values)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"{name}: expected an array of real numbers, "
+                            f"found {type(values).__name__} ({error})") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected an array of real numbers, found dtype {array.dtype}")
     return array
 
 
+_view = np.ndarray.view
+
+
 def _own_shape(array):
     """A view of the same values: nobody can give it another shape between a check and the use."""
-    return np.ndarray.view(array, np.ndarray)
+    return _view(array) if type(array) is np.ndarray else _view(array, np.ndarray)
 
 
 def _int_array(values, name):
@@ -700,7 +706,8 @@ def check_steps(x, name, features, dtype):
     x = _own_shape(_real_array(x, name))
     if x.ndim == 0 or x.shape[-1] != features:
         raise ValueError(f"{name}: expected {features} features in the last axis, found shape {x.shape}")
-    x = x.astype(dtype, copy=False)
+    if x.dtype != dtype:
+        x = x.astype(dtype)
     return x if x.strides[-1] == x.itemsize else np.ascontiguousarray(x)
 
 

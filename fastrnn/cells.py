@@ -74,8 +74,9 @@ class Cell(Recurrent, base=True):
 
     def _arguments(self, x, state):
         """x as (1, B, I), the state's parts as (1, B, H), and the shape of h as the caller writes it."""
-        x = check_axes(check_steps(x, "x", self.input_size, self.dtype), "x",
-                       {2: f"(B, {self.input_size})", 1: f"({self.input_size},)"})
+        x = check_steps(x, "x", self.input_size, self.dtype)
+        if x.ndim not in (1, 2):
+            check_axes(x, "x", {2: f"(B, {self.input_size})", 1: f"({self.input_size},)"})
         shape = (*x.shape[:-1], self.hidden_size)
         return _batched(x), self._state(state, "state", shape), shape
 

@@ -249,9 +249,10 @@ class _Call:
             x, self.lengths = check_ragged(x, "x", features, dtype)
             batch = len(self.lengths)
         else:
-            order = "(B, T, {0})" if runner.batch_first else "(T, B, {0})"
-            x = check_axes(check_steps(x, "x", features, dtype), "x",
-                           {3: order.format(features), 2: f"(T, {features})"})
+            x = check_steps(x, "x", features, dtype)
+            if x.ndim not in (2, 3):
+                order = f"(B, T, {features})" if runner.batch_first else f"(T, B, {features})"
+                check_axes(x, "x", {3: order, 2: f"(T, {features})"})
             self.unbatched = x.ndim == 2
             x = self.time_major(x)
             batch = x.shape[1]

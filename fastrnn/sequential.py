@@ -8,7 +8,7 @@ import numpy as np
 from ._check import check_bool, check_dstates, check_entries, check_gradient, check_states, pad_sequences
 from ._init import claim_again
 from .cells import Cell
-from .layers import Embedding, Linear
+from .layers import Embedding, LayerStream, Linear
 from .module import ArrayDict, Compound, Module, Tape, Turn, module_from_config, open_tape
 
 
@@ -225,6 +225,8 @@ class SequentialStream:
 
     def __init__(self, streams, gate):
         self._streams = streams
+        # Those whose state an error in a later one must not change.
+        self._kept = [stream for stream in streams[:-1] if not isinstance(stream, LayerStream)]
         self._gate = gate
         self._turn = Turn("stream")
 
@@ -248,12 +250,12 @@ class SequentialStream:
         before = []
         try:
             with self._gate:
+                before = [stream.state for stream in self._kept]
                 for stream in first:
-                    before.append(stream.state)
                     x = getattr(stream, method)(x)
                 return getattr(last, method)(x, *out)  # one that fails leaves its own state alone
         except BaseException:
-            for stream, state in zip(first, before):
+            for stream, state in zip(self._kept, before):
                 stream.state = state
             raise
 

@@ -302,4 +302,4 @@ def _checksum(tensors, header):
 
 
 def _brief(value):
-    return f"{value!r:.80}" if not isinstance(value, str) else value[:80]
+    return shown(value[:80] if isinstance(value, str) else f"{value!r:.80}")

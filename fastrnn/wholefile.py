@@ -57,9 +57,10 @@ def naming(path, expected):
 
 
 def shown(error):
-    """The text of an error, cut where it is long."""
+    """The text of an error, or another one from a file: one line without control characters, cut where it is long."""
     text = str(error)
-    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    text = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @contextlib.contextmanager

@@ -91,6 +91,17 @@ def test_a_network_of_more_modules_or_levels_than_any_has_is_refused(tmp_path):
     assert not (tmp_path / "deep").exists()
 
 
+def test_what_errors_show_of_a_file_is_one_line_without_control_characters(tmp_path):
+    path, nasty = tmp_path / "m", "\x1b[2J\n\ud800\0"
+    write_tensors(path, nasty, {}, {})
+    assert str(refused(path, fastrnn.load, "found a fastrnn ")).isprintable()
+    for config in ({"type": nasty}, {"type": "GRU", nasty: 1}, {"type": "LSTM", "hidden_size": nasty}):
+        write_tensors(path, "model", {}, config)
+        assert str(refused(path, fastrnn.load)).isprintable()
+    write_checkpoint(path, {nasty: nasty})
+    assert str(refused(path, Trainer.resume)).isprintable()
+
+
 def test_a_tied_weight_lies_in_a_file_once(tmp_path):
     net = Sequential(Embedding(7, 3), GRU(3, 3), Linear(3, 7), tie_embeddings=True)
     fastrnn.save(net, tmp_path / "m")

@@ -36,7 +36,15 @@ INSTRUCTION_SETS = {
 FLAGS = ["/O2"] if WINDOWS else ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-g0"]
 if os.environ.get("FASTRNN_DEBUG") == "1":
     FLAGS = [*FLAGS, "-DFR_DEBUG"]  # the process ends where memory is asked for more than it has, see sizes.h
-KERNEL_FLAGS = FLAGS + ([] if WINDOWS else ["-std=c11", "-Wall", "-Wextra", "-Wno-psabi"])
+LINK_FLAGS = []
+SANITIZE = os.environ.get("FASTRNN_SANITIZE")  # "address,undefined" or "thread": see .ci/sanitize
+if SANITIZE:
+    LINK_FLAGS = [f"-fsanitize={SANITIZE}"]
+    FLAGS = ["-O1", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-g1", "-fno-omit-frame-pointer",
+             "-fno-sanitize-recover=all", "-DFR_DEBUG", *LINK_FLAGS]
+KERNEL_FLAGS = [*FLAGS, *(["-O2"] if SANITIZE else [])]
+if not WINDOWS:
+    KERNEL_FLAGS += ["-std=c11", "-Wall", "-Wextra", "-Wno-psabi"]
 DIRECTIVES = {"language_level": "3", "boundscheck": False, "wraparound": False, "cdivision": True,
               "initializedcheck": False, "embedsignature": True,
               "auto_pickle": False}  # raw memory must not be pickled as bytes
@@ -101,7 +109,7 @@ class SourceArchive(sdist):
 
 setup(
     ext_modules=[
-        Extension(f"fastrnn.{name}", [str(source)], extra_compile_args=FLAGS,
+        Extension(f"fastrnn.{name}", [str(source)], extra_compile_args=FLAGS, extra_link_args=LINK_FLAGS,
                   define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
                   depends=files(CYTHON, "*.pxd") + (files(KERNELS, "*.h", "*.c") if name == "_kernels" else []))
         for name, source in SOURCES.items()],

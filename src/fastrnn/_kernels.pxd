@@ -138,6 +138,11 @@ cdef extern from "sizes.h" nogil:
     fr_int fr_product(fr_int a, fr_int b)
     size_t fr_bytes(fr_int rows, fr_int columns, fr_int size)
 
+cdef extern from "gaps.h" nogil:
+    size_t FR_GAP
+
+    void fr_fence(const char *at, size_t used, size_t whole)
+
 ctypedef void (*gemm_tn_fn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m,
                             fr_int n, fr_int k, void *work) noexcept nogil
 

@@ -1,6 +1,6 @@
 """One aligned block of memory and the arena that carves it: nothing is allocated after the carving."""
 
-from fastrnn._kernels cimport FR_TOO_MUCH, fr_bytes, fr_int, fr_must
+from fastrnn._kernels cimport FR_GAP, FR_TOO_MUCH, fr_bytes, fr_fence, fr_int, fr_must
 
 # Carve twice with the same code: with base NULL to measure, then with the block.
 cdef struct Arena:
@@ -15,11 +15,14 @@ cdef struct Scratch:
 cdef inline void *take(Arena *arena, size_t nbytes) noexcept nogil:
     """The next `nbytes`, aligned to 64 bytes (a cache line, the widest vector). What is too much stays too much."""
     cdef size_t start = arena.used
-    if nbytes > FR_TOO_MUCH - 64 or start > FR_TOO_MUCH - 64 - nbytes:
+    if nbytes > FR_TOO_MUCH - 64 - FR_GAP or start > FR_TOO_MUCH - 64 - FR_GAP - nbytes:
         arena.used = FR_TOO_MUCH
         return NULL
-    arena.used = start + ((nbytes + 63) & ~<size_t>63)
-    return arena.base + start if arena.base != NULL else NULL
+    arena.used = start + ((nbytes + 63) & ~<size_t>63) + FR_GAP
+    if arena.base == NULL:
+        return NULL
+    fr_fence(arena.base + start, nbytes, arena.used - start)
+    return arena.base + start
 
 
 cdef inline char *take_array(Arena *arena, fr_int rows, fr_int columns, fr_int size) noexcept nogil:
@@ -46,6 +49,7 @@ cdef class Workspace:
     cdef size_t size
 
     cdef int reserve(self, size_t nbytes) except -1
+    cdef void release(self) noexcept
 
 # A list of what may serve again, and who takes it: each entry goes to one taker, of whatever thread.
 cdef object pop_or_none(list spare)

@@ -14,9 +14,7 @@ cdef class Workspace:
     cdef int reserve(self, size_t nbytes) except -1:
         if nbytes <= self.size:
             return 0
-        free(self.block)
-        self.block = self.data = NULL
-        self.size = 0
+        self.release()
         if nbytes < FR_TOO_MUCH:
             self.block = <char *>malloc(nbytes + 64)
         if self.block == NULL:
@@ -24,10 +22,19 @@ cdef class Workspace:
                               "use a smaller batch or shorter sequences")
         self.data = <char *>((<uintptr_t>self.block + 63) & ~<uintptr_t>63)
         self.size = nbytes
+        fr_fence(self.block, 0, nbytes + 64)
+        fr_fence(self.data, nbytes, nbytes)
         return 0
 
+    cdef void release(self) noexcept:
+        if self.block != NULL:
+            fr_fence(self.block, self.size + 64, self.size + 64)
+            free(self.block)
+        self.block = self.data = NULL
+        self.size = 0
+
     def __dealloc__(self):
-        free(self.block)
+        self.release()
 
 
 cdef object pop_or_none(list spare):

@@ -52,9 +52,8 @@ class Optimizer:
             steps.
         """
         params, grads = check_update(params, grads, self._slots)
-        for slot, value in self._slot_values().items():
-            if slot not in self._slots:
-                self._slots[slot] = {name: np.full(p.shape, value, p.dtype) for name, p in params.items()}
+        self._slots |= {slot: {name: np.full(p.shape, value, p.dtype) for name, p in params.items()}
+                        for slot, value in self._slot_values().items() if slot not in self._slots}
         self.steps += 1
         for name, p in params.items():
             slots = {slot: arrays[name].reshape(-1) for slot, arrays in self._slots.items()}

@@ -73,7 +73,7 @@ class SegmentedPass:
         self._length = runner.segments(steps, batch, call.lengths).steps
         self._starts = range(0, max(steps, 1), self._length)
         self._packed = engine.packs(runner.weight_dropout, seed, True)
-        self.served = False     # whether BPTT has begun to change what is kept, or the gradients
+        self.served = False     # whether BPTT is done: it changes nothing that is kept
         apart = runner.bidirectional
         self._groups = []  # from the lowest layer on
         x, directions = call.x, 1 + apart
@@ -110,6 +110,7 @@ class SegmentedPass:
         try:
             with self._as_before():
                 self._back(dy, dfinal, dx, dinitial, dh)
+            self.served = True
         except BaseException:
             self._runner.grads.update(kept)
             raise
@@ -135,7 +136,6 @@ class SegmentedPass:
             for start, state in zip(reversed(self._starts), reversed(group.states)):
                 before = _copies(dstate, room)
                 tape = self._forward(group, start, None, state, _copies(state, room), True)
-                self.served = True
                 self._engine.backward(tape, dy, dstate, target, before, None if dh is None else dh[group.rows], packed)
                 dstate = before
             for wanted, found in zip(room, dstate):

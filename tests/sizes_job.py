@@ -47,6 +47,7 @@ from fastrnn._engine import Engine, Span
 from fastrnn._stream import StreamCore
 from fastrnn._weights import Packed, Weights
 from fastrnn.attention import Attention, make_decoder
+from fastrnn.module import Tape
 from fastrnn.recurrent import KINDS
 
 F = np.float32
@@ -281,6 +282,7 @@ def calls():
         "_products.linear_backward_weight": lambda: (_products.linear_backward_weight, [
             np.zeros((4, 3), F), np.ones((5, 4), F), np.ones((5, 3), F)]),
         "_products.sum_rows": lambda: (_products.sum_rows, [np.zeros(4, F), np.ones((5, 4), F)]),
+        "_arrays.check_kept": lambda: (_arrays.check_kept, [(np.ones((2, 3), F), [np.ones(3, F)]), Tape]),
         "_arrays.room": lambda: (_arrays.room, [(2, 3), "float32"]),
         "_arrays.Pinned": lambda: (_arrays.Pinned, [{"a": np.ones((2, 3), F)}, "params"]),
         "_blas.functions": lambda: (_blas.functions, [5, 5]),

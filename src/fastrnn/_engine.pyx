@@ -26,7 +26,7 @@ from fastrnn._rows cimport (
     store_state, to_reverse)
 from fastrnn._sequence cimport (
     backward, block_count, carve_backward, carve_forward, forward, weight_gradient)
-from fastrnn._signals cimport PIECE, STEP_COST, look, settle, watch
+from fastrnn._signals cimport PIECE, STEP_COST, look, look_now, settle, watch
 from fastrnn._window cimport last_inputs
 from fastrnn._workspace cimport (
     Arena, Scratch, keep_workspace, pop_or_none, spare_workspace, take_array, take_scratch)
@@ -894,6 +894,8 @@ cdef class Engine:
                 settle(call.interrupt)
                 with nogil:
                     add_sums(call)
+                    look_now(call.interrupt)
+                settle(call.interrupt)      # a signal of the last moment still finds the gradients as they were
         except BaseException:
             for grad, value in zip(self.weights.grads.arrays, kept or ()):
                 grad[...] = value

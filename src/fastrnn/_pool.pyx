@@ -50,7 +50,6 @@ cdef int _started = 1           # worker 0 is the caller
 cdef int _limit = 1
 cdef PyThread_type_lock _busy = NULL
 cdef PyThread_type_lock _finished = NULL    # held; released when a sleeping caller's last part is done
-cdef long long _process = 0     # whose the threads are
 cdef fr_work _work
 cdef task_fn _task = NULL
 cdef void *_arg = NULL
@@ -206,11 +205,8 @@ def limit():
 
 def _start_over():
     # After a fork: the parent's threads do not exist here, and its locks may be held for ever.
-    global _started, _busy, _finished, _process
+    global _started, _busy, _finished
     cdef int i
-    if _process == os.getpid():
-        return      # nothing has forked: threads may be at work
-    _process = os.getpid()
     for i in range(MAX_WORKERS):
         _workers[i].wake = NULL
     _started = 1
@@ -227,3 +223,4 @@ MOST = MAX_WORKERS
 _start_over()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_over)
+del _start_over     # for forks alone: called while workers are at work, it would take their locks away

@@ -22,6 +22,8 @@ cdef struct Interrupt:
 cdef Interrupt *watch(Interrupt *interrupt, fr_int madds) noexcept
 # Whether the call is to end. The calling thread runs the handlers of signals that have come, every 20 ms.
 cdef bint look(Interrupt *interrupt) noexcept nogil
+# The same at once, whenever the last look was.
+cdef bint look_now(Interrupt *interrupt) noexcept nogil
 # Raises what a handler has raised.
 cdef int settle(Interrupt *interrupt) except -1
 

@@ -51,6 +51,12 @@ cdef bint look(Interrupt *interrupt) noexcept nogil:
     return fr_load(&interrupt.stopped)
 
 
+cdef bint look_now(Interrupt *interrupt) noexcept nogil:
+    if interrupt != NULL:
+        interrupt.due = 0
+    return look(interrupt)
+
+
 cdef int settle(Interrupt *interrupt) except -1:
     return -1 if ended(interrupt) else 0
 

@@ -18,6 +18,9 @@ def shown(value):
     return text if len(text) <= 120 else f"{text[:100]}..."
 
 
+GENERATORS = np.random.Generator, np.random.BitGenerator, np.random.RandomState
+
+
 def check_dtype(dtype, name="dtype"):
     """float32 or float64 as a numpy.dtype."""
     try:
@@ -33,11 +36,12 @@ def check_positive_int(value, name, low=1, high=2**31 - 1):
     """An int in `low` .. `high`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: expected an int, found {shown(value)}")
+    value = int(value)  # of a subclass, which may compare as it likes
     if value < low:
         raise ValueError(f"{name}: expected an int of at least {low}, found {shown(value)}")
     if value > high:
         raise ValueError(f"{name}: expected an int of at most {high}, found {shown(value)}")
-    return int(value)
+    return value
 
 
 def check_number(value, name, *, low=None, high=None, above=None, below=None):
@@ -55,6 +59,16 @@ def check_number(value, name, *, low=None, high=None, above=None, below=None):
         bounds = " ".join(["a finite number", " and ".join(wanted)]).strip()
         raise ValueError(f"{name}: expected {bounds}, found {value}")
     return value
+
+
+def check_measured(value, name):
+    """A float, finite or not."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name}: expected a number, found {shown(value)}")
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{name}: expected a number that a float holds, found {shown(value)}") from None
 
 
 def check_option(value, name, options):
@@ -89,11 +103,17 @@ def check_layer_norm(value, reset_after):
 
 def check_generator(seed, name):
     """A numpy.random.Generator: `seed` itself, or one seeded by it."""
-    try:
-        return np.random.default_rng(seed)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: expected an int of at least 0, a SeedSequence, a Generator or None; "
-                          f"found {shown(seed)}") from None
+    kind, entries = TypeError, seed if isinstance(seed, (list, tuple)) else ()
+    if isinstance(seed, np.ndarray) and seed.ndim == 1:
+        entries = seed.tolist()
+    # NumPy asks other objects for whatever it likes, and follows lists inside each other until the stack ends
+    if (seed is None or type(seed) is np.random.SeedSequence or isinstance(seed, (*GENERATORS, numbers.Integral))
+            or (entries and all(isinstance(entry, numbers.Integral) for entry in entries))):
+        try:
+            return np.random.default_rng(list(map(int, entries)) if entries else seed)
+        except (TypeError, ValueError):     # the latter: an int below 0
+            kind = ValueError
+    raise kind(f"{name}: expected an int of at least 0, a SeedSequence, a Generator or None; found {shown(seed)}")
 
 
 def check_vector(values, name, size=None, **bounds):
@@ -155,6 +175,21 @@ def check_series(series, name):
     if series.ndim == 0:
         raise ValueError(f"{name}: expected shape (T, ...), found a single number")
     return series
+
+
+def check_real(values, name):
+    """An array of real numbers, of whatever shape and dtype; values that are one already as they are."""
+    return _real_array(values, name)
+
+
+def check_sources(x, name):
+    """A list, a tuple or an array, one element for each sequence."""
+    _refuse_masked(x, name)
+    if not isinstance(x, (list, tuple, np.ndarray)):
+        raise TypeError(f"{name}: expected a list of sequences or an array, found {type(x).__name__}")
+    if isinstance(x, np.ndarray) and x.ndim == 0:
+        raise ValueError(f"{name}: expected a list of sequences or an array, found a single number")
+    return x
 
 
 def check_floats(x, name):
@@ -538,6 +573,14 @@ def check_stepped(network, name):
         raise ValueError(f"{name}: expected one with an output for every step, found one that pools the steps")
 
 
+def check_next(logits, name):
+    """The logits (B, V) that a step of the network `name` gave."""
+    if not isinstance(logits, np.ndarray) or logits.ndim != 2 or not logits.shape[1]:
+        found = f"shape {logits.shape}" if isinstance(logits, np.ndarray) else type(logits).__name__
+        raise ValueError(f"{name}: expected a network whose step gives logits (B, V), found an output of {found}")
+    return logits
+
+
 def check_texts(texts, name):
     """A list of str; one str stands for a list of it."""
     found = [texts] if isinstance(texts, str) else texts
@@ -566,11 +609,11 @@ def check_symbols(ids, name, size):
 
 
 def check_targets(target, name, batch, size):
-    """A list of int64 arrays (n,) of ids in 0 .. size - 1, one for each of `batch` sequences."""
+    """A list of int64 arrays (n,) of ids in 0 .. size - 1, one for each of `batch` sequences; None: of any number."""
     if not isinstance(target, (list, tuple, np.ndarray)):
         raise TypeError(f"{name}: expected a list of arrays of ids, found {type(target).__name__}")
     target = list(target)   # turning an entry into an array may run Python that changes the caller's
-    if len(target) != batch:
+    if batch is not None and len(target) != batch:
         raise ValueError(f"{name}: expected {batch} arrays of ids, one for each sequence; found {len(target)}")
     return [check_symbols(ids, f"{name}[{k}]", size) for k, ids in enumerate(target)]
 

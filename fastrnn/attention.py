@@ -60,6 +60,12 @@ class Attention(Module):
         self._watched = AttentionWeights(self._params, self._grads, self.query_size, self.size, self.memory_size,
                                          self.dtype.itemsize)
 
+    def __call__(self, *_, **__):
+        """Not to be called: a decoder attends, step by step."""
+        raise TypeError("Attention: expected to be a part of Seq2Seq, which calls it; found a call of its own")
+
+    forward = backward = __call__
+
 
 def make_decoder(runner, attention, before):
     """The compiled decoder over the layers of a runner, with an `Attention` or None, `before` the layers or behind.

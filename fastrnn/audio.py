@@ -7,6 +7,7 @@ stream are those of the whole. The transforms are SciPy's.
 import numpy as np
 from scipy import fft
 
+from . import memory
 from ._check import check_floats, check_number, check_positive_int
 from ._onethread import one_thread
 
@@ -51,6 +52,9 @@ def mel_filters(bands, size, rate, *, low=20.0, high=None):
     rate = check_number(rate, "rate", above=0)
     high = check_number(rate / 2 if high is None else high, "high", above=0, high=rate / 2)
     low = check_number(low, "low", low=0, below=high)
+    if bands > size:  # more triangles than frequencies
+        raise ValueError(f"bands: expected at most {size}, the samples of the transform, found {bands}")
+    memory.require(24 * bands * size, "size", f"{bands} bands of a transform of {size} samples", "use a smaller one")
     edges = hertz(np.linspace(mel(low), mel(high), bands + 2))
     frequencies = np.arange(size // 2 + 1) * (rate / size)
     rise = (frequencies - edges[:-2, None]) / np.diff(edges)[:-1, None]
@@ -99,6 +103,8 @@ def log_mel(signal, rate, *, bands=40, window=WINDOW, hop=HOP, low=20.0, high=No
     transform = 1 << (size - 1).bit_length()
     filters = mel_filters(bands, transform, rate, low=low, high=high)
     samples = np.pad(samples, (0, max(0, size - samples.size)))
+    memory.require(64 * transform * (1 + max(0, samples.size - size) // step), "signal",
+                   f"{samples.size} samples in windows of {size}", "use a shorter one")
     frames = np.lib.stride_tricks.sliding_window_view(samples, size)[::step]
     before = np.concatenate([frames[:, :1], frames[:, :-1]], axis=1)
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(size) + 0.5) / size)
@@ -150,10 +156,13 @@ def deltas(features, width=2):
     width = check_positive_int(width, "width")
     if not len(x):
         return x.copy()
-    padded = np.pad(x, ((width, width), (0, 0)), mode="edge")
+    near = min(width, len(x))  # rows further away are the first and the last one
+    padded = np.pad(x, ((near, near), (0, 0)), mode="edge")
     slope = np.zeros_like(x)
-    for k in range(1, width + 1):
-        slope += k * (padded[width + k :][: len(x)] - padded[width - k :][: len(x)])
+    for k in range(1, near + 1):
+        slope += k * (padded[near + k :][: len(x)] - padded[near - k :][: len(x)])
+    if width > near:
+        slope += (x[-1] - x[0]) * x.dtype.type((width * (width + 1) - near * (near + 1)) // 2)
     return slope / x.dtype.type(width * (width + 1) * (2 * width + 1) / 3)
 
 
@@ -171,8 +180,9 @@ def with_deltas(features, order=2, width=2):
     -------
     array (T, F * (1 + order))
     """
-    parts = [check_floats(features, "features")]
-    for _ in range(check_positive_int(order, "order", low=0)):
+    parts, order = [check_floats(features, "features")], check_positive_int(order, "order", low=0)
+    memory.require(2 * (1 + order) * max(parts[0].nbytes, 1000), "order", f"slopes of {order} orders", "use fewer")
+    for _ in range(order):
         parts.append(deltas(parts[-1], width))
     return np.concatenate(parts, axis=1)
 
@@ -191,7 +201,7 @@ def _samples(signal):
 
 def _count(seconds, name, rate, least):
     """Seconds as a count of samples."""
-    count = round(check_number(seconds, name, above=0) * rate)
+    count = round(check_number(check_number(seconds, name, above=0) * rate, f"{name} * rate"))
     if count < least:
         raise ValueError(f"{name}: expected at least {least} samples, found {seconds:g} s at {rate:g} Hz")
     return count

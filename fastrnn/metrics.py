@@ -7,10 +7,8 @@ loss is a metric too; its gradient is left aside. An epoch's figure is the mean 
 
 import math
 
-import numpy as np
-
 from . import losses
-from ._check import check_element_weights, shown
+from ._check import check_element_weights, check_real, shown
 
 
 def accuracy(prediction, target, *, lengths=None, sample_weight=None, batch_first=True):
@@ -28,12 +26,12 @@ def accuracy(prediction, target, *, lengths=None, sample_weight=None, batch_firs
     -------
     float
     """
-    prediction, target = np.asarray(prediction), np.asarray(target)
+    prediction, target = check_real(prediction, "prediction"), check_real(target, "target")
     if prediction.shape == target.shape:
         right = (prediction > 0) == (target > 0.5)
     elif prediction.shape[-1:] == (1,) and prediction.shape[:-1] == target.shape:
         right = (prediction[..., 0] > 0) == (target > 0.5)
-    elif prediction.shape[:-1] == target.shape and target.dtype.kind in "iu":
+    elif prediction.shape[:-1] == target.shape and target.dtype.kind in "iu" and prediction.shape[-1]:
         right = prediction.argmax(axis=-1) == target
     else:
         raise ValueError(

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ._arrays import Pinned, check_kept, room
-from ._check import check_dtype, check_generator, check_state_dict, check_writable_params
+from ._check import check_dtype, check_generator, check_real, check_state_dict, check_writable_params
 from ._init import claim_module, left_at_zero
 from ._watch import Gate
 
@@ -20,8 +20,9 @@ class ArrayDict(dict):
     """Named live arrays. Assigning to a name writes into its array, so that no array is ever rebound."""
 
     def __setitem__(self, name, value):
-        if value is not self[name]:
-            self[name][...] = value
+        array = self[name]
+        if value is not array:
+            array[...] = check_real(value, name)
 
     def update(self, *args, **kwargs):
         for name, value in dict(*args, **kwargs).items():
@@ -424,13 +425,19 @@ class Compound(Module, base=True):
     A subclass defines ``_gathered(which)``, the dict of all "params" or "grads".
     """
 
-    _size = None    # number of parameters, once counted
+    _size = _shapes = None      # number of parameters and shapes of gradients, once they were asked for
 
     @contextlib.contextmanager
     def _grads_as_before(self, rows):
         """Where a long backward pass over so many rows is ended on its way, no gradient has changed."""
+        grads = self.grads
         if self._size is None:
-            self._size = sum(grad.size for grad in self.grads.values())
+            self._size = sum(grad.size for grad in grads.values())
+            self._shapes = [grad.shape for grad in grads.values()]
+        for (name, grad), shape in zip(grads.items(), self._shapes):    # before the first one is added to
+            if grad.shape != shape or not grad.flags.carray or grad.dtype not in (np.float32, np.float64):
+                raise ValueError(f"grads[{name!r}]: expected a writeable float array of shape {shape} as it was made, "
+                                 f"found {grad.dtype} of shape {grad.shape}")
         if rows * self._size < WORTH_A_COPY:
             yield
             return

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from . import _optim
-from ._check import check_bool, check_number, check_optimizer_state, check_pair, check_update
+from ._check import check_bool, check_count, check_number, check_optimizer_state, check_pair, check_update
 
 
 class Optimizer:
@@ -27,6 +27,16 @@ class Optimizer:
         self.weight_decay = check_number(weight_decay, "weight_decay", low=0)
         self.steps = 0
         self._slots = {}  # slot -> parameter name -> array
+
+    def __setattr__(self, name, value):
+        if name in self.hyper and name in self.__dict__:    # set again: as the constructor takes it
+            named = {one: getattr(self, one) for one in self.hyper}
+            value = getattr(type(self)(**{**named, name: value}), name)
+        elif name == "steps":
+            value = check_count(value, name)
+        elif name == "hyper":
+            raise TypeError("hyper: expected to be set by the class, found an assignment to it in an optimiser")
+        super().__setattr__(name, value)
 
     @property
     def lr(self):
@@ -95,8 +105,7 @@ class Optimizer:
         if slots.keys() != expected.keys() or len({frozenset(arrays) for arrays in slots.values()}) > 1:
             raise ValueError(f"state['arrays']: expected every parameter under each of {list(expected)}, "
                              f"found {sorted(state['arrays'])}")
-        for name in self.hyper:
-            setattr(self, name, getattr(fresh, name))
+        self.__dict__.update(fresh.__dict__)
         self.steps = state["steps"]
         self._slots = slots
 
@@ -248,7 +257,7 @@ def _arrays(params_or_grads):
         params_or_grads = params_or_grads.grads
     try:
         arrays = list(params_or_grads.values() if isinstance(params_or_grads, Mapping) else params_or_grads)
-    except TypeError:
+    except (TypeError, NotImplementedError):    # the latter from a memoryview
         raise TypeError("params_or_grads: expected a module or float32 or float64 arrays, "
                         f"found {type(params_or_grads).__name__}") from None
     # Views of NumPy's own type: their attributes are true, whatever a subclass says of itself.

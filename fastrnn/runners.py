@@ -188,6 +188,9 @@ class Runner(Recurrent, base=True):
 
     def segments(self, steps, batch, lengths=None):
         """The `fastrnn.segments.Plan` of a training pass with `recompute` over (T, B) steps."""
+        steps, batch = check_positive_int(steps, "steps", 0), check_positive_int(batch, "batch", 0)
+        if lengths is not None:
+            lengths = check_lengths(lengths, batch, steps)
         state_bytes = sum(self._widths) * batch * self.num_layers * (1 + self.bidirectional) * self.dtype.itemsize
         return plan(self._engine, state_bytes, steps, batch, lengths, 0.0 if self.bidirectional else self.dropout,
                     0 if self.bidirectional else None)

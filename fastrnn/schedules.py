@@ -12,6 +12,7 @@ from typing import ClassVar
 from ._check import (
     check_count,
     check_figure,
+    check_measured,
     check_number,
     check_option,
     check_optional,
@@ -87,7 +88,7 @@ class StepDecay(Schedule):
         self.gamma = check_number(gamma, "gamma", above=0)
 
     def lr_at(self, step):
-        return self.base_lr * self.gamma ** (step // self.every)
+        return _decayed(self.base_lr, self.gamma, check_count(step, "step") // self.every)
 
 
 class ExponentialDecay(Schedule):
@@ -104,7 +105,7 @@ class ExponentialDecay(Schedule):
         self.gamma = check_number(gamma, "gamma", above=0)
 
     def lr_at(self, step):
-        return self.base_lr * self.gamma**step
+        return _decayed(self.base_lr, self.gamma, check_count(step, "step"))
 
 
 class CosineDecay(Schedule):
@@ -123,7 +124,7 @@ class CosineDecay(Schedule):
         self.min_lr = check_number(min_lr, "min_lr", low=0)
 
     def lr_at(self, step):
-        return _cosine(self.base_lr, self.min_lr, step / self.total)
+        return _cosine(self.base_lr, self.min_lr, check_count(step, "step") / self.total)
 
 
 class LinearDecay(Schedule):
@@ -142,7 +143,7 @@ class LinearDecay(Schedule):
         self.min_lr = check_number(min_lr, "min_lr", low=0)
 
     def lr_at(self, step):
-        return self.min_lr + (self.base_lr - self.min_lr) * max(0.0, 1 - step / self.total)
+        return self.min_lr + (self.base_lr - self.min_lr) * max(0.0, 1 - check_count(step, "step") / self.total)
 
 
 class OneCycle(Schedule):
@@ -167,8 +168,11 @@ class OneCycle(Schedule):
         self.rise = check_number(rise, "rise", above=0, below=1)
         self.start_factor = check_number(start_factor, "start_factor", above=0)
         self.end_factor = check_number(end_factor, "end_factor", above=0)
+        check_number(self.base_lr / self.start_factor, "lr / start_factor")
+        check_number(self.base_lr / self.start_factor / self.end_factor, "lr / (start_factor * end_factor)")
 
     def lr_at(self, step):
+        step = check_count(step, "step")
         start = self.base_lr / self.start_factor
         top, last = self.rise * self.total - 1, self.total - 1
         if step <= top:
@@ -195,6 +199,7 @@ class WarmUp(Schedule):
         self.start = check_number(start, "start", low=0, high=1)
 
     def lr_at(self, step):
+        step = check_count(step, "step")
         if step < self.steps:
             first = self.after.lr_at(0)
             return first * (self.start + (1 - self.start) * step / self.steps)
@@ -264,9 +269,10 @@ class ReduceOnPlateau(Schedule):
         """Count one step and take in its metric, which is needed; NaN counts as no improvement."""
         if metric is None:
             raise ValueError("metric: expected the step's metric, found None")
+        metric = check_measured(metric, "metric")
         self.count += 1
         if self._improves(metric):
-            self.best, self.bad = float(metric), 0
+            self.best, self.bad = metric, 0
         else:
             self.bad += 1
         if self.cooling:
@@ -282,6 +288,15 @@ class ReduceOnPlateau(Schedule):
             return not math.isnan(metric)
         sign = 1 if self.mode == "max" else -1
         return sign * metric > sign * self.best + self.threshold * abs(self.best)
+
+
+def _decayed(lr, gamma, times):
+    """lr * gamma^times."""
+    try:
+        return lr * gamma**times
+    except OverflowError:
+        raise ValueError(f"step: expected one whose rate a float holds, found gamma = {gamma} to the power of {times}"
+                         ) from None
 
 
 def _cosine(start, end, part):

@@ -15,6 +15,7 @@ from ._check import (
     check_number,
     check_option,
     check_positive_int,
+    check_sources,
     check_targets,
     pad_sequences,
 )
@@ -191,17 +192,22 @@ class Seq2Seq(Translator, Compound):
 
     def targets(self, target):
         """The ids that are to be put out: those of all sequences one after another, each with `eos` behind it."""
+        target = check_targets(target, "target", None, self.target_size)
         return np.concatenate([np.empty(0, np.int64), *(part for ids in target for part in (ids, [self.eos]))])
 
     def check_source(self, x):
         """Raise a ValueError where sequences, as `source_sequences` has them, are not of the kind the encoder takes."""
         wanted = () if self.source == "ids" else (self.source_size,)
+        if not len(check_sources(x, "X")) or not isinstance(x[0], np.ndarray):
+            raise ValueError("X: expected at least one sequence, each an array")
         if x[0].shape[1:] != wanted or (not wanted and x[0].dtype.kind not in "iu"):
             kind = "ids" if not wanted else f"{self.source_size} features at each position"
             raise ValueError(f"X: expected sequences of {kind}, found {x[0].dtype} of shape {x[0].shape}")
 
     def training_bytes(self, batch, positions, lengths, rows):
         """About how many bytes a training pass over a batch takes whose targets have so many rows in all."""
+        batch, positions, rows = (check_positive_int(value, name, 0, 2**62) for value, name in (
+            (batch, "batch"), (positions, "positions"), (rows, "rows")))
         H, W, A = self.hidden_size, self._memory_size, self._parts["attention"].size if self.attention else 0
         gates = self._parts["decoder"].params["weight_ih_l0"].shape
         read = H + W + gates[1]
@@ -269,9 +275,9 @@ class Seq2Seq(Translator, Compound):
         shape, kept = open_tape(tape, self)
         check_no_state(dstate, "dstate", self)
         dlogits = check_gradient(dy, shape, self.dtype)
-        tape.take()
         memory = kept[0]
         with self._grads_as_before(shape[0] + len(memory.lengths) * max(memory.lengths, default=0)):
+            tape.take()
             return self._backward(dlogits, *kept), None
 
     def _backward(self, dlogits, memory, encoded, embedded, mask_e, decoded, r, read, mask, put_out):

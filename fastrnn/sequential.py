@@ -162,6 +162,8 @@ class Sequential(Compound):
 
     def forward(self, x, state=None, lengths=None):
         """Returns (y, state, tape), state None where no module has one. Arguments as for a call; no lists."""
+        if isinstance(x, (list, tuple)):
+            raise TypeError("x: expected an array, found a list; a padded batch and lengths stand for sequences here")
         states = list(check_states(state, "state", self.modules))
         tapes, rows = [], math.prod(np.shape(x)[:2])
         for k, module in enumerate(self.modules):
@@ -170,13 +172,13 @@ class Sequential(Compound):
             if module.pools_time:
                 lengths = None
         return x, tuple(states) if self.recurrent else None, \
-            Tape(self, tapes, states, None if isinstance(x, list) else (x.shape, x.dtype), rows)
+            Tape(self, tapes, states, (x.shape, x.dtype), rows)
 
     def backward(self, tape, dy=None, dstate=None):
         """Adds to `grads` and returns (dx, dstate); dx is None where the input is of ids."""
         tapes, states, output, rows = open_tape(tape, self)
         dstates = list(check_dstates(dstate, states, self.modules))
-        if dy is not None and output is not None:
+        if dy is not None:
             dy = check_gradient(dy, *output)
         saved, begun = tape.take(), False
         try:
@@ -193,6 +195,9 @@ class Sequential(Compound):
 
     def stream(self, batch_size=1):
         """A session that takes one step at a time, with a state of its own and the weights of the network."""
+        for k, module in enumerate(self.modules):
+            if not callable(getattr(module, "stream", None)):
+                raise TypeError(f"modules[{k}]: expected one with a stream, found {type(module).__name__}")
         return SequentialStream([module.stream(batch_size) for module in self.modules], self._gate)
 
     def __repr__(self):

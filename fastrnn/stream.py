@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from . import memory
 from ._check import check_axes, check_out, check_positive_int, check_state, check_steps
 from ._stream import StreamCore
 from .module import Fixed
@@ -33,6 +34,9 @@ class Stream(Fixed):
             raise ValueError("runner: expected one direction for a stream, found bidirectional=True")
         self._runner = runner
         self.batch_size = check_positive_int(batch_size, "batch_size")
+        width = runner.input_size + 8 * runner.num_layers * runner.hidden_size  # states, and what a step needs
+        memory.require(self.batch_size * width * runner.dtype.itemsize, "batch_size",
+                       f"a state for {self.batch_size} sequences", "use fewer")
         self._core = StreamCore(runner._watched, self.batch_size, self._coerce)
         self._shapes = [s.shape for s in self._states()]
         self.step = self._core.step

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import memory
 from ._check import check_generator, check_ids, check_option, check_positive_int, check_texts
 from .decoding.sampling import sample
 from .layers import Embedding, Layer, Linear
@@ -74,6 +75,8 @@ class OneHot(Layer):
 
     def _apply(self, x, lengths, training):
         ids = check_ids(x, "x", self.size)
+        memory.require(ids.size * self.size * self.dtype.itemsize, "size", f"{ids.size} rows of {self.size}",
+                       "use an Embedding")
         y = np.zeros((*ids.shape, self.size), self.dtype)
         np.put_along_axis(y, ids[..., None], 1, axis=-1)
         return y, ()

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ._check import check_positive_int, check_targets
+from ._check import check_positive_int, check_sources, check_targets
 from .decoding.beam import beam_search
 from .decoding.sampling import check_draw, draw
 from .decoding.states import generators
@@ -34,7 +34,7 @@ class Translator:
         list of N lists of `Hypothesis`, best first
             Labels without `bos` and `eos`.
         """
-        batch_size = check_positive_int(batch_size, "batch_size")
+        x, batch_size = check_sources(x, "x"), check_positive_int(batch_size, "batch_size")
         options = {"beam_size": beam_size, "length_penalty": length_penalty, "n_best": n_best, "length": max_length,
                    "early_stop": early_stop, "end": self.eos}
 
@@ -60,7 +60,7 @@ class Translator:
         -------
         list of N int64 arrays (n_i,), without `bos` and `eos`
         """
-        options = check_draw(temperature, top_k, top_p)
+        x, options = check_sources(x, "x"), check_draw(temperature, top_k, top_p)
         max_length = check_positive_int(max_length, "max_length")
         batch_size = check_positive_int(batch_size, "batch_size")
         rngs = generators(seed, len(x))
@@ -91,6 +91,7 @@ class Translator:
         """
         if self.attention is None:
             raise ValueError("attention: expected a network with attention, found one without")
+        x = check_sources(x, "x")
         target = check_targets(target, "target", len(x), self.target_size)
 
         def found(memory, state, batch):

@@ -451,3 +451,15 @@ def test_torch_clips_alike():
     assert optim.clip_grad_norm(grads, 0.01) == pytest.approx(expected, rel=1e-6)
     for parameter, g in zip(parameters, grads.values()):
         np.testing.assert_allclose(g, parameter.grad.numpy(), rtol=1e-6)
+
+
+def test_hyperparameters_that_are_set_later_are_checked():
+    optimizer = optim.SGD(0.1, momentum=0.9, nesterov=True)
+    for name, value in (("momentum", 1.5), ("momentum", 0), ("momentum", "x"), ("weight_decay", -1), ("lr", np.nan),
+                        ("nesterov", 1), ("steps", -1), ("steps", 0.5), ("steps", 10**400)):
+        with pytest.raises((ValueError, TypeError), match=name):
+            setattr(optimizer, name, value)
+    assert (optimizer.lr, optimizer.momentum, optimizer.nesterov, optimizer.steps) == (0.1, 0.9, True, 0)
+    optimizer.momentum = 0.5
+    optimizer.load_state_dict(optim.SGD(0.2).state_dict())    # without momentum and so without Nesterov's form
+    assert (optimizer.lr, optimizer.momentum, optimizer.nesterov) == (0.2, 0.0, False)

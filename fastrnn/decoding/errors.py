@@ -48,7 +48,8 @@ def error_rate(found, wanted):
     ValueError
         For another number of sequences.
     """
-    found, wanted = list(found), list(wanted)
+    found, wanted = ([_symbols(row, f"{name}[{k}]") for k, row in enumerate(_listed(rows, name))]
+                     for rows, name in ((found, "found"), (wanted, "wanted")))
     if len(found) != len(wanted):
         raise ValueError(f"found: expected {len(wanted)} sequences as in wanted, found {len(found)}")
     wrong = sum(map(edit_distance, found, wanted))
@@ -64,7 +65,11 @@ def _symbols(values, name):
         if values.ndim != 1:
             raise ValueError(f"{name}: expected a sequence of symbols, found shape {values.shape}")
         return values.tolist()
+    return _listed(values, name)
+
+
+def _listed(values, name):
     try:
         return list(values)
-    except TypeError:
+    except (TypeError, NotImplementedError):  # the latter from a memoryview
         raise TypeError(f"{name}: expected a sequence, found {type(values).__name__}") from None

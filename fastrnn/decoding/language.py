@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._check import check_prompts, check_stepped, check_symbols, shown
+from .._check import check_next, check_positive_int, check_prompts, check_stepped, check_symbols, shown
 from .states import log_softmax, stream_step, take_rows
 
 
@@ -26,16 +26,18 @@ class NetworkScores:
         state = None
         for one in prompt:
             logits, state = self._step(np.array([one]), state)
-        self._ids = check_symbols(ids, "ids", logits.shape[1])
+        self._ids = check_symbols(ids, "ids", check_next(logits, "lm").shape[1])
         self._begin = state, self._scores(logits)
 
     def begin(self, count):
         """(state, log P (count, K)) of `count` empty prefixes."""
+        count = check_positive_int(count, "count", 0)
         state, scores = self._begin
         return take_rows(state, np.zeros(count, np.int64)), np.repeat(scores, count, axis=0)
 
     def advance(self, state, labels):
         """The same after one more label of each prefix."""
+        labels = check_symbols(labels, "labels", len(self._ids))
         logits, state = self._step(self._ids[labels], state)
         return state, self._scores(logits)
 

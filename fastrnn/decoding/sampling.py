@@ -6,6 +6,7 @@ import numpy as np
 
 from .._check import (
     check_logits,
+    check_next,
     check_number,
     check_positive_int,
     check_prompts,
@@ -152,7 +153,8 @@ def _primed(network, prompts):
     stream = network.stream(len(prompts))
     if network.recurrent and any(len(p) > 1 for p in prompts):
         _, stream.state = network([p[:-1] for p in prompts])
-    return stream, stream.step(np.array([p[-1] for p in prompts]))
+    logits = stream.step(np.array([p[-1] for p in prompts]))
+    return stream, check_next(logits, "network")
 
 
 def draw(stream, logits, length, rngs, *, penalty=1.0, recent=None, forbidden=(), end=None, **options):

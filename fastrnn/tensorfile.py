@@ -283,12 +283,15 @@ def _read_tensor(file, dtype, shape, expected):
 
 
 def _storable(name, array):
-    """An array as it lies in a file: C-contiguous, of a type and byte order that files have."""
+    """A copy of an array as it lies in a file: C-contiguous, of a type and byte order that files have.
+
+    A copy, as another thread may go on with training while the checksum is taken and the file is made.
+    """
     array = np.asarray(array, order="C")
     dtype = array.dtype.newbyteorder("=")
     if dtype not in NAMES:
         raise TypeError(f"{name}: expected an array of numbers or bools to write, found {array.dtype}")
-    return array.astype(dtype, copy=False)
+    return np.array(array, dtype)
 
 
 def _checksum(tensors, header):

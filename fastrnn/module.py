@@ -415,6 +415,17 @@ def _arguments(cls):
     return {p.name: p.default is p.empty for p in parameters if p.kind in kinds and p.name != "seed"}
 
 
+@contextlib.contextmanager
+def grads_as_before(module):
+    """Where the block fails, the module's gradients are what they were."""
+    kept = {name: grad.copy() for name, grad in module.grads.items()}
+    try:
+        yield
+    except BaseException:
+        module.grads.update(kept)
+        raise
+
+
 # Multiply-adds of a backward pass, about, from which a signal is likely to come during it: some 20 ms.
 WORTH_A_COPY = 1_000_000_000
 
@@ -441,12 +452,8 @@ class Compound(Module, base=True):
         if rows * self._size < WORTH_A_COPY:
             yield
             return
-        kept = {name: grad.copy() for name, grad in self.grads.items()}
-        try:
+        with grads_as_before(self):
             yield
-        except BaseException:
-            self.grads.update(kept)
-            raise
 
     @property
     def params(self):

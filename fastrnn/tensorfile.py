@@ -12,7 +12,7 @@ import json
 
 import numpy as np
 
-from .wholefile import FileError, as_path, opened, read_into, shown, write_whole
+from .wholefile import FileError, as_path, error_text, opened, read_into, write_whole
 
 VERSION = 1
 KEY = "fastrnn"  # of the file's metadata
@@ -189,7 +189,7 @@ def _judging(expected):
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise ValueError(f"{expected} a damaged one: {shown(error)}") from error
+        raise ValueError(f"{expected} a damaged one: {error_text(error)}") from error
 
 
 def most_header(size):
@@ -230,7 +230,7 @@ def _read_metadata(metadata):
     try:
         header = parse_json(metadata[KEY])
     except ValueError as error:
-        raise ValueError(f"its metadata cannot be read, {shown(error)}") from error
+        raise ValueError(f"its metadata cannot be read, {error_text(error)}") from error
     if not isinstance(header, dict) or header.keys() != {"kind", "version", "state", "sha256"}:
         raise ValueError("its metadata cannot be read")
     return header
@@ -305,4 +305,4 @@ def _checksum(tensors, header):
 
 
 def _brief(value):
-    return shown(value[:80] if isinstance(value, str) else f"{value!r:.80}")
+    return error_text(value[:80] if isinstance(value, str) else f"{value!r:.80}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from ._check import check_bool, check_ids, check_option, check_positive_int, check_texts
 from .tensorfile import parse_json
-from .wholefile import naming, read_whole, shown, write_whole
+from .wholefile import error_text, naming, read_whole, write_whole
 
 LEVELS = ("word", "character")
 SPECIALS = ("pad", "unk", "bos", "eos")
@@ -95,7 +95,7 @@ class Symbols:
         try:
             config = parse_json(text.decode("utf-8", "surrogatepass"))
         except (ValueError, RecursionError, MemoryError) as error:
-            raise ValueError(f"{path}: expected a vocabulary as JSON, found {shown(error)}") from None
+            raise ValueError(f"{path}: expected a vocabulary as JSON, found {error_text(error)}") from None
         with naming(path, f"a {cls.__name__}"):
             return cls.from_config(config)
 

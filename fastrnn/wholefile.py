@@ -52,11 +52,11 @@ def naming(path, expected):
         raise
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError) as error:
         plain = isinstance(error, (ValueError, TypeError)) and not isinstance(error, UnicodeError)
-        found = shown(error) if plain else f"{type(error).__name__} {shown(error)}".rstrip()
+        found = error_text(error) if plain else f"{type(error).__name__} {error_text(error)}".rstrip()
         raise ValueError(f"{path}: expected {expected}, found one that does not fit: {found}") from error
 
 
-def shown(error):
+def error_text(error):
     """The text of an error, or another one from a file: one line without control characters, cut where it is long."""
     text = str(error)
     text = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."

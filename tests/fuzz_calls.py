@@ -4,8 +4,7 @@
 
 A case is a number: from it follow a public class or function, arguments that are mostly of the right kind, and for an
 object some methods, attributes that are set, and calls after that. Cases run in a process of their own, in a row; one
-that ends by a signal or takes too long is named, and the next process goes on behind it. What was found once is kept
-in `KEPT` and run by the tests.
+that ends by a signal or takes too long is named, and the next process goes on behind it.
 """
 
 import argparse
@@ -25,9 +24,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-
-# Cases that once went wrong.
-KEPT = ()
 
 SECONDS = 1.0           # of processor time, for one call
 MEGABYTES = 50.0        # that a case may add to the largest size of the process
@@ -351,7 +347,7 @@ def search(first, count, patience=30, chunk=2000, report=print):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
                                    env={**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"})
         os.set_blocking(process.stdout.fileno(), True)
-        last, heard = at - 1, time.monotonic()
+        last = at - 1
         import selectors
 
         with selectors.DefaultSelector() as waiting:
@@ -378,7 +374,6 @@ def search(first, count, patience=30, chunk=2000, report=print):
             at = stop
         if (at - first) % 20000 < chunk:
             report(f"{at - first} of {count} cases, {len(shown)} shown")
-    del heard
     return shown
 
 

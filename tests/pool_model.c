@@ -1,5 +1,5 @@
-/* Goes through every interleaving of two callers and three workers over the pool's operations (src/fastrnn/_pool.pyx,
- * src/kernels/work.h). The words of the work are made and judged by the functions of work.h itself; what happens between
+/* Goes through every interleaving of two callers and three workers over the pool's operations (`_pool.pyx` and
+ * `work.h`). The words of the work are made and judged by the functions of work.h itself; what happens between
  * two atomic operations of one thread is one move here. Asserts of every state that it reaches:
  *   - a part is taken by a thread that the call has reserved, once, and none is below 0 or past the last;
  *   - a call ends only when all of its parts are done, and the pool is free then;

@@ -885,7 +885,7 @@ cdef class Engine:
         """Add up what BPTT has left in the tape. Where this takes long a signal may end it: the gradients are then what
         they were before."""
         call.interrupt = watch(&call.signals, call.madds) if call.madds > PIECE else NULL
-        # Copies cost one part in some hundred rows.
+        # The copies' new pages cost most where rows are few: LSTM 512, B = 16, T = 30, one thread: 8 of 51 ms.
         kept = None if call.interrupt == NULL else [grad.copy() for grad in self.weights.grads.arrays]
         try:
             with large_products():

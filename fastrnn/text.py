@@ -31,6 +31,8 @@ def read_text(paths=()):
         Naming the file that is missing (then it is a FileNotFoundError too), cannot be read (an OSError),
         is empty, or is not UTF-8.
     """
+    if not isinstance(paths, (list, tuple)):
+        raise TypeError(f"paths: expected a list of paths, found {type(paths).__name__}")
     if not paths:
         from pydoc_data.topics import topics
 

@@ -31,6 +31,7 @@ PROGRAMS = [
     "v1 = fastrnn.LSTM(4, 2)\nv2 = v1.segments(3, 10**30)",
     "v1 = fastrnn.metrics.accuracy(1, Decimal('NaN'))",
     "v1 = fastrnn.decoding.NetworkScores(fastrnn.Dropout(), 1, List([1, 2, 3, 4]))",
+    "v1 = fastrnn.text.read_text(paths=array(438, (5, 2, 3), 'f4', 'memory'))",
     "v1 = fastrnn.optim.grad_norm(array(815, 1, 'g', 'memory'))",
     # memory that nobody asked for
     "v1 = fastrnn.audio.with_deltas(array(673, (2, 5)), width=2**31 - 1)",

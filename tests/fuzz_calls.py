@@ -246,7 +246,8 @@ def attributes(value):
 
 
 def is_ours(value):
-    return type(value).__module__.startswith("fastrnn") and not type(value).__module__.startswith(DRIVEN)
+    home = getattr(type(value), "__module__", None)
+    return isinstance(home, str) and home.startswith("fastrnn") and not home.startswith(DRIVEN)
 
 
 class Case:

@@ -18,9 +18,6 @@ def shown(value):
     return text if len(text) <= 120 else f"{text[:100]}..."
 
 
-GENERATORS = np.random.Generator, np.random.BitGenerator, np.random.RandomState
-
-
 def check_dtype(dtype, name="dtype"):
     """float32 or float64 as a numpy.dtype."""
     try:
@@ -103,11 +100,12 @@ def check_layer_norm(value, reset_after):
 
 def check_generator(seed, name):
     """A numpy.random.Generator: `seed` itself, or one seeded by it."""
+    sources = np.random.Generator, np.random.BitGenerator, np.random.RandomState, numbers.Integral
     kind, entries = TypeError, seed if isinstance(seed, (list, tuple)) else ()
     if isinstance(seed, np.ndarray) and seed.ndim == 1:
         entries = seed.tolist()
     # NumPy asks other objects for whatever it likes, and follows lists inside each other until the stack ends
-    if (seed is None or type(seed) is np.random.SeedSequence or isinstance(seed, (*GENERATORS, numbers.Integral))
+    if (seed is None or type(seed) is np.random.SeedSequence or isinstance(seed, sources)
             or (entries and all(isinstance(entry, numbers.Integral) for entry in entries))):
         try:
             return np.random.default_rng(list(map(int, entries)) if entries else seed)

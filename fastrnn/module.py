@@ -25,6 +25,8 @@ class ArrayDict(dict):
             array[...] = check_real(value, name)
 
     def update(self, *args, **kwargs):
+        if isinstance(args[0] if args else {}, (np.ndarray, memoryview)):
+            raise TypeError(f"params, grads: expected a dict of arrays, found {type(args[0]).__name__}")
         for name, value in dict(*args, **kwargs).items():
             self[name] = value
 
@@ -350,9 +352,7 @@ def module_from_config(config):
     The dictionary may come from a file: its type is looked up in the table of those there are, its entries are held to
     the arguments of that type's constructor, which checks their values.
     """
-    if not isinstance(config, Mapping):
-        raise TypeError(f"config: expected a dict that describes a module, found {type(config).__name__}")
-    config = dict(config)
+    config = dict(check_config(config))
     name = config.pop("type", None)
     if not isinstance(name, str) or name not in _registry:
         known = ", ".join(sorted(_registry))
@@ -363,8 +363,15 @@ def module_from_config(config):
     return _registry[name].from_config(config)
 
 
+def check_config(config):
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config: expected a dict that describes a module, found {type(config).__name__}")
+    return config
+
+
 def check_arguments(cls, config):
     """The constructor arguments of `config`, which names all that are needed and no others."""
+    check_config(config)
     known = _arguments(cls)
     unknown = [name for name in config if name not in known]
     missing = [name for name, needed in known.items() if needed and name not in config]

@@ -64,10 +64,12 @@ class Optimizer:
         params, grads = check_update(params, grads, self._slots)
         self._slots |= {slot: {name: np.full(p.shape, value, p.dtype) for name, p in params.items()}
                         for slot, value in self._slot_values().items() if slot not in self._slots}
-        self.steps += 1
-        for name, p in params.items():
-            slots = {slot: arrays[name].reshape(-1) for slot, arrays in self._slots.items()}
-            self._update(p.reshape(-1), grads[name].reshape(-1), slots)
+        flat = [(p.reshape(-1), grads[name].reshape(-1),
+                 {slot: kept[name].reshape(-1) for slot, kept in self._slots.items()})
+                for name, p in params.items()]
+        self.steps += 1     # from here on nothing fails
+        for arrays in flat:
+            self._update(*arrays)
 
     def _slot_values(self):
         """dict of slot -> the value its arrays start from."""

@@ -9,7 +9,7 @@ from ._check import check_bool, check_dstates, check_entries, check_gradient, ch
 from ._init import claim_again
 from .cells import Cell
 from .layers import Embedding, LayerStream, Linear
-from .module import ArrayDict, Compound, Module, Tape, Turn, module_from_config, open_tape
+from .module import ArrayDict, Compound, Module, Tape, Turn, check_config, module_from_config, open_tape
 
 
 class Sequential(Compound):
@@ -111,7 +111,7 @@ class Sequential(Compound):
     @classmethod
     def from_config(cls, config):
         """The network that `config` describes."""
-        config = dict(config)
+        config = dict(check_config(config))
         described = config.pop("modules", None)
         if not isinstance(described, (list, tuple)) or not config.keys() <= {"batch_first", "tie_embeddings"}:
             raise ValueError(f"config: expected a list of modules, batch_first and tie_embeddings; found modules of "

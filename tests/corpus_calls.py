@@ -33,7 +33,13 @@ PROGRAMS = [
     "v1 = fastrnn.decoding.NetworkScores(fastrnn.Dropout(), 1, List([1, 2, 3, 4]))",
     "v1 = fastrnn.text.read_text(paths=array(438, (5, 2, 3), 'f4', 'memory'))",
     "v1 = fastrnn.optim.grad_norm(array(815, 1, 'g', 'memory'))",
+    "v1 = fastrnn.MeanOverTime()\nv2 = v1.params\nv3 = v2.update(array(993, (0, 2, 3), 'f4', 'memory'))",
+    "v1 = fastrnn.MeanOverTime()\nv2 = v1.from_config(array(436, 1, '>i8', 'memory'))",
+    "v1 = fastrnn.Sequential(fastrnn.MeanOverTime())\nv2 = v1.from_config(array(87, (2, 2, 4), 'u1', 'memory'))",
     # memory that nobody asked for
+    "v1 = fastrnn.decoding.CTCBeamSearch(3, batch_size=2 ** 31 - 1)",
+    "v1 = fastrnn.sklearn.RNNRegressor(frame_size=2 ** 31 - 1)\nv2 = v1.partial_fit(array(0, (5, 2, 3)), "
+    "array(443, (5, 2)))",
     "v1 = fastrnn.audio.with_deltas(array(673, (2, 5)), width=2**31 - 1)",
     "v1 = fastrnn.audio.with_deltas(array(605, (9, 1)), order=2**31 - 1)",
     "v1 = fastrnn.audio.mfcc(array(479, 60), 8000, bands=2**31 - 1)",

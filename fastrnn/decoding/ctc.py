@@ -4,10 +4,13 @@ from itertools import groupby
 
 import numpy as np
 
+from .. import memory
 from .._check import check_axes, check_floats, check_lengths, check_number, check_positive_int, check_sequence, shown
 from ..module import Turn
 from .language import as_scores
 from .states import Hypothesis, best_columns, join_rows, log_softmax, take_rows
+
+TREE_BYTES = 500    # of a beam's empty tree, about
 
 
 def ctc_greedy(logits, lengths=None, *, blank=0, batch_first=True):
@@ -130,6 +133,8 @@ class CTCBeamSearch:
 
     def reset(self):
         """Back to empty prefixes."""
+        memory.require(self.batch_size * (TREE_BYTES + 40 * self.beam_size), "batch_size",
+                       f"{self.batch_size} searches", "use a smaller one")
         shape = (self.batch_size, self.beam_size)
         self._trees = [_Tree() for _ in range(self.batch_size)]
         self._node = np.full(shape, -1)  # of the tree; -1: no prefix in this place

@@ -6,6 +6,7 @@ import numbers
 import numpy as np
 from sklearn.utils.validation import assert_all_finite, check_array
 
+from .. import memory
 from ..scaling import mean_and_deviation
 
 try:
@@ -152,6 +153,8 @@ def framed(x, size):
         return [framed(steps[None], size)[0] for steps in x]
     count, steps, features = x.shape
     frames = -(-steps // size)
+    memory.require(2 * x.itemsize * count * frames * size * features, "frame_size", f"frames of {size} steps",
+                   "use a smaller one")
     x = np.pad(x, ((0, 0), (0, frames * size - steps), (0, 0)), mode="edge")
     return x.reshape(count, frames, size * features)
 

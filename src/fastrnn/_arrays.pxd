@@ -1,6 +1,7 @@
 """Arrays as compiled code takes them: see ``_arrays.pyx``."""
 
 from fastrnn._kernels cimport fr_int
+from fastrnn._workspace cimport Workspace
 
 # What an array must be beside its type and shape.
 cdef enum:
@@ -41,3 +42,5 @@ cdef class Pinned:
 
     cdef bint held(self)
     cdef int check(self, bint writes) except -1
+    cdef int copy_to(self, Workspace memory) except -1
+    cdef void copy_back(self, Workspace memory) noexcept

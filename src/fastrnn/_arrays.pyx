@@ -10,6 +10,7 @@ from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.object cimport PyObject
 from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
 import numpy as np
 
@@ -250,6 +251,31 @@ cdef class Pinned:
                 raise ValueError(f"{self.what}[{self.names[i]!r}]: expected the array as it was made, found another "
                                  "one in its place; write into it instead")
         return 0
+
+    cdef int copy_to(self, Workspace memory) except -1:
+        """Copies the arrays' values, one after another, as they are right after `check`."""
+        cdef size_t at = 0
+        cdef int i
+        for i in range(len(self.arrays)):
+            at += bytes_of(&self.pins[i])
+        memory.reserve(at)
+        at = 0
+        for i in range(len(self.arrays)):
+            memcpy(memory.data + at, self.pins[i].data, bytes_of(&self.pins[i]))
+            at += bytes_of(&self.pins[i])
+        return 0
+
+    cdef void copy_back(self, Workspace memory) noexcept:
+        """Sets the arrays to the values that `copy_to` has copied."""
+        cdef size_t at = 0
+        cdef int i
+        for i in range(len(self.arrays)):
+            memcpy(<char *>self.pins[i].data, memory.data + at, bytes_of(&self.pins[i]))
+            at += bytes_of(&self.pins[i])
+
+
+cdef size_t bytes_of(const Pin *pin) noexcept:
+    return pin.shape[0] * pin.shape[1] * (4 if pin.typenum == cnp.NPY_FLOAT else 8)
 
 
 cdef Pin _pin_of(object array) noexcept:

@@ -86,11 +86,12 @@ cdef class Engine:
     cdef list spare                 # Activations of inference, without memory
     cdef list memories              # Workspaces of these and of tapes
     cdef list backward_memories
+    cdef list gradient_memories     # copies of the gradients, while they are added to
 
     cdef Activations _activations(self, bint keep)
     cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1
     cdef int _give_back(self, Activations act) except -1
-    cdef int _add_weight_gradients(self, Call *call) except -1
+    cdef int _add_weight_gradients(self, Activations act, Workspace memory) except -1
     cdef Workspace _place_bptt(self, Activations act, Packed packed)
     cdef int _activations_of(self, Call *call, gates, h, c) except -1
     cdef object _check_forward(self, Activations act, x, y, initial, final, lengths, span, bint may_lack_y)

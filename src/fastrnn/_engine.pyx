@@ -14,7 +14,7 @@ import numpy as np
 cimport numpy as cnp
 
 from fastrnn._arrays cimport (
-    COPIED, ROWS, WRITE, check_array, check_chance, own_ints, plain, plain_parts, typenum_of)
+    COPIED, ROWS, WRITE, Pinned, check_array, check_chance, own_ints, plain, plain_parts, typenum_of)
 from fastrnn._cell cimport step_work
 from fastrnn._dropout cimport drop, drop_sequence
 from fastrnn._kernels cimport (
@@ -29,7 +29,7 @@ from fastrnn._sequence cimport (
 from fastrnn._signals cimport PIECE, STEP_COST, look, look_now, settle, watch
 from fastrnn._window cimport last_inputs
 from fastrnn._workspace cimport (
-    Arena, Scratch, keep_workspace, pop_or_none, spare_workspace, take_array, take_scratch)
+    Arena, Scratch, Workspace, keep_workspace, pop_or_none, spare_workspace, take_array, take_scratch)
 
 cnp.import_array()
 
@@ -515,6 +515,7 @@ cdef class Engine:
         self.spare = []
         self.memories = []
         self.backward_memories = []
+        self.gradient_memories = []
 
     cdef Activations _activations(self, bint keep):
         """With memory, for a call alone; with `keep` new, for a tape."""
@@ -881,12 +882,17 @@ cdef class Engine:
                 run(&forward_task, call, call.parts, call.threads, call.interrupt)
         return settle(call.interrupt)
 
-    cdef int _add_weight_gradients(self, Call *call) except -1:
-        """Add up what BPTT has left in the tape. Where this takes long a signal may end it: the gradients are then what
-        they were before."""
+    cdef int _add_weight_gradients(self, Activations act, Workspace memory) except -1:
+        """Add up what BPTT has left in `act` and `memory`, and give both back. Where this takes long a signal may end
+        it: the gradients are then what they were before."""
+        cdef Call *call = &act.call
+        cdef Pinned grads = self.weights.grads
+        cdef Workspace before = None
         call.interrupt = watch(&call.signals, call.madds) if call.madds > PIECE else NULL
-        # The copies' new pages cost most where rows are few: LSTM 512, B = 16, T = 30, one thread: 8 of 51 ms.
-        kept = None if call.interrupt == NULL else [grad.copy() for grad in self.weights.grads.arrays]
+        if call.interrupt != NULL:
+            # Kept between calls: new pages for LSTM 512, B = 16, T = 30, one thread, took 8 of 51 ms.
+            before = spare_workspace(self.gradient_memories)
+            grads.copy_to(before)
         try:
             with large_products():
                 with nogil:
@@ -894,12 +900,18 @@ cdef class Engine:
                 settle(call.interrupt)
                 with nogil:
                     add_sums(call)
-                    look_now(call.interrupt)
-                settle(call.interrupt)      # a signal of the last moment still finds the gradients as they were
+            keep_workspace(self.backward_memories, memory, 1)   # hundreds of MB take milliseconds to free
+            self._give_back(act)
+            with nogil:
+                look_now(call.interrupt)    # a signal of the last moment still finds the gradients as they were
+            settle(call.interrupt)
         except BaseException:
-            for grad, value in zip(self.weights.grads.arrays, kept or ()):
-                grad[...] = value
+            if before is not None:
+                grads.copy_back(before)
             raise
+        finally:
+            if before is not None:
+                keep_workspace(self.gradient_memories, before, 1)
         return 0
 
     def backward(self, Activations act not None, dy, dfinal, dx, dinitial, dh=None, Packed packed=None):
@@ -945,11 +957,9 @@ cdef class Engine:
             else:
                 run(&backward_task, call, call.parts, call.threads, call.interrupt)
         settle(call.interrupt)
-        self._add_weight_gradients(call)
+        self._add_weight_gradients(act, memory)
         if collects:
             self.collect(packed, call.chances.weight, call.seed)
-        keep_workspace(self.backward_memories, memory, 1)
-        self._give_back(act)
 
     cdef Workspace _place_bptt(self, Activations act, Packed packed):
         """Memory in which the arrays of the backward pass are placed."""

@@ -51,7 +51,9 @@ cdef Workspace spare_workspace(list spare):
 
 
 cdef int keep_workspace(list spare, Workspace memory, Py_ssize_t most) except -1:
-    """Let it serve again, if it is not large and fewer than `most` wait already."""
+    """Let it serve again, if it is not large and fewer than `most` wait already; else it is empty from here on."""
     if memory.size <= KEPT_BYTES and len(spare) < most:
         spare.append(memory)
+    else:
+        memory.release()
     return 0

@@ -319,7 +319,7 @@ class ActivationRegularization(Layer):
 
     def _apply(self, x, lengths, training):
         if not training:
-            return x, ()
+            return check_floats(x, "x"), ()
         x = check_sequence(x, "x")
         steps = _time_major(x, self.batch_first)
         lengths = np.full(steps.shape[1], len(steps)) if lengths is None else \

@@ -19,7 +19,7 @@ KEY = "fastrnn"  # of the file's metadata
 METADATA = "__metadata__"
 PREFIX = 8  # bytes that hold the length of the header
 # Bytes of a header, and the part of a file that it may be besides: reading one takes about twelve times as much.
-MOST_HEADER, HEADER_PART = 2_000_000, 16
+MOST_HEADER, HEADER_PART = 3_000_000, 16
 DEEPEST = 256  # lists and dicts inside each other
 MOST_AXES = 32
 CHUNK = 1 << 20  # characters that are looked at together

@@ -36,6 +36,8 @@ PROGRAMS = [
     "v1 = fastrnn.MeanOverTime()\nv2 = v1.params\nv3 = v2.update(array(993, (0, 2, 3), 'f4', 'memory'))",
     "v1 = fastrnn.MeanOverTime()\nv2 = v1.from_config(array(436, 1, '>i8', 'memory'))",
     "v1 = fastrnn.Sequential(fastrnn.MeanOverTime())\nv2 = v1.from_config(array(87, (2, 2, 4), 'u1', 'memory'))",
+    "v1 = fastrnn.ActivationRegularization()\nv2 = v1.stream()\nv3 = v2.step(v1, out=1)",
+    "v1 = fastrnn.decoding.penalise(10 ** 400, 1, 0.1)",
     # memory that nobody asked for
     "v1 = fastrnn.decoding.CTCBeamSearch(3, batch_size=2 ** 31 - 1)",
     "v1 = fastrnn.sklearn.RNNRegressor(frame_size=2 ** 31 - 1)\nv2 = v1.partial_fit(array(0, (5, 2, 3)), "

@@ -54,6 +54,7 @@ SKIPPED = {
     "Spectrum", "Decay", "Gate", "Finding", "Weights", "Layer", "Diagnosis",    # plain records of results
     "Hypothesis", "Monitor", "Callback", "Optimizer", "Schedule", "Symbols", "Average", "plot_decays", "plot",
     "History",                      # a dict
+    "Metric",                       # calls a function of the caller's
 }
 # A trainer calls the methods of these, and only their constructors are anybody's.
 DRIVEN = ("fastrnn.callbacks", "fastrnn.averaging", "fastrnn.diagnostics.monitor")

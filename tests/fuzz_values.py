@@ -339,4 +339,5 @@ BOUNDED = {
     "verbose": ("False",), "show": ("False",), "delay": ("1e9",), "count": ("1", "2", "3", "0", "-1", "10**400", "'2'"),
     "max_epochs": ("1",), "every_seconds": ("None", "1000.0", "-1", "'x'"), "plot": ("None",),
 }
-ALWAYS = {"epochs", "progress", "n_paths", "length", "max_length", "show"}      # whose default may take long
+ALWAYS = {"epochs", "progress", "n_paths", "length", "max_length", "show",
+          "hidden_size", "embedding_dim"}       # whose default may take long, or much memory

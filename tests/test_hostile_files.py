@@ -209,9 +209,9 @@ def test_a_header_is_short_beside_its_file(filling, tmp_path):
 def test_a_description_too_long_to_be_read_again_is_not_written(tmp_path):
     path = tmp_path / "x.ckpt"
     with pytest.raises(ValueError, match=r"x\.ckpt: .*description of \d+ bytes"):
-        write_checkpoint(path, {"notes": "x" * 3_000_000})
+        write_checkpoint(path, {"notes": "x" * 4_000_000})
     assert not list(tmp_path.iterdir())
-    state = {"notes": "x" * 3_000_000, "array": np.zeros(20_000_000, np.uint8)}  # long, but not beside the file
+    state = {"notes": "x" * 4_000_000, "array": np.zeros(20_000_000, np.uint8)}  # long, but not beside the file
     write_checkpoint(path, state)
     assert read_checkpoint(path)["notes"] == state["notes"]
 

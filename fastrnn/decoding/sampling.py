@@ -5,6 +5,7 @@ from collections import deque
 import numpy as np
 
 from .._check import (
+    check_floats,
     check_logits,
     check_next,
     check_number,
@@ -69,6 +70,7 @@ def penalise(logits, seen, penalty):
     Positive ones are divided by the penalty, negative ones multiplied, so that one above 1 always lowers them.
     """
     penalty = check_number(penalty, "penalty", above=0)
+    logits = check_floats(logits, "logits")
     return np.where(seen, np.where(logits > 0, logits / penalty, logits * penalty), logits)
 
 

@@ -22,7 +22,7 @@ def check_dtype(dtype, name="dtype"):
     """float32 or float64 as a numpy.dtype."""
     try:
         found = np.dtype(dtype)
-    except TypeError:
+    except Exception:   # NumPy prints what it does not take, and that may fail
         found = None
     if dtype is None or found not in (np.float32, np.float64):
         raise ValueError(f"{name}: expected 'float32' or 'float64', found {shown(dtype)}")
@@ -347,7 +347,7 @@ def check_optimizer_state(state, type_name, hyper):
     """What `Optimizer.state_dict` returned for this type of optimiser."""
     check_saved_state(state, ("type", "steps", "hyper", "arrays"))
     if state["type"] != type_name:
-        raise ValueError(f"state['type']: expected {type_name!r}, found {state['type']!r:.80}")
+        raise ValueError(f"state['type']: expected {type_name!r}, found {shown(state['type'])}")
     check_positive_int(state["steps"], "state['steps']", 0, MOST_STEPS)
     check_hyper(state["hyper"], hyper)
     check_arrays(state["arrays"], "state['arrays']")
@@ -365,7 +365,7 @@ def check_arrays(found, name):
     _check_mapping(found, name)
     for key, array in found.items():
         if not isinstance(key, str):
-            raise TypeError(f"{name}: expected names that are strings, found {key!r:.80}")
+            raise TypeError(f"{name}: expected names that are strings, found {shown(key)}")
         if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
             raise TypeError(f"{name}[{key!r:.80}]: expected a float32 or float64 array, "
                             f"found {getattr(array, 'dtype', type(array).__name__)}")
@@ -434,7 +434,7 @@ def check_history(values, name):
 def check_text(value, name):
     """A short str."""
     if not isinstance(value, str) or len(value) > MOST_TEXT:
-        raise ValueError(f"{name}: expected a string of at most {MOST_TEXT} characters, found {value!r:.80}")
+        raise ValueError(f"{name}: expected a string of at most {MOST_TEXT} characters, found {shown(value)}")
     return value
 
 
@@ -448,7 +448,7 @@ MOST_TEXT = 1000  # characters of a name
 
 def _brief(key, kind):
     if not isinstance(key, kind):
-        raise TypeError(f"expected names that are {kind.__name__}, found {key!r:.80}")
+        raise TypeError(f"expected names that are {kind.__name__}, found {shown(key)}")
     return f"{key!r:.80}"
 
 

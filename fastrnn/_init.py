@@ -135,7 +135,7 @@ def initialise(params, rng, init="default", hidden=None):
     choices = dict(init) if isinstance(init, dict) else {"scheme": init}
     scheme = choices.pop("scheme", "default")
     if not isinstance(scheme, str) or scheme not in SCHEMES:
-        raise ValueError(f"init: expected one of {', '.join(SCHEMES)}, or a dict; found {scheme!r}")
+        raise ValueError(f"init: expected one of {', '.join(SCHEMES)}, or a dict; found {shown(scheme)}")
     if not choices.keys() <= set(CHOICES):
         raise ValueError(f"init: expected keys among scheme, {', '.join(CHOICES)}; found {', '.join(map(str, init))}")
     given = {key: choices[key] if choices.get(key) is not None else default

@@ -548,7 +548,7 @@ def _class_weights(class_weight, y):
         table = np.ones(top + 1)
         for label, weight in class_weight.items():
             if not isinstance(label, (int, np.integer)) or label < 0:
-                raise ValueError(f"class_weight: expected classes from 0 on, found {label!r}")
+                raise ValueError(f"class_weight: expected classes from 0 on, found {shown(label)}")
             weight = check_number(weight, f"class_weight[{label!r}]", low=0)
             if label <= top:
                 table[label] = weight

@@ -90,14 +90,14 @@ def find_metrics(metrics):
     names = [metric.name for metric in found]
     for k, name in enumerate(names):
         if name in (*_TAKEN, *names[:k]) or name.startswith("val_"):
-            raise ValueError(f"metrics[{k}]: expected a name of its own, found {name!r}")
+            raise ValueError(f"metrics[{k}]: expected a name of its own, found {shown(name)}")
     return found
 
 
 def _find(metric, k):
     if isinstance(metric, str):
         if metric not in _NAMED:
-            raise ValueError(f"metrics[{k}]: expected one of {', '.join(_NAMED)} or a function; found {metric!r}")
+            raise ValueError(f"metrics[{k}]: expected one of {', '.join(_NAMED)} or a function; found {shown(metric)}")
         return Metric(metric, *_NAMED[metric], named=True)
     if not callable(metric):
         raise TypeError(f"metrics[{k}]: expected a name or a function, found {type(metric).__name__}")

@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ._arrays import Pinned, check_kept, room
-from ._check import check_dtype, check_generator, check_real, check_state_dict, check_writable_params
+from ._check import check_dtype, check_generator, check_real, check_state_dict, check_writable_params, shown
 from ._init import claim_module, left_at_zero
 from ._watch import Gate
 
@@ -38,7 +38,7 @@ class ArrayDict(dict):
         raise TypeError("params, grads: expected the names to stay as they are, found one taken away or added; "
                         "write into the arrays instead")
 
-    __delitem__ = pop = popitem = clear = setdefault = _fixed
+    __delitem__ = pop = popitem = clear = setdefault = fromkeys = _fixed
 
     def __reduce__(self):
         return ArrayDict, (dict(self),)
@@ -356,7 +356,7 @@ def module_from_config(config):
     name = config.pop("type", None)
     if not isinstance(name, str) or name not in _registry:
         known = ", ".join(sorted(_registry))
-        raise ValueError(f"config['type']: expected one of {known}; found {name!r:.80}")
+        raise ValueError(f"config['type']: expected one of {known}; found {shown(name)}")
     if "dtype" in config and config["dtype"] not in ("float32", "float64"):
         raise ValueError(f"config['dtype']: expected 'float32' or 'float64', found {config['dtype']!r:.80}")
     claim_module()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ._check import check_bool, check_ids, check_option, check_positive_int, check_texts
+from ._check import check_bool, check_ids, check_option, check_positive_int, check_texts, shown
 from .tensorfile import parse_json
 from .wholefile import error_text, naming, read_whole, write_whole
 
@@ -119,8 +119,8 @@ def check_specials(specials):
     """A list of some of `SPECIALS`, each once, in that order."""
     try:
         found = list(specials)
-    except TypeError:
-        raise TypeError(f"specials: expected some of {', '.join(SPECIALS)}; found {specials!r}") from None
+    except (TypeError, NotImplementedError, IndexError):    # the last two from a memoryview and a false array
+        raise TypeError(f"specials: expected some of {', '.join(SPECIALS)}; found {shown(specials)}") from None
     for k, name in enumerate(found):
         check_option(name, f"specials[{k}]", SPECIALS)
     if found != [name for name in SPECIALS if name in found]:
@@ -245,10 +245,10 @@ def _check_words(words, name):
     """A list of strings, none of them empty, each only once."""
     try:
         found = [None] if isinstance(words, str) else list(words)
-    except TypeError:
+    except (TypeError, NotImplementedError, IndexError):
         found = [None]
     if not all(isinstance(word, str) for word in found):
-        raise TypeError(f"{name}: expected a sequence of words, found {words!r:.80}")
+        raise TypeError(f"{name}: expected a sequence of words, found {shown(words)}")
     if "" in found:
         raise ValueError(f"{name}: expected words, found an empty one")
     return _each_once(found, name, "word")
@@ -257,7 +257,7 @@ def _check_words(words, name):
 def _each_once(symbols, name, what):
     symbol, count = Counter(symbols).most_common(1)[0] if symbols else ("", 0)
     if count != 1:
-        found = f"{symbols!r:.80}" + (f", with {symbol!r} {count} times" if count else "")
+        found = shown(symbols) + (f", with {symbol!r} {count} times" if count else "")
         raise ValueError(f"{name}: expected at least one {what}, and each only once, found {found}")
     return symbols
 

@@ -38,6 +38,13 @@ PROGRAMS = [
     "v1 = fastrnn.Sequential(fastrnn.MeanOverTime())\nv2 = v1.from_config(array(87, (2, 2, 4), 'u1', 'memory'))",
     "v1 = fastrnn.ActivationRegularization()\nv2 = v1.stream()\nv3 = v2.step(v1, out=1)",
     "v1 = fastrnn.decoding.penalise(10 ** 400, 1, 0.1)",
+    "v1 = fastrnn.LSTMCell(1, 1, dtype=List([array(142, 1, 'f8', 'lying'), (Decimal(), array(34, 1))]))",
+    "v1 = fastrnn.vocab.Vocabulary(array(682, 1, 'f8', 'lying'))",
+    "v1 = fastrnn.vocab.Vocabulary(array(740, (2, 4), 'f8', 'memory'))",
+    "v1 = fastrnn.bpe.BPE('x', specials=array(413, (5, 2, 3), 'f4', 'memory'))",
+    "v1 = fastrnn.RNNCell(1, 3, init=array(134, 1, 'c8', 'lying'))",
+    "v1 = fastrnn.LSTM(3, 4)\nv2 = v1.params\nv3 = v2.fromkeys(array(368, (5, 2, 3), 'f4', 'memory'))",
+    "v1 = fastrnn.sklearn.RNNAnomalyDetector()\nv2 = v1.fit_predict(10**400)",
     # memory that nobody asked for
     "v1 = fastrnn.decoding.CTCBeamSearch(3, batch_size=2 ** 31 - 1)",
     "v1 = fastrnn.sklearn.RNNRegressor(frame_size=2 ** 31 - 1)\nv2 = v1.partial_fit(array(0, (5, 2, 3)), "

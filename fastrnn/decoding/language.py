@@ -93,5 +93,5 @@ def _ids_of(lm, classes, blank, alphabet):
     ids = [lm.encode("\n" if k == blank else character) for k, character in enumerate(alphabet)]
     for character, encoded in zip(alphabet, ids):
         if len(encoded) != 1:
-            raise ValueError(f"alphabet: expected single characters, found {character!r}")
+            raise ValueError(f"alphabet: expected single characters, found {shown(character)}")
     return np.concatenate(ids)

@@ -10,14 +10,22 @@ from .. import memory
 from ..scaling import mean_and_deviation
 
 try:
-    from sklearn.utils.validation import validate_data
+    from sklearn.utils.validation import validate_data as _validate_data
 except ImportError:  # before scikit-learn 1.6
 
-    def validate_data(estimator, X, **options):
+    def _validate_data(estimator, X, **options):
         return estimator._validate_data(X, **options)
 
 
 FLOATS = (np.float64, np.float32)
+
+
+def validate_data(estimator, X, **options):
+    """scikit-learn's own check of X."""
+    try:
+        return _validate_data(estimator, X, **options)
+    except OverflowError as error:
+        raise ValueError(f"X: expected numbers that a float holds; {error}") from None
 
 
 def check_sequences(estimator, X, *, reset):

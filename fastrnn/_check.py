@@ -68,6 +68,14 @@ def check_measured(value, name):
         raise ValueError(f"{name}: expected a number that a float holds, found {shown(value)}") from None
 
 
+def check_entries_of(values, name, of):
+    """A list of what `values` holds; nothing is known of its entries."""
+    try:
+        return list(values)
+    except (TypeError, NotImplementedError, IndexError):    # the last two from memoryviews and false arrays
+        raise TypeError(f"{name}: expected {of}, found {shown(values)}") from None
+
+
 def check_option(value, name, options):
     """One of a few strings."""
     if not isinstance(value, str) or value not in options:

@@ -8,7 +8,7 @@ loss is a metric too; its gradient is left aside. An epoch's figure is the mean 
 import math
 
 from . import losses
-from ._check import check_element_weights, check_real, shown
+from ._check import check_element_weights, check_entries_of, check_real, shown
 
 
 def accuracy(prediction, target, *, lengths=None, sample_weight=None, batch_first=True):
@@ -82,10 +82,7 @@ def find_metrics(metrics):
     """A list of `Metric` from names and functions."""
     if isinstance(metrics, str) or callable(metrics):
         raise TypeError(f"metrics: expected a sequence of names and functions, found {shown(metrics)}")
-    try:
-        metrics = list(() if metrics is None else metrics)
-    except TypeError:
-        raise TypeError(f"metrics: expected a sequence, found {type(metrics).__name__}") from None
+    metrics = check_entries_of(() if metrics is None else metrics, "metrics", "a sequence")
     found = [_find(metric, k) for k, metric in enumerate(metrics)]
     names = [metric.name for metric in found]
     for k, name in enumerate(names):

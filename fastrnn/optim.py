@@ -10,7 +10,15 @@ from collections.abc import Mapping
 import numpy as np
 
 from . import _optim
-from ._check import check_bool, check_count, check_number, check_optimizer_state, check_pair, check_update
+from ._check import (
+    check_bool,
+    check_count,
+    check_entries_of,
+    check_number,
+    check_optimizer_state,
+    check_pair,
+    check_update,
+)
 
 
 class Optimizer:
@@ -257,11 +265,9 @@ def _arrays(params_or_grads):
     """The gradient arrays of a module, or the arrays of a dict or a sequence, as views."""
     if hasattr(params_or_grads, "grads"):
         params_or_grads = params_or_grads.grads
-    try:
-        arrays = list(params_or_grads.values() if isinstance(params_or_grads, Mapping) else params_or_grads)
-    except (TypeError, NotImplementedError):    # the latter from a memoryview
-        raise TypeError("params_or_grads: expected a module or float32 or float64 arrays, "
-                        f"found {type(params_or_grads).__name__}") from None
+    if isinstance(params_or_grads, Mapping):
+        params_or_grads = params_or_grads.values()
+    arrays = check_entries_of(params_or_grads, "params_or_grads", "a module or float32 or float64 arrays")
     # Views of NumPy's own type: their attributes are true, whatever a subclass says of itself.
     arrays = [np.ndarray.view(array, np.ndarray) if isinstance(array, np.ndarray) else array for array in arrays]
     for array in arrays:

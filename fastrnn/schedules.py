@@ -36,9 +36,18 @@ class Schedule:
     _state: ClassVar = {"count": check_count}  # what changes -> the check of its saved value
 
     def __init__(self, lr, per="epoch"):
-        self.base_lr = check_number(lr, "lr", low=0)
+        self.base_lr = lr
         self.per = check_option(per, "per", ("epoch", "batch"))
         self.count = 0
+
+    @property
+    def base_lr(self):
+        """The base rate."""
+        return self._base_lr
+
+    @base_lr.setter
+    def base_lr(self, value):
+        self._base_lr = check_number(value, "lr", low=0)
 
     def lr_at(self, step):
         """The rate after `step` steps; step 0 is the first batch or epoch."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from . import _kernels, averaging, losses, optim, schedules
-from ._check import check_bit_generator, check_number, check_text, shown
+from ._check import check_bit_generator, check_entries_of, check_number, check_text, shown
 from .callbacks import Callback
 from .threads import get_num_threads
 
@@ -103,10 +103,7 @@ def find_l2(l2, params):
 
 def find_callbacks(callbacks):
     """A list in which those that record the others' state are last."""
-    try:
-        callbacks = list(() if callbacks is None else callbacks)
-    except TypeError:
-        raise TypeError(f"callbacks: expected a sequence, found {type(callbacks).__name__}") from None
+    callbacks = check_entries_of(() if callbacks is None else callbacks, "callbacks", "a sequence")
     for callback in callbacks:
         instance(callback, Callback, "callbacks: expected instances of fastrnn.callbacks.Callback")
     return sorted(callbacks, key=lambda callback: callback.last)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ._check import check_bool, check_ids, check_option, check_positive_int, check_texts, shown
+from ._check import check_bool, check_entries_of, check_ids, check_option, check_positive_int, check_texts, shown
 from .tensorfile import parse_json
 from .wholefile import error_text, naming, read_whole, write_whole
 
@@ -117,10 +117,7 @@ class Symbols:
 
 def check_specials(specials):
     """A list of some of `SPECIALS`, each once, in that order."""
-    try:
-        found = list(specials)
-    except (TypeError, NotImplementedError, IndexError):    # the last two from a memoryview and a false array
-        raise TypeError(f"specials: expected some of {', '.join(SPECIALS)}; found {shown(specials)}") from None
+    found = check_entries_of(specials, "specials", f"some of {', '.join(SPECIALS)}")
     for k, name in enumerate(found):
         check_option(name, f"specials[{k}]", SPECIALS)
     if found != [name for name in SPECIALS if name in found]:
@@ -243,10 +240,7 @@ def check_characters(text, name):
 
 def _check_words(words, name):
     """A list of strings, none of them empty, each only once."""
-    try:
-        found = [None] if isinstance(words, str) else list(words)
-    except (TypeError, NotImplementedError, IndexError):
-        found = [None]
+    found = [None] if isinstance(words, str) else check_entries_of(words, name, "a sequence of words")
     if not all(isinstance(word, str) for word in found):
         raise TypeError(f"{name}: expected a sequence of words, found {shown(words)}")
     if "" in found:

@@ -45,6 +45,9 @@ PROGRAMS = [
     "v1 = fastrnn.RNNCell(1, 3, init=array(134, 1, 'c8', 'lying'))",
     "v1 = fastrnn.LSTM(3, 4)\nv2 = v1.params\nv3 = v2.fromkeys(array(368, (5, 2, 3), 'f4', 'memory'))",
     "v1 = fastrnn.sklearn.RNNAnomalyDetector()\nv2 = v1.fit_predict(10**400)",
+    "v1 = fastrnn.metrics.find_metrics(array(166, (2, 5, 3), 'f4', 'memory'))",
+    "v2 = fastrnn.schedules.OneCycle(1e+300, 2)\nv2.base_lr = -(10**5000)\nv6 = v2.step()",
+    "v1 = fastrnn.decoding.ctc_beam_search(Liar(917))",
     # memory that nobody asked for
     "v1 = fastrnn.decoding.CTCBeamSearch(3, batch_size=2 ** 31 - 1)",
     "v1 = fastrnn.sklearn.RNNRegressor(frame_size=2 ** 31 - 1)\nv2 = v1.partial_fit(array(0, (5, 2, 3)), "

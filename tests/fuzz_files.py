@@ -349,7 +349,10 @@ def make(entry, rng, types):
         chunks.append(raw)
     if rng.random() < 0.1:
         change_entries(entries, rng)
-    text = json.dumps({"__metadata__": {KEY: json.dumps(header)}, **entries}).encode()
+    try:
+        text = json.dumps({"__metadata__": {KEY: json.dumps(header)}, **entries}).encode()
+    except RecursionError:
+        return make(entry, rng, types)
     if rng.random() < 0.02:  # a name that is there twice
         text = text[:-1] + b"," + json.dumps(dict(list(entries.items())[:1])).encode()[1:]
     data = struct.pack("<Q", len(text)) + text + b"".join(chunks)

@@ -28,11 +28,11 @@ def ctc_greedy(logits, lengths=None, *, blank=0, batch_first=True):
     -------
     list of B int64 arrays; for (T, K) one array
     """
-    x, lengths = _batch(logits, lengths, batch_first)
+    x, lengths, one = _batch(logits, lengths, batch_first)
     blank = check_positive_int(blank, "blank", low=0, high=x.shape[2] - 1)
     paths = [row[:n] for row, n in zip(x.argmax(axis=2), lengths)]
     found = [np.array([k for k, _ in groupby(path.tolist()) if k != blank], np.int64) for path in paths]
-    return found[0] if np.ndim(logits) == 2 else found
+    return found[0] if one else found
 
 
 def ctc_beam_search(logits, lengths=None, *, beam_size=16, n_best=1, blank=0, batch_first=True, **options):
@@ -52,24 +52,26 @@ def ctc_beam_search(logits, lengths=None, *, beam_size=16, n_best=1, blank=0, ba
     -------
     list of B lists of `Hypothesis`, best first; for (T, K) one list
     """
-    x, lengths = _batch(logits, lengths, batch_first)
+    x, lengths, one = _batch(logits, lengths, batch_first)
     n_best = check_positive_int(n_best, "n_best", high=check_positive_int(beam_size, "beam_size"))
     search = CTCBeamSearch(x.shape[2], len(x), beam_size=beam_size, blank=blank, **options)
     search.run(x, lengths)
     found = search.hypotheses(n_best)
-    return found[0] if np.ndim(logits) == 2 else found
+    return found[0] if one else found
 
 
 def _batch(logits, lengths, batch_first):
-    """(B, T, K) and its lengths."""
+    """(B, T, K), its lengths, and whether it was one sequence (T, K)."""
     x = check_sequence(logits, "logits")
-    if x.ndim == 2:
+    one = x.ndim == 2
+    if one:
         if lengths is not None:
             raise ValueError(f"lengths: expected None for one sequence (T, K), found {shown(lengths)}")
         x = x[None]
     elif not batch_first:
         x = x.swapaxes(0, 1)
-    return x, check_lengths(np.full(len(x), x.shape[1]) if lengths is None else lengths, len(x), x.shape[1])
+    lengths = check_lengths(np.full(len(x), x.shape[1]) if lengths is None else lengths, len(x), x.shape[1])
+    return x, lengths, one
 
 
 class CTCBeamSearch:
@@ -163,7 +165,7 @@ class CTCBeamSearch:
 
     def run(self, logits, lengths=None):
         """Take several steps: (B, T, K), or (T, K) where B is 1; `lengths`: of them how many of each sequence."""
-        x, lengths = _batch(logits, lengths, True)
+        x, lengths, _ = _batch(logits, lengths, True)
         if x.shape[::2] != (self.batch_size, self.classes):
             raise ValueError(f"logits: expected shape ({self.batch_size}, T, {self.classes}), found {x.shape}")
         log_p = log_softmax(np.where((np.arange(x.shape[1]) < lengths[:, None])[:, :, None], x, 0))

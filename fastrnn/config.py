@@ -2,7 +2,7 @@
 
 import sys
 
-from . import _kernels
+from . import _backend, _kernels
 from ._version import __version__
 from .threads import available_cpus, get_num_threads
 
@@ -13,7 +13,8 @@ def show_config():
     Returns
     -------
     dict
-        The same as data: version, isa, isas, threads, cpus, blas, python, numpy.
+        The same as data: version, isa, isas, threads, cpus, blas (dtype -> the products that SciPy's BLAS does:
+        "forward and BPTT", "BPTT" or "nothing"; our kernels do the others), python, numpy.
     """
     import numpy
     found = {
@@ -22,12 +23,13 @@ def show_config():
         "isas": _kernels.available_isas(),
         "threads": get_num_threads(),
         "cpus": available_cpus(),
-        "blas": "SciPy's BLAS for weight gradients" if _kernels.blas_wanted() else "own packed kernels",
+        "blas": _backend.wanted(),
         "python": sys.version.split()[0],
         "numpy": numpy.__version__,
     }
     print(f"fastrnn {found['version']} (Python {found['python']}, NumPy {found['numpy']})")
     print(f"instruction set: {found['isa']} (of {', '.join(found['isas'])}; FASTRNN_ISA overrides)")
     print(f"threads: {found['threads']} of {found['cpus']} CPUs (FASTRNN_NUM_THREADS overrides)")
-    print(f"large products: {found['blas']} (FASTRNN_BLAS=1 or 0 overrides)")
+    done = "; ".join(f"{dtype}: {part}" for dtype, part in found["blas"].items())
+    print(f"products by SciPy's BLAS: {done} (FASTRNN_BLAS=1 or 0 overrides)")
     return found

@@ -6,6 +6,7 @@ says.
 """
 
 import functools
+import inspect
 import math
 from typing import ClassVar
 
@@ -36,18 +37,17 @@ class Schedule:
     _state: ClassVar = {"count": check_count}  # what changes -> the check of its saved value
 
     def __init__(self, lr, per="epoch"):
-        self.base_lr = lr
+        self.base_lr = check_number(lr, "lr", low=0)
         self.per = check_option(per, "per", ("epoch", "batch"))
         self.count = 0
 
-    @property
-    def base_lr(self):
-        """The base rate."""
-        return self._base_lr
-
-    @base_lr.setter
-    def base_lr(self, value):
-        self._base_lr = check_number(value, "lr", low=0)
+    def __setattr__(self, name, value):
+        argument = "lr" if name == "base_lr" else name
+        names = inspect.signature(type(self)).parameters
+        if name in self.__dict__ and argument in names:     # set again: as the constructor takes it
+            values = {one: getattr(self, "base_lr" if one == "lr" else one) for one in names}
+            value = getattr(type(self)(**{**values, argument: value}), name)
+        super().__setattr__(name, value)
 
     def lr_at(self, step):
         """The rate after `step` steps; step 0 is the first batch or epoch."""

@@ -48,6 +48,8 @@ PROGRAMS = [
     "v1 = fastrnn.metrics.find_metrics(array(166, (2, 5, 3), 'f4', 'memory'))",
     "v2 = fastrnn.schedules.OneCycle(1e+300, 2)\nv2.base_lr = -(10**5000)\nv6 = v2.step()",
     "v1 = fastrnn.decoding.ctc_beam_search(Liar(917))",
+    "v2 = fastrnn.decoding.edit_distance(np.arange(3), csr_matrix(np.eye(3)))",
+    "v2 = fastrnn.schedules.CosineDecay(0.5, 1)\nv2.total = 0\nv6 = v2.step()",
     # memory that nobody asked for
     "v1 = fastrnn.decoding.CTCBeamSearch(3, batch_size=2 ** 31 - 1)",
     "v1 = fastrnn.sklearn.RNNRegressor(frame_size=2 ** 31 - 1)\nv2 = v1.partial_fit(array(0, (5, 2, 3)), "

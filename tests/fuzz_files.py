@@ -7,6 +7,7 @@ always the same; ``--only k`` opens it alone. A file that is not treated as it s
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pickle
@@ -319,7 +320,14 @@ def change_bytes(data, rng):
 
 
 def make(entry, rng, types):
-    """The bytes of a changed file."""
+    """The bytes of a changed file, as far as Python can put it together."""
+    while True:
+        with contextlib.suppress(RecursionError):   # too deep
+            return changed(entry, rng, types)
+
+
+def changed(entry, rng, types):
+    """The bytes of a file made from `entry` with values, arrays or bytes of it changed; may raise RecursionError."""
     _, kind, state, tensors = entry
     tensors = dict(tensors)
     state = pickle.loads(pickle.dumps(state))
@@ -331,10 +339,7 @@ def make(entry, rng, types):
             state = change_state(state, rng, types)
         if what > 0.55:
             tensors = change_tensors(tensors, rng)
-    try:
-        header = {"kind": kind, "version": VERSION, "state": marked(state, tensors, set()) if inside else state}
-    except RecursionError:  # too deep to be put together so
-        return make(entry, rng, types)
+    header = {"kind": kind, "version": VERSION, "state": marked(state, tensors, set()) if inside else state}
     if rng.random() < 0.01:
         header[rng.choice(list(header))] = value(rng, [kind])
     try:
@@ -349,10 +354,7 @@ def make(entry, rng, types):
         chunks.append(raw)
     if rng.random() < 0.1:
         change_entries(entries, rng)
-    try:
-        text = json.dumps({"__metadata__": {KEY: json.dumps(header)}, **entries}).encode()
-    except RecursionError:
-        return make(entry, rng, types)
+    text = json.dumps({"__metadata__": {KEY: json.dumps(header)}, **entries}).encode()
     if rng.random() < 0.02:  # a name that is there twice
         text = text[:-1] + b"," + json.dumps(dict(list(entries.items())[:1])).encode()[1:]
     data = struct.pack("<Q", len(text)) + text + b"".join(chunks)

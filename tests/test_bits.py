@@ -152,7 +152,7 @@ def cases(draw, streamable=False):
 
 
 @given(cases(), st.randoms(), st.sampled_from([1, 2, 3]))
-def test_batches(each_isa, case, random, n):
+def test_batches(each_isa_of_ours, case, random, n):
     order = list(range(len(case.lengths)))
     random.shuffle(order)
     x, state, lengths = case.padded(order)
@@ -174,7 +174,7 @@ def chunks(random, steps):
 
 
 @given(cases(streamable=True), st.randoms())
-def test_chunks_and_streams(each_isa, case, random):
+def test_chunks_and_streams(each_isa_of_ours, case, random):
     for b in range(min(len(case.lengths), 3)):
         x, state = case.xs[b], case.as_argument(case.states[b])
         cuts = chunks(random, len(x))
@@ -231,7 +231,7 @@ def test_threads_on_work_that_is_worth_sharing(kind, bidirectional):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_sums_so_long_that_they_are_taken_in_blocks(each_isa, kind, dtype):
+def test_sums_so_long_that_they_are_taken_in_blocks(each_isa_of_ours, kind, dtype):
     lengths = [3, 0, 2, 1] * 30
     case = Case(kind, 600, 270, 1, False, dtype, lengths, seed=4)
     order = list(range(len(lengths)))

@@ -14,10 +14,10 @@ PACKAGE, COMPILED_DIR = ROOT / "fastrnn", ROOT / "src" / "fastrnn"
 
 # fmt: off
 COMPILED = [
-    "_blas", "_kernels", "_workspace", "_arrays", "_signals", "_pool", "_sums", "_cell", "_rnn", "_lstm", "_gru",
-    "_norm", "_lnlstm", "_lngru", "_scan", "_mingru", "_minlstm", "_sru", "_qrnn", "_rows", "_window", "_dropout",
-    "_noise", "_sequence", "_watch", "_weights", "_engine", "_attention", "_decoder", "_stream", "_products",
-    "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
+    "_kernels", "_blas", "_backend", "_workspace", "_panels", "_arrays", "_signals", "_pool", "_sums", "_cell",
+    "_rnn", "_lstm", "_gru", "_norm", "_lnlstm", "_lngru", "_scan", "_mingru", "_minlstm", "_sru", "_qrnn", "_rows",
+    "_window", "_dropout", "_noise", "_sequence", "_watch", "_weights", "_engine", "_attention", "_decoder",
+    "_stream", "_products", "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
 ]
 PYTHON = [
     "_version", "_onethread", "memory", "_check", "_init", "threads", "config", "progress", "wholefile", "tensorfile",

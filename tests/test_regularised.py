@@ -142,7 +142,7 @@ def assert_equal(found, expected):
 
 
 @pytest.mark.parametrize("cell", RUNNERS)
-def test_masks_do_not_depend_on_the_number_of_threads(cell):
+def test_masks_do_not_depend_on_the_number_of_threads(each_isa_of_ours, cell):
     problem = Problem(cell, 40, 64, num_layers=2, bidirectional=True, steps=12, batch=20, dropout=0.2, **EVERYTHING)
     problem.lengths = [12, 3] * 10
     x = problem.x.astype("float32")

@@ -205,7 +205,7 @@ def test_compiled_functions_take_no_wrong_arguments(module):
 
 
 # Without sizes or arrays.
-PLAIN = {"_kernels.available_isas", "_kernels.isa", "_kernels.blas_wanted", "_pool.limit", "_signals._find_main"}
+PLAIN = {"_kernels.available_isas", "_kernels.isa", "_backend.wanted", "_pool.limit", "_signals._find_main"}
 # What is given no arrays: `empty` calls them.
 WITHOUT_ARRAYS = {
     "_arrays.Memory", "_arrays.Pinned.intact", "_attention.Packing", "_decoder.DecoderTape", "_engine.Activations",

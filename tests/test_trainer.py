@@ -495,7 +495,7 @@ def test_padding_may_hold_any_ids_and_classes():
 
 def test_callbacks_may_be_none():
     assert Trainer(tagger(), callbacks=None).callbacks == []
-    with pytest.raises(TypeError, match="callbacks: expected a sequence, found int"):
+    with pytest.raises(TypeError, match="callbacks: expected a sequence, found 5"):
         Trainer(tagger(), callbacks=5)
 
 

@@ -1,7 +1,6 @@
 """What was checked is what is used: arguments that change, tapes and streams with two callers, sizes of memory."""
 
 import collections.abc
-import ctypes
 import os
 import shutil
 import subprocess
@@ -453,32 +452,28 @@ int main(int count, char **words)
         assert ("too small" in done.stderr) == bool(flags)
 
 
-def test_dimensions_beyond_an_int_are_not_handed_to_blas():
-    _blas = pytest.importorskip("fastrnn._blas")
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p,
-                            *[ctypes.c_int64] * 4, ctypes.c_void_p)
-    seen = []
-    own = kind(lambda c, ldc, a, lda, b, ldb, m, n, k, work: seen.append((ldc, lda, ldb, m, n, k)))
-    make, open_ = ctypes.pythonapi.PyCapsule_New, ctypes.pythonapi.PyCapsule_GetPointer
-    make.restype, make.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    open_.restype, open_.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
-    name = b"fastrnn.gemm_tn"
-    capsule = make(ctypes.cast(own, ctypes.c_void_p), name, None)
-    with pytest.raises((TypeError, ValueError)):
-        _blas.functions(0, 0)
-    for function, dtype in zip(_blas.functions(capsule, capsule), ("float32", "float64")):
-        product = kind(open_(function, name))
-        a, b, c = (np.arange(1, 3, dtype=dtype) for _ in range(3))
-        arguments = [2, 2, 2, 2, 2, 1]
-        product(c.ctypes.data, 2, a.ctypes.data, 2, b.ctypes.data, 2, 1, 2, 1, None)
-        np.testing.assert_array_equal(c, [2, 4])
-        assert not seen
-        for place in range(5):
-            large = [*arguments]
-            large[place] = 2**31 + 5
-            ldc, lda, ldb, m, n, k = large
-            product(c.ctypes.data, ldc, a.ctypes.data, lda, b.ctypes.data, ldb, m, n, k, None)
-            assert seen.pop() == tuple(large)
+def test_dimensions_beyond_what_blas_takes_are_not_handed_to_it(monkeypatch):
+    from fastrnn import _blas, _kernels
+
+    monkeypatch.setenv("FASTRNN_BLAS", "1")
+    _kernels.use_isa(_kernels.isa())
+    try:
+        for dtype, bound in ("float32", 1e-5), ("float64", 1e-12):
+            expected = None
+            for most in (2**31 - 1, 40, 9, 3):      # of z's rows, of h and x; of x; of none
+                _blas.use_limit(most)
+                rnn = LSTM(7, 5, dtype=dtype, seed=0)
+                x = np.random.default_rng(0).standard_normal((6, 3, 7)).astype(dtype)
+                y, _, tape = rnn.forward(x)
+                dx, _ = rnn.backward(tape, y)
+                found = [y, dx, *rnn.grads.values()]
+                expected = expected or found
+                for one, other in zip(found, expected):
+                    np.testing.assert_allclose(one, other, rtol=bound, atol=bound)
+    finally:
+        _blas.use_limit()
+        monkeypatch.undo()
+        _kernels.use_isa(_kernels.isa())
 
 
 # decoders

@@ -22,7 +22,7 @@ def edit_distance(found, wanted):
     row = places
     for i, symbol in enumerate(found, 1):
         row = row + 1
-        row[1:] = np.minimum(row[1:], row[:-1] - 1 + [symbol != other for other in wanted])
+        row[1:] = np.minimum(row[1:], row[:-1] - 1 + [bool(symbol != other) for other in wanted])
         row[0] = i
         row = np.minimum.accumulate(row - places) + places  # d(i, j-1) + 1 for all j at once
     return int(row[-1])

@@ -1,7 +1,7 @@
 """Attention of a decoder over the memory of its source; see ``_attention.pyx``."""
 
 from fastrnn._arrays cimport Pinned
-from fastrnn._kernels cimport fr_int, fr_kernels
+from fastrnn._kernels cimport fr_int, fr_kernels, fr_panels
 from fastrnn._watch cimport Watched
 from fastrnn._workspace cimport Arena, Scratch, Workspace
 
@@ -14,8 +14,8 @@ cdef struct Attention:
     const char *v       # [A] where additive
     char *dw_q
     char *dv
-    char *p_q           # packed for the forward pass
-    char *q_q           # for BPTT
+    fr_panels p_q       # packed for the forward pass
+    fr_panels q_q       # for BPTT
 
 cdef struct Memory:
     # The caller's, batch first: S positions of each of B sources.

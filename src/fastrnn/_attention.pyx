@@ -22,8 +22,8 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from fastrnn._arrays cimport Pinned
-from fastrnn._cell cimport pack_columns, pack_rows
-from fastrnn._kernels cimport kernels
+from fastrnn._backend cimport blas_context, products
+from fastrnn._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 from fastrnn._sums cimport largest, row_total
 from fastrnn._workspace cimport room_in, take, take_array
 
@@ -95,7 +95,7 @@ cdef void attend(const Attention *a, const Memory *memory, const Reading *readin
     cdef char *weights
     if a.projected:
         # q': [rows, A] = q: [rows, H] W_q^T
-        k.gemm(reading.projected + first * A * size, A, query, ldq, a.p_q, NULL, 0, rows, A, a.query)
+        multiply(matrix(reading.projected + first * A * size, A), matrix(query, ldq), &a.p_q, zero(), rows)
     for j in range(rows):
         b = source_of(memory, seq[j])
         valid = memory.lengths[b]
@@ -140,7 +140,7 @@ cdef void attend_backward(const Attention *a, const Memory *memory, const Readin
             k.weighted_sum(dq + j * A * size, ds, memory.keys + b * S * A * size, A, valid, A)
     if a.projected:
         # dq: [rows, H] += dq': [rows, A] W_q
-        k.gemm(dquery, lddq, dq, A, a.q_q, dquery, lddq, rows, a.query, A)
+        multiply(matrix(dquery, lddq), matrix(dq, A), &a.q_q, matrix(dquery, lddq), rows)
     else:
         k.add(dquery, lddq, dq, A, rows, A)
 
@@ -154,11 +154,11 @@ cdef void memory_gradient(const Attention *a, const Memory *memory, const Readin
     if valid == 0 or steps == 0:
         return
     # dm: [S, W] += a: [T, S]^T dcontext: [T, W];   dk: [S, A] += de: [T, S]^T q': [T, A]
-    k.gemm_tn(memory.dvalues + b * S * W * size, W, reading.weights + reading.start[j] * S * size, S,
-              reading.dcontext + reading.start[j] * W * size, W, valid, W, steps, work)
+    k.gemm_tn(matrix(memory.dvalues + b * S * W * size, W), matrix(reading.weights + reading.start[j] * S * size, S),
+              matrix(reading.dcontext + reading.start[j] * W * size, W), valid, W, steps, work)
     if not a.additive:
-        k.gemm_tn(memory.dkeys + b * S * A * size, A, reading.dscores + reading.start[j] * S * size, S, queries, A,
-                  valid, A, steps, work)
+        k.gemm_tn(matrix(memory.dkeys + b * S * A * size, A), matrix(reading.dscores + reading.start[j] * S * size, S),
+                  matrix(queries, A), valid, A, steps, work)
 
 
 cdef class Packing:
@@ -193,11 +193,11 @@ cdef class AttentionWeights(Watched):
                 or ("score" not in params and width != values):
             raise ValueError("params, grads: expected a score or keys as wide as the values, and a weight_query or "
                              "queries as wide as the keys")
-        a.k = kernels(itemsize)
+        a.k = products(itemsize)
         a.query, a.width, a.values = query, width, values
         a.projected = "weight_query" in params
         a.additive = "score" in params
-        a.w_q = a.v = a.dw_q = a.dv = a.p_q = a.q_q = NULL
+        a.w_q = a.v = a.dw_q = a.dv = NULL
         if a.projected:
             a.w_q = <const char *>cnp.PyArray_DATA(params["weight_query"])
             a.dw_q = <char *>cnp.PyArray_DATA(grads["weight_query"])
@@ -212,6 +212,7 @@ cdef class AttentionWeights(Watched):
         return self.packed
 
     cdef Packing backward_pack(self):
+        blas_context()      # BLAS may have to be imported, and cannot
         self.pinned.check(False)
         self.grads.check(True)
         return self._pack(False)

@@ -12,7 +12,8 @@ that calls them. What happens to the states between steps is no cell's business:
 
 from libc.string cimport memset
 
-from fastrnn._kernels cimport fr_int, fr_kernels, fr_scan, fr_team, meet_team
+from fastrnn._kernels cimport fr_int, fr_kernels, fr_matrix, fr_panels, fr_scan, fr_team, meet_team
+from fastrnn._panels cimport pack_columns, pack_rows, panel_share
 from fastrnn._workspace cimport Arena, Scratch, room_in, take_array
 
 cdef struct Gains:
@@ -52,16 +53,16 @@ cdef struct Layer:
     # Packed for the forward pass.
     char *start                             # [GH] where the sums of z start
     char *start_n                           # [H] the same for a GRU's recurrent part of n
-    char *p_ih
-    char *p_hh
-    char *p_hn                              # recurrent weights of n, where a GRU needs them apart
-    char *p_hr
+    fr_panels p_ih
+    fr_panels p_hh
+    fr_panels p_hn                              # recurrent weights of n, where a GRU needs them apart
+    fr_panels p_hr
     char *norm                              # [S*H] gains and shifts of layer normalisation, see each cell; for BPTT too
     # Packed for BPTT: the transposed products.
-    char *q_ih
-    char *q_hh
-    char *q_hn
-    char *q_hr
+    fr_panels q_ih
+    fr_panels q_hh
+    fr_panels q_hn
+    fr_panels q_hr
 
 cdef struct Step:
     # One time step; pointers move with t, rows are the sequences still active.
@@ -140,38 +141,15 @@ cdef inline void meet(const Step *step) noexcept nogil:
         meet_team(step.team)
 
 
-cdef inline void product(const fr_kernels *k, const Step *step, char *c, fr_int ldc, const char *a, fr_int lda,
-                         const char *packed, const char *start, fr_int ldi, fr_int rows, fr_int n,
-                         fr_int kdim) noexcept nogil:
-    """c: [rows, n] = a: [rows, kdim] packed + start, this worker's panels of it; then the team must meet."""
-    cdef fr_int panels, first = 0, end = n
+cdef inline void product(const Step *step, fr_matrix out, fr_matrix left, const fr_panels *w,
+                         fr_matrix start) noexcept nogil:
+    """out: [R,N] = start: [R,N] + left: [R,K] w: [K,N], this worker's panels of it; then the team must meet."""
+    cdef fr_int first = 0, end = w.columns
     if step.team != NULL:
-        panels = (n + k.panel - 1) // k.panel
-        first = panels * step.part // step.team.size * k.panel
-        end = min(n, panels * (step.part + 1) // step.team.size * k.panel)
+        first = panel_share(w.columns, w.format.width, step.part, step.team.size)
+        end = panel_share(w.columns, w.format.width, step.part + 1, step.team.size)
     if end > first:
-        k.gemm(c + first * k.itemsize, ldc, a, lda, packed + first * kdim * k.itemsize,
-               start + first * k.itemsize if start != NULL else NULL, ldi, rows, end - first, kdim)
-
-
-cdef inline char *pack(Arena *arena, const fr_kernels *k, const char *w, fr_int n, fr_int kdim, fr_int stride_n,
-                       fr_int stride_k) noexcept nogil:
-    """Panels of the matrix with n columns and kdim summed rows at w."""
-    cdef fr_int panels = (n + k.panel - 1) // k.panel
-    cdef char *packed = take_array(arena, panels * k.panel, kdim, k.itemsize)
-    if packed != NULL:
-        k.pack(packed, w, n, kdim, stride_n, stride_k)
-    return packed
-
-
-cdef inline char *pack_rows(Arena *arena, const fr_kernels *k, const char *w, fr_int n, fr_int kdim) noexcept nogil:
-    """For y = x w^T with w: [n, kdim]."""
-    return pack(arena, k, w, n, kdim, kdim, 1)
-
-
-cdef inline char *pack_columns(Arena *arena, const fr_kernels *k, const char *w, fr_int n, fr_int kdim) noexcept nogil:
-    """For dx = dy w with w: [kdim, n]."""
-    return pack(arena, k, w, n, kdim, 1, n)
+        w.format.multiply(out, left, w, start, step.rows, first, end - first)
 
 
 cdef inline char *start_values(Arena *arena, const Layer *layer, fr_int width, const char *first,

@@ -90,3 +90,4 @@ cdef class Decoder:
     cdef int _place(self, carve_fn carve, Decoding *call, Workspace memory) except -1
     cdef int _index(self, Decoding *call, lengths) except -1
     cdef int _give_back(self, DecoderTape tape) except -1
+    cdef int _run_steps(self, Decoding *call) except -1

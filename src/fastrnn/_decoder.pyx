@@ -20,7 +20,9 @@ from fastrnn._arrays cimport READ, WRITE, check_array, own_ints
 from fastrnn._attention cimport (
     attend, attend_backward, carve_reading, carve_reading_backward, memory_gradient)
 from fastrnn._cell cimport Step, lone_step
-from fastrnn._kernels cimport fr_kernels, fr_load, fr_product, fr_store, fr_swap, keep_apart, large_products
+from fastrnn._backend cimport blas_context, by_blas
+from fastrnn._kernels cimport fr_kernels, fr_load, fr_matrix, fr_product, fr_store, fr_swap, keep_apart
+from fastrnn._panels cimport matrix, multiply, zero
 from fastrnn._pool cimport run, workers_for
 from fastrnn._rows cimport carve_rows, index_rows, load_state, store_last, store_state
 from fastrnn._sequence cimport carve_backward, carve_forward, place, share, weight_gradient
@@ -180,7 +182,7 @@ cdef void forward_task(void *arg, int part) noexcept nogil:
             place(&step, cell, rows, runs + layer, t, call.keep)
             step.z = runs[layer].z + (first * cell.ld_z * size if call.keep else 0)
             # z: [R,GH] = x: [R,I] W_ih^T + start
-            k.gemm(step.z, cell.ld_z, x, width, cell.p_ih, cell.start, 0, step.rows, cell.gates, width)
+            multiply(matrix(step.z, cell.ld_z), matrix(x, width), &cell.p_ih, matrix(cell.start, 0), step.rows)
             cell.ops.step_forward(cell, &step, call.keep)
             x = step.h
             width = H
@@ -226,6 +228,7 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
     cdef const fr_kernels *k = call.packed.k
     cdef fr_int size = k.itemsize, H = call.packed.out, I = call.packed.input_size, E = call.embedding
     cdef fr_int t, j, first
+    cdef fr_matrix dh
     cdef Step step = lone_step()
     cdef int layer
     if rows.batch == 0 or look(call.interrupt):
@@ -255,11 +258,11 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
             cell.ops.step_backward(cell, &step)
             if layer > 0:
                 # dh of the layer below: [R,H] += dz: [R,GH] W_ih
-                k.gemm(runs[layer - 1].dh, H, step.z, cell.ld_z, cell.q_ih, runs[layer - 1].dh, H, step.rows, H,
-                       cell.gates)
+                dh = matrix(runs[layer - 1].dh, H)
+                multiply(dh, matrix(step.z, cell.ld_z), &cell.q_ih, dh, step.rows)
             else:
                 # dx: [R,I] = dz: [R,GH] W_ih
-                k.gemm(track.dx, I, step.z, cell.ld_z, cell.q_ih, NULL, 0, step.rows, I, cell.gates)
+                multiply(matrix(track.dx, I), matrix(step.z, cell.ld_z), &cell.q_ih, zero(), step.rows)
         for j in range(step.rows):
             memcpy(call.dx + row_of(call, rows, j, t) * E * size, track.dx + j * I * size, E * size)
         if call.before:
@@ -314,8 +317,9 @@ cdef void weights_task(void *arg, int part) noexcept nogil:
             # dW_q: [A,H] += dq': [N,A]^T q: [N,H]
             m, end = share(a.width, part, call.threads), share(a.width, part + 1, call.threads)
             if end > m:
-                a.k.gemm_tn(a.dw_q + m * a.query * size, a.query, call.tracks[other].reading.dprojected + m * size,
-                            a.width, queries_of(call, other), a.query, end - m, a.query, call.rows[other].count,
+                a.k.gemm_tn(matrix(a.dw_q + m * a.query * size, a.query),
+                            matrix(call.tracks[other].reading.dprojected + m * size, a.width),
+                            matrix(queries_of(call, other), a.query), end - m, a.query, call.rows[other].count,
                             room_in(&call.work[part], a.k.gemm_tn_work))
 
 
@@ -475,11 +479,18 @@ cdef class Decoder:
         self._deal(call, lengths)
         self._place(&carve, call, tape.memory)
         self._index(call, lengths)
-        with nogil:
-            run(&forward_task, call, call.parts, call.threads, call.interrupt)
-        settle(call.interrupt)
+        if by_blas(call.packed.k, &call.packed.p_ih):
+            with blas_context():
+                self._run_steps(call)
+        else:
+            self._run_steps(call)
         tape.owner = self if keep else None
         return tape
+
+    cdef int _run_steps(self, Decoding *call) except -1:
+        with nogil:
+            run(&forward_task, call, call.parts, call.threads, call.interrupt)
+        return settle(call.interrupt)
 
     cdef int _deal(self, Decoding *call, lengths) except -1:
         """Deal the sequences to the workers in turn, longest first: every one gets about as many steps."""
@@ -551,7 +562,6 @@ cdef class Decoder:
             self.weights.grads.check(True)
             if self.attention is not None:
                 packing = self.attention.backward_pack()
-            products = large_products()
             self._check_gradients(tape, dy, dcontext, dx, dh0, dc0, dvalues, dkeys)
             self._begin_backward(tape, memory, packed, packing)
         except BaseException:
@@ -562,10 +572,10 @@ cdef class Decoder:
         call.dy, call.dcontext, call.dx = _data(dy), _data(dcontext), _data(dx)
         call.dh0, call.dc0 = _data(dh0), _data(dc0)
         call.interrupt = watch(&call.signals, call.madds)
-        with nogil:
-            run(&backward_task, call, call.parts, call.threads, call.interrupt)
-        settle(call.interrupt)
-        with products:
+        with blas_context():
+            with nogil:
+                run(&backward_task, call, call.parts, call.threads, call.interrupt)
+            settle(call.interrupt)
             with nogil:
                 run(&weights_task, call, call.threads, call.threads, NULL)
                 if call.attends and call.attention.additive:

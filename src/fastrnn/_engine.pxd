@@ -91,6 +91,8 @@ cdef class Engine:
     cdef Activations _activations(self, bint keep)
     cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1
     cdef int _give_back(self, Activations act) except -1
+    cdef int _run_forward(self, Call *call) except -1
+    cdef int _run_backward(self, Call *call) except -1
     cdef int _add_weight_gradients(self, Activations act, Workspace memory) except -1
     cdef Workspace _place_bptt(self, Activations act, Packed packed)
     cdef int _activations_of(self, Call *call, gates, h, c) except -1

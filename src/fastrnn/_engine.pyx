@@ -15,10 +15,11 @@ cimport numpy as cnp
 
 from fastrnn._arrays cimport (
     COPIED, ROWS, WRITE, Pinned, check_array, check_chance, own_ints, plain, plain_parts, typenum_of)
+from fastrnn._backend cimport blas_context, by_blas
 from fastrnn._cell cimport step_work
 from fastrnn._dropout cimport drop, drop_sequence
 from fastrnn._kernels cimport (
-    FR_NO_ROUND, can_meet, fr_load, fr_product, fr_store, fr_swap, large_products, meet_team, team_ended)
+    FR_NO_ROUND, can_meet, fr_load, fr_product, fr_store, fr_swap, meet_team, team_ended)
 from fastrnn._noise cimport carve_noise, start_noise
 from fastrnn._pool cimport reserve, run, run_reserved, workers_for
 from fastrnn._rows cimport (
@@ -868,11 +869,17 @@ cdef class Engine:
 
     cdef int _forward(self, Activations act, tuple initial, tuple final) except -1:
         cdef Call *call = &act.call
-        cdef int workers
         call.h0, call.c0, call.w0 = _data(initial[0]), _data(initial[1]), _data(initial[2])
         call.hn, call.cn, call.wn = _data(final[0]), _data(final[1]), _data(final[2])
         call.w_bytes = self.window_width * self.weights.itemsize
         call.interrupt = watch(&call.signals, call.madds)
+        if not by_blas(call.packed.k, &call.packed.p_ih):
+            return self._run_forward(call)
+        with blas_context():
+            return self._run_forward(call)
+
+    cdef int _run_forward(self, Call *call) except -1:
+        cdef int workers
         with nogil:
             if call.team.size > 1:
                 # Whoever meets must run at the same time: as many as there are threads free now.
@@ -894,12 +901,11 @@ cdef class Engine:
             before = spare_workspace(self.gradient_memories)
             grads.copy_to(before)
         try:
-            with large_products():
-                with nogil:
-                    run(&weights_task, call, call.shares, call.threads, call.interrupt)
-                settle(call.interrupt)
-                with nogil:
-                    add_sums(call)
+            with nogil:
+                run(&weights_task, call, call.shares, call.threads, call.interrupt)
+            settle(call.interrupt)
+            with nogil:
+                add_sums(call)
             keep_workspace(self.backward_memories, memory, 1)   # hundreds of MB take milliseconds to free
             self._give_back(act)
             with nogil:
@@ -925,14 +931,12 @@ cdef class Engine:
         cdef Workspace memory
         cdef const fr_int *starts
         cdef bint collects = packed is None
-        cdef int workers
         dy, dx, dh = plain(dy), plain(dx), plain(dh)
         dfinal, dinitial = plain_parts(dfinal, "dfinal"), plain_parts(dinitial, "dinitial")
         act.take(self)
         try:
             if packed is None:
                 packed = self.packs(call.chances.weight, call.seed, False)
-            large_products()        # BLAS may have to be imported, and cannot
             self.weights.check(packed, False)
             self._check_backward(act, dy, dfinal, dx, dinitial, dh)
             memory = self._place_bptt(act, packed)
@@ -947,6 +951,14 @@ cdef class Engine:
             act.put_back()      # nothing has changed
             raise
         call.team.last = FR_NO_ROUND
+        with blas_context():
+            self._run_backward(call)
+            self._add_weight_gradients(act, memory)
+        if collects:
+            self.collect(packed, call.chances.weight, call.seed)
+
+    cdef int _run_backward(self, Call *call) except -1:
+        cdef int workers
         call.interrupt = watch(&call.signals, call.madds)
         with nogil:
             if call.packed.ops.scan_backward == NULL:
@@ -956,10 +968,7 @@ cdef class Engine:
                 run_reserved(&backward_task, call, workers, call.interrupt)
             else:
                 run(&backward_task, call, call.parts, call.threads, call.interrupt)
-        settle(call.interrupt)
-        self._add_weight_gradients(act, memory)
-        if collects:
-            self.collect(packed, call.chances.weight, call.seed)
+        return settle(call.interrupt)
 
     cdef Workspace _place_bptt(self, Activations act, Packed packed):
         """Memory in which the arrays of the backward pass are placed."""

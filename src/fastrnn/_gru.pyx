@@ -16,9 +16,9 @@ The two biases of n stay apart in the reset-after form.
 """
 
 from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Product, Step, leads, meet, pack_columns, pack_rows, product, start_values,
-    unit_room)
-from fastrnn._kernels cimport fr_int
+    Arena, CellOps, Layer, Product, Step, leads, meet, product, start_values, unit_room)
+from fastrnn._kernels cimport fr_int, fr_matrix
+from fastrnn._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
 
 cdef inline const char *rows_of_n(const Layer *layer, const char *w, fr_int width) noexcept nogil:
@@ -60,9 +60,10 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 
 cdef void step_forward_after(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden
+    cdef fr_matrix z = matrix(s.z, layer.ld_z), h_in = matrix(s.h_in, s.ld_h_in)
     # z[:, :2H] += h_in: [R,H] W_h[rz]^T;   hn: [R,H] = h_in W_hn^T + b_hn
-    product(layer.k, s, s.z, layer.ld_z, s.h_in, s.ld_h_in, layer.p_hh, s.z, layer.ld_z, s.rows, 2 * H, H)
-    product(layer.k, s, s.extra, H, s.h_in, s.ld_h_in, layer.p_hn, layer.start_n, 0, s.rows, H, H)
+    product(s, z, h_in, &layer.p_hh, z)
+    product(s, matrix(s.extra, H), h_in, &layer.p_hn, matrix(layer.start_n, 0))
     meet(s)
     if leads(s):
         layer.k.gru_forward(s.h, s.ld_h, s.z, layer.ld_z, s.extra, H, s.h_prev, s.ld_h_prev, s.rows, H)
@@ -71,22 +72,24 @@ cdef void step_forward_after(const Layer *layer, const Step *s, bint keep) noexc
 
 cdef void step_backward_after(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden
+    cdef fr_matrix dh_in = matrix(s.dh_in, H)
     layer.k.gru_backward(s.z, layer.ld_z, s.extra, H, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
     # dh_in: [R,H] += dz[:, :2H] W_h[rz] + dhn: [R,H] W_hn
-    layer.k.gemm(s.dh_in, H, s.z, layer.ld_z, layer.q_hh, s.dh_in, H, s.rows, H, 2 * H)
-    layer.k.gemm(s.dh_in, H, s.extra, H, layer.q_hn, s.dh_in, H, s.rows, H, H)
+    multiply(dh_in, matrix(s.z, layer.ld_z), &layer.q_hh, dh_in, s.rows)
+    multiply(dh_in, matrix(s.extra, H), &layer.q_hn, dh_in, s.rows)
 
 
 cdef void step_forward_before(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden
-    cdef char *z_n = block_n(layer, s.z)
+    cdef fr_matrix z = matrix(s.z, layer.ld_z), z_n = matrix(block_n(layer, s.z), layer.ld_z)
+    cdef fr_matrix h_in = matrix(s.h_in, s.ld_h_in)
     # z[:, :2H] += h_in: [R,H] W_h[rz]^T;   z[:, 2H:] += (r * h_in): [R,H] W_hn^T
-    product(layer.k, s, s.z, layer.ld_z, s.h_in, s.ld_h_in, layer.p_hh, s.z, layer.ld_z, s.rows, 2 * H, H)
+    product(s, z, h_in, &layer.p_hh, z)
     meet(s)
     if leads(s):
         layer.k.gru_reset(s.extra, H, s.z, layer.ld_z, s.h_in, s.ld_h_in, s.rows, H)
     meet(s)
-    product(layer.k, s, z_n, layer.ld_z, s.extra, H, layer.p_hn, z_n, layer.ld_z, s.rows, H, H)
+    product(s, z_n, matrix(s.extra, H), &layer.p_hn, z_n)
     meet(s)
     if leads(s):
         layer.k.gru_update(s.h, s.ld_h, s.z, layer.ld_z, s.h_prev, s.ld_h_prev, s.rows, H)
@@ -96,12 +99,13 @@ cdef void step_forward_before(const Layer *layer, const Step *s, bint keep) noex
 cdef void step_backward_before(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden
     cdef char *drh = unit_room(layer, s)
+    cdef fr_matrix dh_in = matrix(s.dh_in, H)
     layer.k.gru_update_backward(s.z, layer.ld_z, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
     # drh: [R,H] = dn: [R,H] W_hn
-    layer.k.gemm(drh, H, block_n(layer, s.z), layer.ld_z, layer.q_hn, NULL, 0, s.rows, H, H)
+    multiply(matrix(drh, H), matrix(block_n(layer, s.z), layer.ld_z), &layer.q_hn, zero(), s.rows)
     layer.k.gru_reset_backward(s.z, layer.ld_z, s.dh_in, H, drh, H, s.h_in, s.ld_h_in, s.rows, H)
     # dh_in: [R,H] += dz[:, :2H] W_h[rz]
-    layer.k.gemm(s.dh_in, H, s.z, layer.ld_z, layer.q_hh, s.dh_in, H, s.rows, H, 2 * H)
+    multiply(dh_in, matrix(s.z, layer.ld_z), &layer.q_hh, dh_in, s.rows)
 
 
 cdef int products_after(const Layer *layer, Product *p) noexcept nogil:

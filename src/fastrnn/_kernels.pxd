@@ -21,15 +21,31 @@ cdef extern from "kernels.h" nogil:
         fr_int ld_z, ld_extra, ld_state, step_state, ld_before, ld_out, step_out, ld_skip, ld_dy, ld_carry
         double skip_scale
 
+    ctypedef struct fr_matrix:
+        void *data
+        fr_int ld
+
+    ctypedef struct fr_panels:
+        const fr_format *format
+        void *data
+        fr_int columns, inner, stride
+        double scale
+
+    ctypedef struct fr_format:
+        int itemsize
+        int width
+        void (*pack)(void *dst, const void *src, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k) noexcept nogil
+        void (*multiply)(fr_matrix c, fr_matrix a, const fr_panels *w, fr_matrix init, fr_int r, fr_int first,
+                         fr_int n) noexcept nogil
+
     ctypedef struct fr_kernels:
         int itemsize
         int lanes
-        int panel
-        void (*pack)(void *dst, const void *src, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k) noexcept nogil
-        void (*gemm)(void *c, fr_int ldc, const void *a, fr_int lda, const void *packed, const void *init, fr_int ldi,
-                     fr_int r, fr_int n, fr_int k) noexcept nogil
-        void (*gemm_tn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m, fr_int n,
-                        fr_int k, void *work) noexcept nogil
+        fr_format own
+        const fr_format *forward
+        const fr_format *backward
+        void (*gemm_tn)(fr_matrix c, fr_matrix a, fr_matrix b, fr_int m, fr_int n, fr_int k,
+                        void *work) noexcept nogil
         fr_int gemm_tn_work
         void (*sum_rows)(void *sum, const void *a, fr_int lda, fr_int r, fr_int n) noexcept nogil
         void (*add)(void *dst, fr_int ldd, const void *src, fr_int lds, fr_int r, fr_int n) noexcept nogil
@@ -143,11 +159,15 @@ cdef extern from "gaps.h" nogil:
 
     void fr_fence(const char *at, size_t used, size_t whole)
 
-ctypedef void (*gemm_tn_fn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m,
-                            fr_int n, fr_int k, void *work) noexcept nogil
+ctypedef void (*gemm_tn_fn)(fr_matrix c, fr_matrix a, fr_matrix b, fr_int m, fr_int n, fr_int k,
+                            void *work) noexcept nogil
 
-# The table in use for elements of 4 or 8 bytes.
+# The table in use for elements of 4 or 8 bytes; the same to write to; our own product whatever it says; and how often
+# the tables have been filled so far.
 cdef const fr_kernels *kernels(int itemsize) noexcept nogil
+cdef fr_kernels *table(int itemsize) noexcept nogil
+cdef gemm_tn_fn own_gemm_tn(int itemsize) noexcept nogil
+cdef int generation() noexcept nogil
 cdef void meet_team(fr_team *team) noexcept nogil
 cdef void end_team(fr_team *team) noexcept nogil
 cdef bint team_ended(const fr_team *team) noexcept nogil
@@ -157,4 +177,3 @@ cdef void flush_end(uint64_t word) noexcept nogil
 cdef void play(int role) noexcept nogil
 cdef void keep_apart() noexcept nogil
 cdef uint64_t fingerprint(const void *data, fr_int n, uint64_t seed) noexcept nogil
-cdef object large_products()

@@ -1,36 +1,40 @@
-"""Choice of the instruction set and of who does the large products; the vector functions for Python callers."""
+"""Choice of the instruction set; the vector functions for Python callers."""
 
-from contextlib import nullcontext
 import os
-
-from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 
 cimport numpy as cnp
 
 cnp.import_array()
 
-# Where BLAS adds up the weight gradients faster than our own product. Measured on a core with AVX-512, dW of
-# 1024 x 256 over 3200 rows, GFLOP/s own : SciPy's OpenBLAS: avx512 100 : 91, avx2 55 : 96 (BLAS used AVX-512 there;
-# 91 : 93 on a core that stops at AVX2), baseline 21 : 92.
-BLAS_IS_FASTER = ("baseline",)
-
 cdef enum:
     MOST_ISAS = 8
 
 cdef const fr_isa *_chosen = NULL
-# Copies of each instruction set's tables, with the large product replaced where BLAS does it. They stay where they are:
-# runners point at them.
+cdef int _generation = 0        # of the tables: how often they have been filled
+# Copies of each instruction set's tables, in which `_backend` replaces products. They stay where they are: runners
+# point at them.
 cdef fr_kernels _f32[MOST_ISAS]
 cdef fr_kernels _f64[MOST_ISAS]
-cdef object _one_thread = None  # makes the context of a call that may use BLAS
 
 
 cdef inline int _place() noexcept nogil:
     return <int>(_chosen - fr_isas())
 
 
-cdef const fr_kernels *kernels(int itemsize) noexcept nogil:
+cdef fr_kernels *table(int itemsize) noexcept nogil:
     return &_f32[_place()] if itemsize == 4 else &_f64[_place()]
+
+
+cdef const fr_kernels *kernels(int itemsize) noexcept nogil:
+    return table(itemsize)
+
+
+cdef gemm_tn_fn own_gemm_tn(int itemsize) noexcept nogil:
+    return _chosen.f32[0].gemm_tn if itemsize == 4 else _chosen.f64[0].gemm_tn
+
+
+cdef int generation() noexcept nogil:
+    return _generation
 
 
 cdef void meet_team(fr_team *team) noexcept nogil:
@@ -90,44 +94,22 @@ def use_isa(name):
 
     Meant for tests and benchmarks; programs set ``FASTRNN_ISA`` before the import.
     """
-    global _chosen, _one_thread
+    global _chosen, _generation
+    cdef fr_kernels *k
+    cdef int itemsize
     cdef const fr_isa *entry = fr_isas()
     while entry.name != NULL:
         if entry.supported() and entry.name.decode() == name:
             _chosen = entry
             _f32[_place()] = entry.f32[0][0]
             _f64[_place()] = entry.f64[0][0]
-            _one_thread = None
+            for itemsize in (4, 8):
+                k = table(itemsize)
+                k.forward = k.backward = &k.own
+            _generation += 1
             return
         entry += 1
     raise ValueError(f"FASTRNN_ISA: expected one of {', '.join(available_isas())}, found {name!r}")
-
-
-def blas_wanted():
-    """Whether SciPy's BLAS does the weight gradients: FASTRNN_BLAS=1 or 0, by default where it is faster."""
-    asked = os.environ.get("FASTRNN_BLAS")
-    return isa() in BLAS_IS_FASTER if asked not in ("0", "1") else asked == "1"
-
-
-cdef object large_products():
-    """The context for a call that adds up weight gradients; imports SciPy at the first one that wants its BLAS."""
-    global _one_thread
-    cdef void *f32
-    cdef void *f64
-    if _one_thread is None:
-        if not blas_wanted():
-            _one_thread = nullcontext
-            return nullcontext()
-        from fastrnn import _blas
-        from fastrnn._onethread import one_thread
-        theirs = _blas.functions(PyCapsule_New(<void *>_chosen.f32[0].gemm_tn, "fastrnn.gemm_tn", NULL),
-                                 PyCapsule_New(<void *>_chosen.f64[0].gemm_tn, "fastrnn.gemm_tn", NULL))
-        f32 = PyCapsule_GetPointer(theirs[0], "fastrnn.gemm_tn")
-        f64 = PyCapsule_GetPointer(theirs[1], "fastrnn.gemm_tn")
-        _one_thread = one_thread.held       # before the products: nobody may call BLAS outside the context
-        _f32[_place()].gemm_tn = <gemm_tn_fn>f32
-        _f64[_place()].gemm_tn = <gemm_tn_fn>f64
-    return _one_thread()
 
 
 cdef int _map(dst, src, int which) except -1:

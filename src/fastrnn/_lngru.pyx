@@ -13,10 +13,11 @@ Gate order in memory: r, z, n. After BPTT z holds d(W_ih x_t), and `extra` d(W_h
 """
 
 from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Product, Step, leads, meet, pack_rows, pack_whole_transposed, product)
-from fastrnn._kernels cimport fr_int
+    Arena, CellOps, Layer, Product, Step, leads, meet, pack_whole_transposed, product)
+from fastrnn._kernels cimport fr_int, fr_matrix
 from fastrnn._norm cimport (
     STATS, add_values, normalise, normalise_backward, place, set_values, sum_shift, take_norm)
+from fastrnn._panels cimport matrix, multiply, pack_rows, zero
 
 cdef enum:
     # Places in `extra`, in units of H: u_t [H], the norms of W_ih x_t [3H] and of W_hh h_{t-1} [3H], four rstd.
@@ -66,7 +67,7 @@ cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept no
     cdef char *u = place(layer, s.extra, U)
     cdef char *z_n = part_of_n(layer, s.z)
     # hh: [R,3H] = h_in: [R,H] W_hh^T
-    product(layer.k, s, hh, E, s.h_in, s.ld_h_in, layer.p_hh, NULL, 0, s.rows, 3 * H, H)
+    product(s, matrix(hh, E), matrix(s.h_in, s.ld_h_in), &layer.p_hh, zero())
     meet(s)
     if leads(s):
         normalise(layer, s, s.z, layer.ld_z, s.z, layer.ld_z, NORM_IH, 0, EXTRA, GAIN_IH, SHIFT, N)
@@ -82,6 +83,7 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
     cdef char *hh = place(layer, s.extra, NORM_HH)
     cdef char *u = place(layer, s.extra, U)
     cdef char *z_n = part_of_n(layer, s.z)
+    cdef fr_matrix dh_in = matrix(s.dh_in, H)
     layer.k.gru_backward(s.z, layer.ld_z, u, E, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
     sum_shift(layer, s, s.z, layer.ld_z, SHIFT, 3)
     sum_shift(layer, s, u, E, SHIFT_U, 1)
@@ -90,7 +92,7 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
     normalise_backward(layer, s, s.z, layer.ld_z, s.z, layer.ld_z, NORM_IH, 0, EXTRA, GAIN_IH, N)
     normalise_backward(layer, s, z_n, layer.ld_z, z_n, layer.ld_z, NORM_IH + N, 1, EXTRA, GAIN_IH + N, 1)
     # dh_in: [R,H] += d(W_hh h_in): [R,3H] W_hh
-    layer.k.gemm(s.dh_in, H, hh, E, layer.q_hh, s.dh_in, H, s.rows, H, 3 * H)
+    multiply(dh_in, matrix(hh, E), &layer.q_hh, dh_in, s.rows)
 
 
 cdef int products(const Layer *layer, Product *p) noexcept nogil:

@@ -17,11 +17,11 @@ Gate order in memory: i, f, g, o. After BPTT z holds d(W_ih x_t), and `extra` d(
 from libc.string cimport memcpy
 
 from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Product, Step, leads, meet, pack_columns, pack_rows, pack_whole_transposed, product,
-    unit_room)
+    Arena, CellOps, Layer, Product, Step, leads, meet, pack_whole_transposed, product, unit_room)
 from fastrnn._kernels cimport fr_int
 from fastrnn._norm cimport (
     STATS, add_values, normalise, normalise_backward, place, set_values, sum_shift, take_norm)
+from fastrnn._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
 cdef enum:
     # Places in `extra`, in units of H: first m_t [H] with a projection, then the norms of c_t [H], W_ih x_t [4H] and
@@ -73,7 +73,7 @@ cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_in
     cdef fr_int H = layer.hidden, E = layer.extra, moved = shift_of(layer), stats = EXTRA + moved
     cdef char *hh = place(layer, s.extra, NORM_HH + moved)
     # hh: [R,4H] = h_in: [R,P] W_hh^T
-    product(layer.k, s, hh, E, s.h_in, s.ld_h_in, layer.p_hh, NULL, 0, s.rows, 4 * H, layer.out)
+    product(s, matrix(hh, E), matrix(s.h_in, s.ld_h_in), &layer.p_hh, zero())
     meet(s)
     if leads(s):
         normalise(layer, s, s.z, layer.ld_z, s.z, layer.ld_z, NORM_IH + moved, 0, stats, GAIN_IH, SHIFT, 4)
@@ -85,7 +85,7 @@ cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_in
 
 
 cdef inline void gates_backward(const Layer *layer, const Step *s, const char *dm) noexcept nogil:
-    cdef fr_int H = layer.hidden, P = layer.out, E = layer.extra, moved = shift_of(layer), stats = EXTRA + moved
+    cdef fr_int H = layer.hidden, E = layer.extra, moved = shift_of(layer), stats = EXTRA + moved
     cdef char *hh = place(layer, s.extra, NORM_HH + moved)
     cdef char *dn = unit_room(layer, s)
     layer.k.lstm_output_backward(dn, H, s.z, layer.ld_z, dm, H, place(layer, s.extra, NORM_C + moved), E,
@@ -98,7 +98,7 @@ cdef inline void gates_backward(const Layer *layer, const Step *s, const char *d
     normalise_backward(layer, s, hh, E, s.z, layer.ld_z, NORM_HH + moved, 1, stats, GAIN_HH, 4)
     normalise_backward(layer, s, s.z, layer.ld_z, s.z, layer.ld_z, NORM_IH + moved, 0, stats, GAIN_IH, 4)
     # dh_in: [R,P] = d(W_hh h_in): [R,4H] W_hh
-    layer.k.gemm(s.dh_in, P, hh, E, layer.q_hh, NULL, 0, s.rows, P, 4 * H)
+    multiply(matrix(s.dh_in, layer.out), matrix(hh, E), &layer.q_hh, zero(), s.rows)
 
 
 cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
@@ -112,7 +112,7 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
 cdef void projected_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     gates_forward(layer, s, s.extra, layer.extra)
     # h: [R,P] = m: [R,H] W_hr^T
-    product(layer.k, s, s.h, s.ld_h, s.extra, layer.extra, layer.p_hr, NULL, 0, s.rows, layer.out, layer.hidden)
+    product(s, matrix(s.h, s.ld_h), matrix(s.extra, layer.extra), &layer.p_hr, zero())
     meet(s)
 
 
@@ -120,7 +120,7 @@ cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
     memcpy(s.dp, s.dh, s.rows * layer.out * layer.k.itemsize)
     # dm: [R,H] = dh: [R,P] W_hr
     cdef char *dm = unit_room(layer, s)
-    layer.k.gemm(dm, layer.hidden, s.dh, layer.out, layer.q_hr, NULL, 0, s.rows, layer.hidden, layer.out)
+    multiply(matrix(dm, layer.hidden), matrix(s.dh, layer.out), &layer.q_hr, zero(), s.rows)
     gates_backward(layer, s, dm)
 
 

@@ -16,9 +16,9 @@ Gate order in memory: i, f, g, o. `extra` keeps m_t: [R,H] when there is a proje
 from libc.string cimport memcpy
 
 from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Step, leads, meet, pack_columns, pack_rows, pack_whole, pack_whole_transposed, product,
-    unit_room, whole_product)
-from fastrnn._kernels cimport fr_int
+    Arena, CellOps, Layer, Step, leads, meet, pack_whole, pack_whole_transposed, product, unit_room, whole_product)
+from fastrnn._kernels cimport fr_int, fr_matrix
+from fastrnn._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
 
 cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
@@ -34,9 +34,10 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 
 
 cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_int ld, bint keep) noexcept nogil:
-    cdef fr_int H = layer.hidden, P = layer.out
+    cdef fr_int H = layer.hidden
+    cdef fr_matrix z = matrix(s.z, layer.ld_z)
     # z: [R,4H] += h_in: [R,P] W_hh^T
-    product(layer.k, s, s.z, layer.ld_z, s.h_in, s.ld_h_in, layer.p_hh, s.z, layer.ld_z, s.rows, 4 * H, P)
+    product(s, z, matrix(s.h_in, s.ld_h_in), &layer.p_hh, z)
     meet(s)
     if leads(s):
         layer.k.lstm_forward(m, ld, s.c, H, s.z, layer.ld_z, s.c_prev, H, keep, s.rows, H)
@@ -44,10 +45,10 @@ cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_in
 
 
 cdef inline void gates_backward(const Layer *layer, const Step *s, const char *dm) noexcept nogil:
-    cdef fr_int H = layer.hidden, P = layer.out
+    cdef fr_int H = layer.hidden
     layer.k.lstm_backward(s.z, layer.ld_z, s.dc, H, dm, H, s.c, H, s.c_prev, H, s.rows, H)
     # dh_in: [R,P] = dz: [R,4H] W_hh
-    layer.k.gemm(s.dh_in, P, s.z, layer.ld_z, layer.q_hh, NULL, 0, s.rows, P, 4 * H)
+    multiply(matrix(s.dh_in, layer.out), matrix(s.z, layer.ld_z), &layer.q_hh, zero(), s.rows)
 
 
 cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
@@ -61,7 +62,7 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
 cdef void projected_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     gates_forward(layer, s, s.extra, layer.hidden, keep)
     # h: [R,P] = m: [R,H] W_hr^T
-    product(layer.k, s, s.h, s.ld_h, s.extra, layer.hidden, layer.p_hr, NULL, 0, s.rows, layer.out, layer.hidden)
+    product(s, matrix(s.h, s.ld_h), matrix(s.extra, layer.hidden), &layer.p_hr, zero())
     meet(s)
 
 
@@ -69,7 +70,7 @@ cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
     memcpy(s.dp, s.dh, s.rows * layer.out * layer.k.itemsize)
     # dm: [R,H] = dh: [R,P] W_hr
     cdef char *dm = unit_room(layer, s)
-    layer.k.gemm(dm, layer.hidden, s.dh, layer.out, layer.q_hr, NULL, 0, s.rows, layer.hidden, layer.out)
+    multiply(matrix(dm, layer.hidden), matrix(s.dh, layer.out), &layer.q_hr, zero(), s.rows)
     gates_backward(layer, s, dm)
 
 

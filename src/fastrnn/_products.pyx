@@ -8,8 +8,9 @@ from libc.string cimport memcpy
 cimport numpy as cnp
 
 from fastrnn._arrays cimport READ, WRITE, check_array, typenum_of
-from fastrnn._cell cimport pack_columns, pack_rows
-from fastrnn._kernels cimport fr_int, fr_kernels, fr_product, kernels, large_products
+from fastrnn._backend cimport blas_context, by_blas, products
+from fastrnn._kernels cimport fr_int, fr_kernels, fr_panels, fr_product
+from fastrnn._panels cimport matrix, multiply, pack_columns, pack_rows
 from fastrnn._pool cimport run, workers_for
 from fastrnn._signals cimport PIECE, Interrupt, look, settle, watch
 from fastrnn._watch cimport Watched
@@ -25,7 +26,8 @@ cdef struct Task:
     int parts
     char *out
     const char *left
-    const char *right           # packed, or as it is for the weight gradient
+    const fr_panels *weight     # packed
+    const char *right           # of the weight gradient
     const char *start
     fr_int rows, inner, columns
     Scratch *work               # [parts] of gemm_tn_work bytes
@@ -34,15 +36,15 @@ cdef struct Task:
 
 
 cdef void rows_task(void *arg, int part) noexcept nogil:
-    """out: [rows, columns] = left: [rows, inner] right + start, one worker's rows."""
+    """out: [rows, columns] = left: [rows, inner] weight + start, one worker's rows."""
     cdef Task *t = <Task *>arg
     cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize, end = t.rows * (part + 1) // t.parts, n
     while first < end and not look(t.interrupt):
         n = end - first
         if t.interrupt != NULL:
             n = min(n, max(<fr_int>PIECE_ROWS, PIECE // (t.columns * t.inner + 1)))
-        t.k.gemm(t.out + first * t.columns * size, t.columns, t.left + first * t.inner * size, t.inner, t.right,
-                 t.start, 0, n, t.columns, t.inner)
+        multiply(matrix(t.out + first * t.columns * size, t.columns), matrix(t.left + first * t.inner * size, t.inner),
+                 t.weight, matrix(t.start, 0), n)
         first += n
 
 
@@ -55,14 +57,15 @@ cdef void weight_task(void *arg, int part) noexcept nogil:
         n = end - first
         if t.interrupt != NULL:
             n = min(n, max(<fr_int>PIECE_ROWS, PIECE // (t.columns * t.inner + 1)))
-        t.k.gemm_tn(t.out + first * t.columns * size, t.columns, t.left + first * size, t.rows, t.right, t.columns, n,
-                    t.columns, t.inner, work)
+        t.k.gemm_tn(matrix(t.out + first * t.columns * size, t.columns), matrix(t.left + first * size, t.rows),
+                    matrix(t.right, t.columns), n, t.columns, t.inner, work)
         first += n
 
 
 cdef class Packing:
     """One packing of a layer's parameters; calls in flight keep the one they started with."""
     cdef Workspace memory
+    cdef fr_panels weight
     cdef char *bias         # or NULL
 
 
@@ -76,9 +79,9 @@ cdef Packing _pack(const fr_kernels *k, const char *w, const char *bias, fr_int 
         arena.base = packed.memory.data if turn else NULL
         arena.used = 0
         if transposed:
-            pack_rows(&arena, k, w, columns, inner)
+            packed.weight = pack_rows(&arena, k, w, columns, inner)
         else:
-            pack_columns(&arena, k, w, columns, inner)
+            packed.weight = pack_columns(&arena, k, w, columns, inner)
         if bias != NULL:
             packed.bias = take_array(&arena, columns, 1, k.itemsize)
         if packed.bias != NULL:
@@ -95,12 +98,19 @@ cdef int _multiply(const fr_kernels *k, cnp.ndarray out, cnp.ndarray left, Packi
     task.columns = out.shape[1]
     task.out = <char *>cnp.PyArray_DATA(out)
     task.left = <const char *>cnp.PyArray_DATA(left)
-    task.right = packed.memory.data
+    task.weight = &packed.weight
     task.start = packed.bias
     task.parts = <int>max(1, min(workers_for(fr_product(task.rows * task.columns, task.inner)), task.rows))
     task.interrupt = watch(&task.signals, fr_product(task.rows * task.columns, task.inner))
+    if not by_blas(k, task.weight):
+        return _run_rows(&task)
+    with blas_context():
+        return _run_rows(&task)
+
+
+cdef int _run_rows(Task *task) except -1:
     with nogil:
-        run(&rows_task, &task, task.parts, task.parts, task.interrupt)
+        run(&rows_task, task, task.parts, task.parts, task.interrupt)
     return settle(task.interrupt)
 
 
@@ -119,7 +129,7 @@ cdef class PackedLinear(Watched):
         if len(names) == 2:
             check_array(self.pinned.arrays[1], "params['bias']", cnp.PyArray_TYPE(w), WRITE, w.shape[0])
         check_array(w, "params['weight']", cnp.PyArray_TYPE(w), WRITE, w.shape[0], w.size // max(w.shape[0], 1))
-        self.k = kernels(w.itemsize)
+        self.k = products(w.itemsize)
         self.outputs, self.inputs = w.shape
 
     def forward(self, y, x):
@@ -134,6 +144,7 @@ cdef class PackedLinear(Watched):
 
     def backward_input(self, dx, dy):
         """dx: [N,I] = dy: [N,O] weight."""
+        blas_context()      # BLAS may have to be imported, and cannot
         self.pinned.check(False)
         self._check(dx, "dx", dy, "dy", self.inputs, self.outputs)
         _multiply(self.k, dx, dy, self._packing(False))
@@ -171,7 +182,7 @@ def linear_backward_weight(cnp.ndarray dw not None, cnp.ndarray dy not None, cnp
     cdef Arena arena
     cdef Scratch own
     cdef int turn, part
-    task.k = kernels(dw.itemsize)
+    task.k = products(dw.itemsize)
     task.rows = dw.shape[0]
     task.columns = dw.shape[1]
     task.inner = dy.shape[0]
@@ -179,7 +190,7 @@ def linear_backward_weight(cnp.ndarray dw not None, cnp.ndarray dy not None, cnp
     task.left = <const char *>cnp.PyArray_DATA(dy)
     task.right = <const char *>cnp.PyArray_DATA(x)
     task.parts = <int>max(1, min(workers_for(fr_product(task.rows * task.columns, task.inner)), task.rows))
-    products = large_products()
+    context = blas_context()
     for turn in range(2):
         arena.base = memory.data if turn else NULL
         arena.used = 0
@@ -194,7 +205,7 @@ def linear_backward_weight(cnp.ndarray dw not None, cnp.ndarray dy not None, cnp
         task.interrupt = watch(&task.signals, PIECE)
     kept = dw.copy() if task.interrupt != NULL else None
     try:
-        with products:
+        with context:
             with nogil:
                 run(&weight_task, &task, task.parts, task.parts, task.interrupt)
             settle(task.interrupt)
@@ -208,5 +219,5 @@ def sum_rows(cnp.ndarray db not None, cnp.ndarray dy not None):
     """db: [O] += the sum over rows of dy: [N,O]."""
     _check_gradient(db, "db", dy, cnp.PyArray_NDIM(db) == 1)
     check_array(db, "db", cnp.PyArray_TYPE(db), WRITE, cnp.PyArray_DIM(dy, 1))
-    cdef const fr_kernels *k = kernels(db.itemsize)
+    cdef const fr_kernels *k = products(db.itemsize)
     k.sum_rows(cnp.PyArray_DATA(db), cnp.PyArray_DATA(dy), dy.shape[1], dy.shape[0], dy.shape[1])

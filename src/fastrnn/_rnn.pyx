@@ -8,13 +8,15 @@
 
 from fastrnn._cell cimport (
     CellOps, Layer, Step, leads, meet, pack_whole, pack_whole_transposed, product, whole_product)
-from fastrnn._kernels cimport fr_int
+from fastrnn._kernels cimport fr_int, fr_matrix
+from fastrnn._panels cimport matrix, multiply, zero
 
 
 cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden
+    cdef fr_matrix z = matrix(s.z, layer.ld_z)
     # z: [R,H] += h_in: [R,H] W_hh^T
-    product(layer.k, s, s.z, layer.ld_z, s.h_in, s.ld_h_in, layer.p_hh, s.z, layer.ld_z, s.rows, H, H)
+    product(s, z, matrix(s.h_in, s.ld_h_in), &layer.p_hh, z)
     meet(s)
     if leads(s):
         layer.k.rnn_forward(s.h, s.ld_h, s.z, layer.ld_z, layer.relu, s.rows, H)
@@ -25,7 +27,7 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden
     layer.k.rnn_backward(s.z, layer.ld_z, s.dh, H, s.h, s.ld_h, layer.relu, s.rows, H)
     # dh_in: [R,H] = dz: [R,H] W_hh
-    layer.k.gemm(s.dh_in, H, s.z, layer.ld_z, layer.q_hh, NULL, 0, s.rows, H, H)
+    multiply(matrix(s.dh_in, H), matrix(s.z, layer.ld_z), &layer.q_hh, zero(), s.rows)
 
 
 rnn_ops = CellOps(1, 0, 0, 0, False, False, &pack_whole, &pack_whole_transposed, &step_forward, &step_backward,

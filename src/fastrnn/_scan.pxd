@@ -5,15 +5,16 @@ what is left is elementwise in the units, and a kernel takes it through many ste
 `sums` begins with the column sums of dz, [GH].
 """
 
-from fastrnn._cell cimport Arena, Layer, Product, Step, pack_columns, pack_rows, start_values
+from fastrnn._cell cimport Arena, Layer, Product, Step, start_values
 from fastrnn._kernels cimport fr_int, fr_scan
+from fastrnn._panels cimport pack_columns, pack_rows, panel_share
 
 
 cdef inline fr_scan scan_of(const Layer *layer, const Step *step, fr_int steps, fr_int step_h,
                             bint keep) noexcept nogil:
     """`steps` steps, of which `step` is the first; h lies step_h elements from step to step."""
     cdef fr_scan scan
-    cdef fr_int H = layer.hidden, panels
+    cdef fr_int H = layer.hidden
     scan.steps = steps
     scan.rows = step.rows
     scan.hidden = H
@@ -50,9 +51,8 @@ cdef inline fr_scan scan_of(const Layer *layer, const Step *step, fr_int steps, 
     scan.first = 0
     scan.end = H
     if step.team != NULL:
-        panels = (H + layer.k.panel - 1) // layer.k.panel
-        scan.first = panels * step.part // step.team.size * layer.k.panel
-        scan.end = min(H, panels * (step.part + 1) // step.team.size * layer.k.panel)
+        scan.first = panel_share(H, layer.k.own.width, step.part, step.team.size)
+        scan.end = panel_share(H, layer.k.own.width, step.part + 1, step.team.size)
     return scan
 
 

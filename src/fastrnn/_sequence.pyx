@@ -12,6 +12,7 @@ from libc.string cimport memset
 from fastrnn._cell cimport Product, Step, leads, lone_step, meet, product, step_work
 from fastrnn._kernels cimport end_team, fr_bytes, fr_scan, keep_apart, team_ended
 from fastrnn._noise cimport noisy_backward, noisy_forward
+from fastrnn._panels cimport matrix, multiply
 from fastrnn._rows cimport scatter_step
 from fastrnn._scan cimport scan_of
 from fastrnn._signals cimport LOOK_EVERY, PIECE, STEP_COST, Interrupt, ended, look
@@ -155,7 +156,7 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
     every member calls this with its own `part`. An interrupt ends it early."""
     cdef Step step = lone_step()
     cdef fr_int since = 0
-    cdef fr_int G = layer.gates, ld_z = layer.ld_z, I = layer.input_size, size = layer.k.itemsize
+    cdef fr_int ld_z = layer.ld_z, I = layer.input_size, size = layer.k.itemsize
     cdef fr_int t = 0, end, first
     cdef char *block
     cdef char *x
@@ -172,7 +173,8 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
                 spread(x, layer, rows, &run.window, t, end)
             meet(&step)
         # z: [block, GH] = x: [block, I] W_ih^T + start
-        product(layer.k, &step, block, ld_z, x, I, layer.p_ih, layer.start, 0, rows.offset[end] - first, G, I)
+        step.rows = rows.offset[end] - first
+        product(&step, matrix(block, ld_z), matrix(x, I), &layer.p_ih, matrix(layer.start, 0))
         meet(&step)     # a step may share its columns in another way
         if layer.ops.scan_forward != NULL:
             scan_block(layer, rows, run, &step, block, t, end, keep)
@@ -208,8 +210,8 @@ cdef void input_gradient(char *dx, const Layer *layer, const Run *run, const Ste
         first += share(count, step.part, step.team.size)
     if layer.skips:
         start = run.extra + first * layer.extra * size
-    layer.k.gemm(dx + first * I * size, I, run.z + first * layer.ld_z * size, layer.ld_z, layer.q_ih, start,
-                 layer.extra, end - first, I, layer.gates)
+    multiply(matrix(dx + first * I * size, I), matrix(run.z + first * layer.ld_z * size, layer.ld_z), &layer.q_ih,
+             matrix(start, layer.extra), end - first)
 
 
 cdef void sum_columns(const Layer *layer, const Run *run, const Step *step, fr_int first, fr_int end) noexcept nogil:
@@ -319,7 +321,8 @@ cdef inline void add_product(char *dw, const Layer *layer, const char *left, fr_
                              fr_int ld_right, fr_int width, fr_int m, fr_int n, const Scratch *work) noexcept nogil:
     """dw: [m, width] += left: [n, m]^T right: [n, width]."""
     if n > 0 and m > 0:
-        layer.k.gemm_tn(dw, width, left, ld_left, right, ld_right, m, width, n, room_in(work, layer.k.gemm_tn_work))
+        layer.k.gemm_tn(matrix(dw, width), matrix(left, ld_left), matrix(right, ld_right), m, width, n,
+                        room_in(work, layer.k.gemm_tn_work))
 
 
 cdef struct Block:

@@ -16,8 +16,9 @@ state, `extra` holds after BPTT its gradient from there: [R,H]. `sums` ends with
 
 from libc.string cimport memcpy, memset
 
-from fastrnn._cell cimport Arena, CellOps, Layer, pack_rows
+from fastrnn._cell cimport Arena, CellOps, Layer
 from fastrnn._kernels cimport fr_int, fr_scan
+from fastrnn._panels cimport pack_rows
 from fastrnn._scan cimport no_products, pack_input_transposed
 from fastrnn._workspace cimport take_array
 

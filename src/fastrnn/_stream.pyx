@@ -13,6 +13,7 @@ from fastrnn._arrays cimport plain, room, typenum_of
 from fastrnn._cell cimport Layer, Step, lone_step, step_work
 from fastrnn._kernels cimport flush_begin, flush_end, fr_enter, fr_int, fr_leave, fr_scan
 from fastrnn._noise cimport Chances, Noise, expected_noise, noisy_forward
+from fastrnn._panels cimport matrix, multiply
 from fastrnn._scan cimport scan_of
 from fastrnn._weights cimport Packed, Weights
 from fastrnn._workspace cimport Arena, Workspace, take_array
@@ -194,8 +195,7 @@ cdef class StreamCore:
             cell = layers + i
             if cell.window > 1:
                 x = self._take_in(cell, i, x)
-            cell.k.gemm(self.z, cell.ld_z, x, cell.input_size, cell.p_ih, cell.start, 0, B, cell.gates,
-                        cell.input_size)
+            multiply(matrix(self.z, cell.ld_z), matrix(x, cell.input_size), &cell.p_ih, matrix(cell.start, 0), B)
             step.ld_h_prev = step.ld_h_in = step.ld_h = cell.out
             step.h_prev = step.h_in = step.h = h + i * B * cell.out * size
             step.c_prev = step.c = c + i * B * cell.hidden * size if c != NULL else NULL

@@ -6,9 +6,10 @@ from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
 from fastrnn._arrays cimport WRITE, Pinned, check_array, check_chance, typenum_of
+from fastrnn._backend cimport blas_context, products
 from fastrnn._cell cimport CellOps, Gains
 from fastrnn._gru cimport gru_after_ops, gru_before_ops
-from fastrnn._kernels cimport fr_int, kernels
+from fastrnn._kernels cimport fr_int
 from fastrnn._lngru cimport lngru_ops
 from fastrnn._lnlstm cimport lnlstm_ops, lnlstm_projected_ops
 from fastrnn._lstm cimport lstm_ops, lstm_projected_ops
@@ -160,7 +161,7 @@ cdef class Weights(Watched):
             raise MemoryError
         for i in range(self.count):
             layer = &self.layers[i]
-            layer.k = kernels(self.itemsize)
+            layer.k = products(self.itemsize)
             layer.skips = cell == "SRU" and input_sizes[i] == hidden
             layer.skip_scale = skip_scale
             layer.ops = ops_of(cell, projected, layer.skips, reset_after, layer_norm)
@@ -211,6 +212,7 @@ cdef class Weights(Watched):
         return 0
 
     cdef Packed backward_pack(self):
+        blas_context()      # BLAS may have to be imported, and cannot
         self.pinned.check(False)
         return self._pack(self._copies(), False)
 
@@ -225,6 +227,8 @@ cdef class Weights(Watched):
         cdef char *w_hh
         cdef char *dw_hh
         self.pinned.check(False)
+        if not for_forward:
+            blas_context()
         for turn in range(2):
             arena.base = packed.dropped.data if turn else NULL
             arena.used = 0

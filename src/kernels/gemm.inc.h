@@ -197,11 +197,13 @@ static FR_NOINLINE void FN(gemm_crowded)(REAL *c, fr_int ldc, const REAL *a, fr_
     FN(gemm_blocks)(c, ldc, a, lda, packed, init, ldi, r, n, k, CROWDED_ROWS, spread);
 }
 
-static void FN(gemm)(void *c_, fr_int ldc, const void *a_, fr_int lda, const void *packed_, const void *init_,
-                     fr_int ldi, fr_int r, fr_int n, fr_int k)
+static void FN(multiply)(fr_matrix c_, fr_matrix a_, const fr_panels *w, fr_matrix init_, fr_int r, fr_int first,
+                         fr_int n)
 {
-    REAL *c = c_;
-    const REAL *a = a_, *packed = packed_, *init = init_;
+    const fr_int ldc = c_.ld, lda = a_.ld, ldi = init_.ld, k = w->inner;
+    REAL *c = (REAL *)c_.data + first;
+    const REAL *a = a_.data, *packed = (const REAL *)w->data + first * k;
+    const REAL *init = init_.data ? (const REAL *)init_.data + first : 0;
     if (r == 1)
         FN(gemm_wide1)(c, a, packed, init, n, k);
     else if (r == 2)
@@ -230,11 +232,11 @@ FR_INLINE void FN(pack_columns)(REAL *dst, const REAL *src, fr_int ld, fr_int m,
             dst[kk * MR_VECTORS + j] = src[kk * ld + j];
 }
 
-static void FN(gemm_tn)(void *c_, fr_int ldc, const void *a_, fr_int lda, const void *b_, fr_int ldb, fr_int m,
-                        fr_int n, fr_int k, void *work)
+static void FN(gemm_tn)(fr_matrix c_, fr_matrix a_, fr_matrix b_, fr_int m, fr_int n, fr_int k, void *work)
 {
-    REAL *c = c_;
-    const REAL *a = a_, *b = b_;
+    const fr_int ldc = c_.ld, lda = a_.ld, ldb = b_.ld;
+    REAL *c = c_.data;
+    const REAL *a = a_.data, *b = b_.data;
     REAL *bp = work, *ap = bp + TN_KC * (TN_NC + NR);
     for (fr_int kb = 0; kb < k; kb += TN_KC) {
         const fr_int kn = k - kb < TN_KC ? k - kb : TN_KC;

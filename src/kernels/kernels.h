@@ -4,8 +4,8 @@
  * dimension, N: columns. `ld*` is the distance between rows in elements. Elements are float in the f32 table and double
  * in the f64 table, hence `void *`. Unless said otherwise no argument may overlap another.
  *
- * Every output element of `gemm` is one chain of multiply-adds in the order k = 0 .. K-1, started from `init`, whatever
- * R and N are. So splitting K over two calls, or R over threads, gives the same bits.
+ * Every output element of our own `multiply` is one chain of multiply-adds in the order k = 0 .. K-1, started from
+ * `init`, whatever R and N are. So dealing rows or columns to threads gives the same bits.
  */
 #ifndef FASTRNN_KERNELS_H
 #define FASTRNN_KERNELS_H
@@ -35,22 +35,41 @@ typedef struct fr_scan {
     double skip_scale;
 } fr_scan;
 
-typedef struct fr_kernels {
-    int itemsize; /* bytes an element */
-    int lanes;    /* elements a vector */
-    int panel;    /* columns a packed panel */
+/* A matrix in memory, its rows `ld` elements apart. */
+typedef struct fr_matrix {
+    void *data;
+    fr_int ld;
+} fr_matrix;
 
-    /* dst: [ceil(N/panel)][K][panel] <- src[n*stride_n + k*stride_k], zero beyond N; dst aligned to 64 bytes. */
+/* Weights [K,N] as products read them, packed in a format of panels of some columns each. */
+typedef struct fr_panels fr_panels;
+typedef struct fr_format {
+    int itemsize; /* bytes an element of the products */
+    int width;    /* columns a panel */
+    /* dst: [ceil(N/width)][K][width] <- src[n*stride_n + k*stride_k]; dst aligned to 64 bytes. */
     void (*pack)(void *dst, const void *src, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k);
+    /* Columns first .. first + n of c: [R,N] = init: [R,N] + a: [R,K] w: [K,N]. `first` begins a panel.
+     * init may be c itself (accumulate), a bias row (ld 0), or have no data (zero). */
+    void (*multiply)(fr_matrix c, fr_matrix a, const fr_panels *w, fr_matrix init, fr_int r, fr_int first, fr_int n);
+} fr_format;
 
-    /* c: [R,N] = init: [R,N] + a: [R,K] packed: [K,N].
-     * init may be c itself (accumulate), a bias row (ldi = 0), or NULL (zero). */
-    void (*gemm)(void *c, fr_int ldc, const void *a, fr_int lda, const void *packed, const void *init, fr_int ldi,
-                 fr_int r, fr_int n, fr_int k);
+struct fr_panels {
+    const fr_format *format;
+    void *data;
+    fr_int columns, inner; /* N, K */
+    fr_int stride;         /* bytes from panel to panel */
+    double scale;          /* of a format that scales its values, else 1 */
+};
+
+typedef struct fr_kernels {
+    int itemsize;             /* bytes an element */
+    int lanes;                /* elements a vector */
+    fr_format own;            /* our panels: values beyond N are zero */
+    const fr_format *forward; /* what the weights of forward passes, and of BPTT, are packed in: ours or BLAS's */
+    const fr_format *backward;
 
     /* c: [M,N] += a: [K,M]^T b: [K,N].  work: gemm_tn_work bytes, aligned to 64. */
-    void (*gemm_tn)(void *c, fr_int ldc, const void *a, fr_int lda, const void *b, fr_int ldb, fr_int m, fr_int n,
-                    fr_int k, void *work);
+    void (*gemm_tn)(fr_matrix c, fr_matrix a, fr_matrix b, fr_int m, fr_int n, fr_int k, void *work);
     fr_int gemm_tn_work;
 
     /* sum: [N] += column sums of a: [R,N]. */

@@ -10,9 +10,7 @@
 static const fr_kernels FN(table) = {
     .itemsize = sizeof(REAL),
     .lanes = VL,
-    .panel = NR,
-    .pack = FN(pack),
-    .gemm = FN(gemm),
+    .own = {.itemsize = sizeof(REAL), .width = NR, .pack = FN(pack), .multiply = FN(multiply)},
     .gemm_tn = FN(gemm_tn),
     .gemm_tn_work = FR_TN_WORK,
     .sum_rows = FN(sum_rows),

@@ -1,0 +1,3 @@
+BLAS_IS_FASTER: tuple[tuple[str, str], ...]
+
+def wanted() -> dict[str, str]: ...

@@ -1,15 +1,26 @@
 """fastrnn: recurrent neural networks on CPUs. Train and serve RNN, LSTM and GRU: fast, light, bit-reproducible.
 
 The public names below are loaded when first used, so that ``import fastrnn`` costs little more than NumPy.
-From the top: `cli` (the command line) -> `textjob`, `io` -> `trainer` -> `losses`, `optim`, `schedules` -> `layers` ->
-`elementwise`, `runners`, `cells`, `stream` -> the compiled engine: `_engine` -> `_sequence` -> `_lstm`, `_gru` and so
-on -> C kernels.
+Read it from the top:
+
+- `cli`: the command line; `examples` and `bench` use the package as anybody does.
+- `sklearn`, `distributed`, `diagnostics`: estimators, training in several processes, how far gradients reach.
+- `train`: `fit` is the `Trainer`; losses, optimizers, schedules, metrics and callbacks are its parts.
+- `models`: whole networks, and how they are saved and loaded.
+- `decoding`, `data`: what becomes of outputs, and how inputs are made.
+- `nn`: modules, recurrent layers, cells and streams.
+- `files`: files that are written whole and judged when they are read.
+- `_check`, `threads`, `memory`, `config`: one door for all arguments, and what this process may use.
+- The compiled engine: `_engine` -> `_sequence` -> `_lstm`, `_gru` and so on -> C kernels.
+
+A folder imports only from those below it. `_aliases` keeps the short names: `fastrnn.losses`, `fastrnn.optim`.
 """
 
 import importlib
 import os
 import sys
 
+from . import _aliases
 from ._version import __version__
 
 try:
@@ -25,19 +36,22 @@ except ValueError as error:  # FASTRNN_ISA or FASTRNN_NUM_THREADS; the command l
     print(f"fastrnn: error: {error}", file=sys.stderr)
     raise SystemExit(2) from None
 
+_aliases.install()
+
 _HOMES = {
-    "cells": ("RNNCell", "LSTMCell", "GRUCell"),
-    "runners": ("RNN", "LSTM", "GRU"),
-    "elementwise": ("MinGRU", "MinLSTM", "SRU", "QRNN"),
-    "layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "ActivationRegularization", "LastStep", "MeanOverTime"),
-    "sequential": ("Sequential",),
-    "attention": ("Attention",),
-    "seq2seq": ("Seq2Seq",),
-    "optim": ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "clip_grad_norm", "clip_grad_value"),
-    "batches": ("LaneStream",),
-    "text": ("CharModel",),
-    "trainer": ("Trainer", "History", "NonFiniteError"),
-    "io": ("save", "load"),
+    "nn.cells": ("RNNCell", "LSTMCell", "GRUCell"),
+    "nn.runners": ("RNN", "LSTM", "GRU"),
+    "nn.elementwise": ("MinGRU", "MinLSTM", "SRU", "QRNN"),
+    "nn.layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "ActivationRegularization", "LastStep",
+                  "MeanOverTime"),
+    "nn.sequential": ("Sequential",),
+    "models.attention": ("Attention",),
+    "models.seq2seq": ("Seq2Seq",),
+    "train.optim": ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "clip_grad_norm", "clip_grad_value"),
+    "data.batches": ("LaneStream",),
+    "models.text": ("CharModel",),
+    "train.fit.trainer": ("Trainer", "History", "NonFiniteError"),
+    "models.io": ("save", "load"),
     "threads": ("set_num_threads", "get_num_threads"),
     "config": ("show_config",),
 }
@@ -52,7 +66,7 @@ __all__ = ["__version__", *_HOME_OF, *_MODULES]
 def __getattr__(name):
     if name in _HOME_OF:
         value = getattr(importlib.import_module(f".{_HOME_OF[name]}", __name__), name)
-    elif name in _MODULES or name in _OPTIONAL:
+    elif name in _MODULES or name in _OPTIONAL or f"{__name__}.{name}" in _aliases.HOMES:
         value = importlib.import_module(f".{name}", __name__)
     else:
         raise AttributeError(f"module 'fastrnn' has no attribute {name!r}")

@@ -9,12 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fastrnn.batches import LaneStream
+from fastrnn import GRU, LSTM, SGD, Adam, Dropout, LaneStream, LastStep, Linear, Sequential
 from fastrnn.callbacks import Callback, CSVLogger, EarlyStopping, ModelCheckpoint
-from fastrnn.layers import Dropout, LastStep, Linear
-from fastrnn.optim import SGD, Adam
-from fastrnn.runners import GRU, LSTM
-from fastrnn.sequential import Sequential
 
 LENGTHS = np.array([7, 3, 5, 1, 9, 2, 6, 4, 7, 5, 0, 8, 3])
 
@@ -175,8 +171,8 @@ def early(folder):
 
 def not_finite(folder):
     """Data of one sequence, and so the loss of one rank, that is not finite; then a fit that works."""
+    from fastrnn import NonFiniteError
     from fastrnn.distributed import DistributedTrainer
-    from fastrnn.trainer import NonFiniteError
 
     d = data()
     X = d["X"].copy()

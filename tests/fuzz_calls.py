@@ -57,7 +57,7 @@ SKIPPED = {
     "Metric",                       # calls a function of the caller's
 }
 # A trainer calls the methods of these, and only their constructors are anybody's.
-DRIVEN = ("fastrnn.callbacks", "fastrnn.averaging", "fastrnn.diagnostics.monitor")
+DRIVEN = ("fastrnn.train.callbacks", "fastrnn.train.averaging", "fastrnn.diagnostics.monitor")
 MODULES = ("losses", "metrics", "optim", "averaging", "schedules", "callbacks", "decoding", "text", "vocab", "bpe",
            "windows", "scaling", "audio", "diagnostics")
 ALLOWED = (ValueError, TypeError, Mine)
@@ -72,7 +72,7 @@ def targets(private=False):
         for name in getattr(space, "__all__", dir(space)):
             value = getattr(space, name)
             if (callable(value) and not name.startswith(("_", "check_")) and name not in SKIPPED
-                    and getattr(value, "__module__", "").startswith(f"fastrnn.{home}")):
+                    and getattr(value, "__module__", "").startswith(space.__name__)):
                 found.add(f"fastrnn.{home}.{name}")
     with contextlib.suppress(ImportError):
         found.update(f"fastrnn.sklearn.{name}" for name in importlib.import_module("fastrnn.sklearn").__all__)

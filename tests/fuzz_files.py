@@ -24,12 +24,22 @@ from pathlib import Path
 import numpy as np
 
 import fastrnn
-from fastrnn import averaging, schedules
+from fastrnn import (
+    ActivationRegularization,
+    CharModel,
+    Dropout,
+    Embedding,
+    LastStep,
+    LayerNorm,
+    Linear,
+    MeanOverTime,
+    averaging,
+    schedules,
+)
 from fastrnn.callbacks import CSVLogger, EarlyStopping, LearningRateMonitor, ModelCheckpoint
-from fastrnn.layers import ActivationRegularization, Dropout, Embedding, LastStep, LayerNorm, Linear, MeanOverTime
+from fastrnn.files.tensorfile import DTYPES, KEY, NAMES, VERSION, _checksum, read_tensors
 from fastrnn.scaling import Rescale, Standardize
-from fastrnn.tensorfile import DTYPES, KEY, NAMES, VERSION, _checksum, read_tensors
-from fastrnn.text import CharModel, OneHot
+from fastrnn.text import OneHot
 
 SECONDS, BYTES = 1.0, 50_000_000
 X, Y = np.zeros((8, 6, 3), "f"), np.ones((8, 1), "f")
@@ -42,12 +52,12 @@ def models():
     yield fastrnn.LSTM(3, 4, layer_norm=True, init={"forget_bias": 2.0, "recurrent": ["identity", 0.5]})
     yield fastrnn.GRU(3, 4, reset_after=False, bias=False, recompute=True)
     for name in ("MinGRU", "MinLSTM", "SRU"):
-        yield vars(fastrnn.elementwise)[name](3, 4)
-    yield fastrnn.elementwise.QRNN(3, 4, 2, window=3)
+        yield getattr(fastrnn, name)(3, 4)
+    yield fastrnn.QRNN(3, 4, 2, window=3)
     yield from (fastrnn.RNNCell(3, 4), fastrnn.LSTMCell(3, 4), fastrnn.GRUCell(3, 4, layer_norm=True))
     yield from (Linear(3, 2), Embedding(5, 3), LayerNorm(4), Dropout(0.5), LastStep(bidirectional=True), MeanOverTime())
     yield from (OneHot(4), ActivationRegularization(1.0, 2.0), Standardize([0.0, 1.0], [1.0, 2.0]))
-    yield fastrnn.attention.Attention("additive", 4, 3, 2)
+    yield fastrnn.Attention("additive", 4, 3, 2)
     yield fastrnn.Sequential(Embedding(7, 3), Dropout(0.5), fastrnn.LSTM(3, 4), LayerNorm(4), Linear(4, 2))
     yield fastrnn.Sequential(Embedding(7, 3), fastrnn.GRU(3, 3), Linear(3, 7), tie_embeddings=True)
     inner = fastrnn.Sequential(MeanOverTime(), Linear(4, 2), Rescale([0.0, 1.0], [1.0, 2.0]))

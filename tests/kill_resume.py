@@ -24,7 +24,8 @@ STEPS = 240  # of the run in Python
 TEXT = "the cat sat on the mat; the rat sat on the cat. what did the mat say? nothing at all, it was a mat.\n" * 40
 COMMAND = """
 import sys
-from fastrnn import cli, textjob
+from fastrnn import cli
+from fastrnn.cli import textjob
 textjob.CHECKPOINT_SECONDS = 0
 sys.exit(cli.main(sys.argv[1:]))
 """
@@ -39,9 +40,8 @@ def data():
 
 def make(callbacks):
     """A trainer that uses all there is to be kept."""
-    from fastrnn import GRU, LSTM, Adam, Dropout, LayerNorm, Linear, Sequential, Trainer
+    from fastrnn import GRU, LSTM, ActivationRegularization, Adam, Dropout, LayerNorm, Linear, Sequential, Trainer
     from fastrnn.averaging import EMA
-    from fastrnn.layers import ActivationRegularization
     from fastrnn.schedules import CosineDecay
 
     model = Sequential(

@@ -22,6 +22,7 @@ from fastrnn import (
     QRNN,
     RNN,
     SRU,
+    Attention,
     Embedding,
     LayerNorm,
     Linear,
@@ -46,9 +47,9 @@ from fastrnn._decoder import Decoder
 from fastrnn._engine import Engine, Span
 from fastrnn._stream import StreamCore
 from fastrnn._weights import Packed, Weights
-from fastrnn.attention import Attention, make_decoder
-from fastrnn.module import Tape
-from fastrnn.recurrent import KINDS
+from fastrnn.models.attention import make_decoder
+from fastrnn.nn.module import Tape
+from fastrnn.nn.recurrent import KINDS
 
 F = np.float32
 # An int that no C type holds is an OverflowError, sizes beyond all memory a MemoryError, bytes cannot be written to.

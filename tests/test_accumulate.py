@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from tolerances import tolerance
 
-from fastrnn.batches import LaneStream
-from fastrnn.layers import ActivationRegularization, LastStep, Linear
-from fastrnn.optim import SGD
-from fastrnn.runners import GRU, LSTM
-from fastrnn.sequential import Sequential
-from fastrnn.trainer import Trainer
+from fastrnn import GRU, LSTM, SGD, ActivationRegularization, LaneStream, LastStep, Linear, Sequential, Trainer
 
 RNG = np.random.default_rng(0)
 LENGTHS = RNG.integers(1, 12, 26)

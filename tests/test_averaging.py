@@ -3,12 +3,9 @@
 import numpy as np
 import pytest
 
+from fastrnn import LSTM, Dropout, Linear, Sequential, Trainer
 from fastrnn.averaging import EMA, SWA
 from fastrnn.callbacks import Callback, EarlyStopping
-from fastrnn.layers import Dropout, Linear
-from fastrnn.runners import LSTM
-from fastrnn.sequential import Sequential
-from fastrnn.trainer import Trainer
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(10, 7, 3)).astype(np.float32)

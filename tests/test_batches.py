@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fastrnn.batches import LaneStream, Sequences
+from fastrnn import LaneStream
+from fastrnn.data.batches import Sequences
 
 
 def ragged(lengths, features=2):

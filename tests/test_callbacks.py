@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 
+from fastrnn import LSTM, SGD, Adam, Dropout, Linear, NonFiniteError, Sequential, Trainer
 from fastrnn.callbacks import (
     Callback,
     CSVLogger,
@@ -16,13 +17,8 @@ from fastrnn.callbacks import (
     ModelCheckpoint,
     TerminateOnNonFinite,
 )
-from fastrnn.checkpoint import CheckpointSeries, read_checkpoint
-from fastrnn.layers import Dropout, Linear
-from fastrnn.optim import SGD, Adam
-from fastrnn.runners import LSTM
+from fastrnn.files.checkpoint import CheckpointSeries, read_checkpoint
 from fastrnn.schedules import StepDecay
-from fastrnn.sequential import Sequential
-from fastrnn.trainer import NonFiniteError, Trainer
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(10, 7, 3)).astype(np.float32)

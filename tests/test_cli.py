@@ -10,11 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from fastrnn import textjob
-from fastrnn.cli import main
-from fastrnn.io import load, save
-from fastrnn.layers import Linear
-from fastrnn.text import CharModel
+from fastrnn import CharModel, Linear, load, save
+from fastrnn.cli import main, textjob
 
 TEXT = (
     "the cat sat on the mat; the rat sat on the cat. what did the mat say? nothing at all, it was a mat.\n"
@@ -181,7 +178,7 @@ def copy_run(trained, directory):
 def killed_after(checkpoints, directory, *arguments):
     """Start the command with a checkpoint after every update, and kill it after some of them."""
     code = (
-        "import sys\nfrom fastrnn import cli, textjob\ntextjob.CHECKPOINT_SECONDS = 0\n"
+        "import sys\nfrom fastrnn import cli\nfrom fastrnn.cli import textjob\ntextjob.CHECKPOINT_SECONDS = 0\n"
         "sys.exit(cli.main(sys.argv[1:]))"
     )
     process = subprocess.Popen(
@@ -280,7 +277,7 @@ def test_an_interrupt_saves_and_resume_goes_on(trained, tmp_path):
     (tmp_path / "text.txt").write_text(TEXT)
     long = ["train", "text.txt", "--epochs", "2", *SMALL, "--out", "m"]
     code = (
-        "import os, signal, sys\nfrom fastrnn import cli, textjob\n"
+        "import os, signal, sys\nfrom fastrnn import cli\nfrom fastrnn.cli import textjob\n"
         "class Interrupted(textjob.Report):\n"
         "    def on_step_end(self, trainer, logs):\n"
         "        if trainer.step == 70: os.kill(os.getpid(), signal.SIGINT)\n"

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from fastrnn import GRU, Embedding, LastStep, Linear, Sequential, losses
+from fastrnn import GRU, CharModel, Embedding, LastStep, Linear, Sequential, losses
 from fastrnn.decoding import (
     CTCBeamSearch,
     NetworkScores,
@@ -20,7 +20,6 @@ from fastrnn.decoding import (
     stream_step,
     take_rows,
 )
-from fastrnn.text import CharModel
 
 
 def network(symbols=5, seed=0, scale=4.0, **options):

@@ -14,8 +14,8 @@ import pytest
 from distributed_job import cases, make, outcome
 from tolerances import relative_error, tolerance
 
-from fastrnn.checkpoint import CheckpointSeries
-from fastrnn.trainer import Trainer
+from fastrnn import Trainer
+from fastrnn.files.checkpoint import CheckpointSeries
 
 pytest.importorskip("mpi4py", reason="needs mpi4py", exc_type=ImportError)
 BESIDE = Path(sys.executable).parent / "mpiexec"
@@ -94,7 +94,7 @@ def test_a_checkpoint_is_that_of_one_process(tmp_path):
     trainer = Trainer.from_state(state)
     from distributed_job import data
 
-    from fastrnn.batches import LaneStream
+    from fastrnn import LaneStream
 
     d = data("float32")
     trainer.fit(LaneStream(d["stream"][:81], 4, 1, d["targets"][:81]), epochs=3, progress=False)

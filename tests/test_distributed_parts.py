@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from fastrnn.batches import LaneStream, Sequences
+from fastrnn import LaneStream
+from fastrnn.data.batches import Sequences
 from fastrnn.distributed import ranks as ranks_module
 from fastrnn.distributed.lifeline import Lifeline
 from fastrnn.distributed.share import Share, describe, flatten, take_rows, unflatten

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import fastrnn
+from fastrnn import CharModel
 from fastrnn.examples import character, music, sentiment
-from fastrnn.text import CharModel, OneHot
+from fastrnn.text import OneHot
 from fastrnn.vocab import Vocabulary
 
 names = pytest.importorskip("fastrnn.examples.names", reason="scikit-learn: not installed", exc_type=ImportError)

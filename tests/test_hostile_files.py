@@ -14,11 +14,23 @@ import numpy as np
 import pytest
 
 import fastrnn
-from fastrnn import GRU, LSTM, CharModel, Linear, Seq2Seq, Sequential, Trainer, averaging, schedules
+from fastrnn import (
+    GRU,
+    LSTM,
+    CharModel,
+    Dropout,
+    Embedding,
+    LastStep,
+    Linear,
+    Seq2Seq,
+    Sequential,
+    Trainer,
+    averaging,
+    schedules,
+)
 from fastrnn.callbacks import CSVLogger, EarlyStopping, LearningRateMonitor, ModelCheckpoint
-from fastrnn.checkpoint import read_checkpoint, write_checkpoint
-from fastrnn.layers import Dropout, Embedding, LastStep
-from fastrnn.tensorfile import DEEPEST, KEY, VERSION, _checksum, parse_json, read_tensors, write_tensors
+from fastrnn.files.checkpoint import read_checkpoint, write_checkpoint
+from fastrnn.files.tensorfile import DEEPEST, KEY, VERSION, _checksum, parse_json, read_tensors, write_tensors
 from fastrnn.vocab import Vocabulary
 
 X, Y = np.zeros((8, 5, 3), "f"), np.zeros((8, 1), "f")
@@ -52,13 +64,13 @@ def hostile_model(path, model, **changes):
 MODELS = {
     "LSTM": lambda: LSTM(3, 4, 2, proj_size=2),
     "GRU": lambda: GRU(3, 4),
-    "QRNN": lambda: fastrnn.elementwise.QRNN(3, 4),
+    "QRNN": lambda: fastrnn.QRNN(3, 4),
     "Linear": lambda: Linear(2, 3),
     "Embedding": lambda: Embedding(5, 2),
     "Seq2Seq": lambda: Seq2Seq(5, 6, embedding_dim=3, hidden_size=4),
     "CharModel": lambda: CharModel("abc", hidden_size=4, embedding_dim=2),
-    "Attention": lambda: fastrnn.attention.Attention("additive", 4, 3, 2),
-    "LayerNorm": lambda: fastrnn.layers.LayerNorm(4),
+    "Attention": lambda: fastrnn.Attention("additive", 4, 3, 2),
+    "LayerNorm": lambda: fastrnn.LayerNorm(4),
 }
 
 
@@ -218,7 +230,7 @@ def test_a_description_too_long_to_be_read_again_is_not_written(tmp_path):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_what_is_in_strings_does_not_count_as_depth(size, monkeypatch):
-    monkeypatch.setattr("fastrnn.tensorfile.CHUNK", size)
+    monkeypatch.setattr("fastrnn.files.tensorfile.CHUNK", size)
     for value in ({"[[": ["]", '"[', '\\"[', "\\", {"é\\\\": "\\\\"}]}, ["[" * 500, '\\"[' * 500], "\\", 'a"'):
         for ascii_only in (True, False):
             assert parse_json(json.dumps(value, ensure_ascii=ascii_only)) == value

@@ -6,10 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from fastrnn._init import fill, initialise
-from fastrnn.cells import LSTMCell
-from fastrnn.module import module_from_config
-from fastrnn.runners import GRU, LSTM, RNN
+from fastrnn import GRU, LSTM, RNN, LSTMCell
+from fastrnn.nn._init import fill, initialise
+from fastrnn.nn.module import module_from_config
 
 H, I, P = 48, 32, 20
 

@@ -11,14 +11,24 @@ import warnings
 import numpy as np
 import pytest
 
-from fastrnn.checkpoint import CheckpointSeries, read_checkpoint, write_checkpoint
-from fastrnn.io import load, save
-from fastrnn.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, MeanOverTime
-from fastrnn.runners import GRU, LSTM, RNN
-from fastrnn.sequential import Sequential
-from fastrnn.tensorfile import read_tensors, write_tensors
-from fastrnn.text import CharModel
-from fastrnn.wholefile import check_writable, remove_stale
+from fastrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    CharModel,
+    Dropout,
+    Embedding,
+    LastStep,
+    LayerNorm,
+    Linear,
+    MeanOverTime,
+    Sequential,
+    load,
+    save,
+)
+from fastrnn.files.checkpoint import CheckpointSeries, read_checkpoint, write_checkpoint
+from fastrnn.files.tensorfile import read_tensors, write_tensors
+from fastrnn.files.wholefile import check_writable, remove_stale
 
 MODELS = {
     "LSTM": lambda: LSTM(3, 4, 2, proj_size=2, bidirectional=True, dtype="float64", seed=0),

@@ -5,7 +5,7 @@ import pytest
 from gradcheck import check_gradients
 from tolerances import relative_error, tolerance
 
-from fastrnn.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, MeanOverTime
+from fastrnn import Dropout, Embedding, LastStep, LayerNorm, Linear, MeanOverTime
 
 DTYPES = ["float32", "float64"]
 LENGTHS = [4, 0, 2]

@@ -1,12 +1,15 @@
-"""The layers import one way: a file uses only those to the left of it in its list."""
+"""Imports go one way: a folder, and a file in it, uses only those to the left of it in its list."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from fastrnn._aliases import HOMES
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
@@ -19,17 +22,49 @@ COMPILED = [
     "_window", "_dropout", "_noise", "_sequence", "_watch", "_weights", "_engine", "_attention", "_decoder",
     "_stream", "_products", "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
 ]
-PYTHON = [
-    "_version", "_onethread", "memory", "_check", "_init", "threads", "config", "progress", "wholefile", "tensorfile",
-    "module", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers", "sequential", "windows",
-    "scaling", "audio", "vocab", "bpe", "decoding", "text", "attention", "translation", "seq2seq", "losses",
-    "metrics", "optim", "averaging", "schedules", "tbptt", "batches", "passes", "checkpoint", "callbacks", "history",
-    "interrupt", "trainerparts", "trainerdata", "trainerstate", "trainloop", "trainer", "distributed", "diagnostics",
-    "io", "textjob", "sklearn", "bench", "examples", "cli", "__init__", "__main__",
-]
+# What each folder holds, from the bottom to the top; its __init__ and __main__ come after all others.
+ORDERS = {
+    "fastrnn": [
+        "_version", "_onethread", "memory", "_check", "threads", "config", "files", "nn", "data", "decoding", "models",
+        "train", "distributed", "diagnostics", "sklearn", "bench", "examples", "cli", "_aliases",
+    ],
+    "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
+    "fastrnn.nn": [
+        "_init", "module", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers", "sequential",
+    ],
+    "fastrnn.data": ["tbptt", "batches", "windows", "scaling", "audio", "vocab", "bpe"],
+    "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
+    "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],
+    "fastrnn.train": [
+        "progress", "losses", "metrics", "optim", "averaging", "schedules", "callbacks", "fit",
+    ],
+    "fastrnn.train.callbacks": [
+        "base", "early_stopping", "model_checkpoint", "non_finite", "progress_bar", "records", "sampling",
+    ],
+    "fastrnn.train.fit": [
+        "history", "interrupt", "passes", "trainerdata", "trainerparts", "trainerstate", "trainloop", "trainer",
+    ],
+    "fastrnn.distributed": ["guard", "lifeline", "muted", "share", "ranks", "trainer"],
+    "fastrnn.diagnostics": ["criteria", "measures", "findings", "plot", "report", "probe", "diagnose", "monitor"],
+    "fastrnn.sklearn": [
+        "inputs", "series", "strategies", "heads", "classes", "base", "supervised", "anomaly", "classifier",
+        "forecaster", "regressor", "tagger", "files",
+    ],
+    "fastrnn.bench": [
+        "cells", "work", "onnx_graph", "problem", "peers", "workers", "worker", "compare", "driver", "machine", "cold",
+        "plot", "report", "command",
+    ],
+    "fastrnn.bench.peers": ["fastrnn", "jax", "onnxruntime", "openvino", "torch"],
+    "fastrnn.examples": [
+        "files", "nab", "gradients", "adding", "digits", "addition", "anomaly", "captions", "character", "forecasting",
+        "long", "music", "names", "search", "sentiment", "strings", "translation",
+    ],
+    "fastrnn.cli": ["textjob", "command"],
+}
 # fmt: on
 LEAVES = {"_onethread"}  # Python that imports nothing of ours: compiled code may use it too
-USERS = ["bench", "examples", "cli"]  # call the package as anybody does
+ENDS = ["__init__", "__main__"]
+USERS = ("fastrnn.bench", "fastrnn.examples", "fastrnn.cli")  # call the package as anybody does
 CELLS = ["_rnn", "_lstm", "_gru", "_lnlstm", "_lngru", "_mingru", "_minlstm", "_sru", "_qrnn"]
 PROOF = [
     "reference", "reference_elementwise", "seq2seq_reference", "gradcheck", "masks", "problems", "elementwise_problems",
@@ -68,15 +103,33 @@ def python_imports(text, package="fastrnn"):
     return found
 
 
-def imports_of(name):
-    """What a file of the package imports, or all files of a subpackage."""
-    paths = [*PACKAGE.glob(f"{name}.py"), *PACKAGE.glob(f"{name}/**/*.py")]
-    assert paths, name
-    return {
-        dotted
-        for path in paths
-        for dotted in python_imports(path.read_text(), ".".join(path.relative_to(ROOT).parts[:-1]))
-    }
+def dotted(path):
+    """The name of a file's module; that of a folder's __init__.py is the folder's with ".__init__"."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+FILES = {dotted(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def at_home(name):
+    """The dotted name, without the short name of a module in it."""
+    parts = name.split(".")
+    return ".".join([HOMES.get(".".join(parts[:2]), ".".join(parts[:2])), *parts[2:]])
+
+
+def file_of(name):
+    """The file of ours that an import of a dotted name loads: a module's, or the one that a name is taken from."""
+    for candidate in (name, f"{name}.__init__", name.rpartition(".")[0], f"{name.rpartition('.')[0]}.__init__"):
+        if candidate in FILES:
+            return candidate
+    return None
+
+
+def files_imported(name):
+    """The files of ours that a file imports, anywhere in it."""
+    found = python_imports(FILES[name].read_text(), name.rpartition(".")[0])
+    compiled = {f"fastrnn.{one}" for one in COMPILED}
+    return {file_of(at_home(one)) for one in found if ".".join(one.split(".")[:2]) not in compiled} - {None}
 
 
 def own(names, modules):
@@ -90,26 +143,47 @@ def compiled_sources(name):
 
 def test_lists_are_complete():
     assert {path.stem for path in COMPILED_DIR.glob("*.p[yx]?")} - {"__init__"} == set(COMPILED)
-    files = [path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")]
-    assert {path.parts[0].removesuffix(".py") for path in files} == set(PYTHON)
+    held = {}
+    for name in FILES:
+        parts = name.split(".")
+        for depth in range(1, len(parts)):
+            held.setdefault(".".join(parts[:depth]), set()).add(parts[depth])
+    assert {folder: names - set(ENDS) for folder, names in held.items()} == {f: set(o) for f, o in ORDERS.items()}
+    assert all("__init__" in names for names in held.values())
 
 
-@pytest.mark.parametrize("name", PYTHON)
-def test_python_imports_only_from_the_left(name):
-    assert own(imports_of(name), PYTHON) - {name} <= set(PYTHON[: PYTHON.index(name)])
+@pytest.mark.parametrize("folder", ORDERS)
+def test_a_file_imports_only_from_the_left(folder):
+    order = [*ORDERS[folder], *ENDS]
+    for name in FILES:
+        if not name.startswith(f"{folder}."):
+            continue
+        entry = name.removeprefix(f"{folder}.").split(".")[0]
+        imported = {one.removeprefix(f"{folder}.").split(".")[0] for one in files_imported(name)
+                    if one.startswith(f"{folder}.")}
+        if name.startswith(USERS):
+            imported -= {"__init__"} if folder == "fastrnn" else set()
+        assert imported - {entry} <= set(order[: order.index(entry)]), name
 
 
-@pytest.mark.parametrize("name", PYTHON)
-def test_no_file_takes_a_name_from_the_package_itself(name):
-    found = imports_of(name)
-    parts = {dotted.split(".")[1] for dotted in found if dotted.startswith("fastrnn.")}
-    assert parts <= set(PYTHON + COMPILED) or name in USERS
-    assert "fastrnn" not in found or name in USERS
+def test_no_circle_of_imports():
+    graph = {name: files_imported(name) - {name} for name in FILES}
+    assert sum(map(len, graph.values())) > 300
+    tuple(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_only_users_take_names_from_the_package_itself_or_by_a_short_path():
+    for name in FILES:
+        if not name.startswith(USERS):
+            found = python_imports(FILES[name].read_text(), name.rpartition(".")[0])
+            assert "fastrnn" not in found, name
+            assert not {one for one in found if at_home(one) != one}, name
+            assert "fastrnn.__init__" not in files_imported(name), name
 
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled_imports_only_from_the_left(name):
-    found = own(compiled_imports(compiled_sources(name)), COMPILED + PYTHON) - {name}
+    found = own(compiled_imports(compiled_sources(name)), COMPILED + ORDERS["fastrnn"]) - {name}
     assert found <= set(COMPILED[: COMPILED.index(name)]) | LEAVES
 
 
@@ -182,13 +256,17 @@ def f():
     from fastrnn import optim
     from .cells import LSTMCell
 """
-    assert own(python_imports(python), PYTHON) == {"io", "losses", "module", "text", "optim", "cells"}
-    relative = "from . import a\nfrom ..b import c"
-    assert python_imports(relative, "fastrnn.bench") == {"fastrnn.bench.a", "fastrnn.b.c"}
+    expected = {"io", "losses", "module", "text", "optim", "cells"}
+    assert own(python_imports(python), expected) == expected
+    relative = "from . import a\nfrom ..b import c\nfrom ...d.e import f"
+    assert python_imports(relative, "fastrnn.bench.peers") == {
+        "fastrnn.bench.peers.a", "fastrnn.bench.b.c", "fastrnn.d.e.f"}
+    assert file_of(at_home("fastrnn.losses.mse")) == file_of("fastrnn.train.losses") == "fastrnn.train.losses"
+    assert file_of("fastrnn.LSTM") == "fastrnn.__init__" and file_of("fastrnn.decoding.ctc") == "fastrnn.decoding.ctc"
+    assert file_of(at_home("fastrnn.callbacks.Callback")) == "fastrnn.train.callbacks.__init__"
 
 
 def test_leaves_import_nothing_of_ours():
     for name in LEAVES:
-        assert PYTHON.index(name) <= len(LEAVES)
         found = python_imports((PACKAGE / f"{name}.py").read_text())
-        assert not [dotted for dotted in found if dotted.startswith("fastrnn")]
+        assert not [one for one in found if one.startswith("fastrnn")]

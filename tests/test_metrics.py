@@ -5,14 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from fastrnn import losses, metrics
-from fastrnn.batches import LaneStream
+from fastrnn import GRU, SGD, LaneStream, LastStep, Linear, Sequential, Trainer, losses, metrics
 from fastrnn.callbacks import Callback
-from fastrnn.layers import LastStep, Linear
-from fastrnn.optim import SGD
-from fastrnn.runners import GRU
-from fastrnn.sequential import Sequential
-from fastrnn.trainer import Trainer
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(10, 7, 3)).astype(np.float32)

@@ -7,10 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from fastrnn.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, MeanOverTime
-from fastrnn.module import Module, module_from_config
-from fastrnn.runners import GRU, LSTM
-from fastrnn.sequential import Sequential
+from fastrnn import GRU, LSTM, Dropout, Embedding, LastStep, LayerNorm, Linear, MeanOverTime, Sequential
+from fastrnn.nn.module import Module, module_from_config
 
 # what is constructed, and an input it takes
 MODULES = {

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from tolerances import tolerance
 
-from fastrnn import _optim, optim
-from fastrnn.layers import Linear
+from fastrnn import Linear, _optim, optim
 
 SHAPES = {"w": (5, 7), "b": (3,), "one": (1,), "none": (0, 4), "long": (1003,)}
 STEPS = 30

@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from fastrnn import progress
-from fastrnn.progress import Progress
+from fastrnn.train import progress
+from fastrnn.train.progress import Progress
 
 
 class Terminal(io.StringIO):

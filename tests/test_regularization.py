@@ -7,14 +7,23 @@ import numpy as np
 import pytest
 from gradcheck import check_gradients
 
-from fastrnn.batches import LaneStream
+from fastrnn import (
+    GRU,
+    LSTM,
+    SGD,
+    ActivationRegularization,
+    Adam,
+    Dropout,
+    Embedding,
+    LaneStream,
+    LastStep,
+    Linear,
+    Sequential,
+    Trainer,
+    load,
+    save,
+)
 from fastrnn.callbacks import Callback
-from fastrnn.io import load, save
-from fastrnn.layers import ActivationRegularization, Dropout, Embedding, LastStep, Linear
-from fastrnn.optim import SGD, Adam
-from fastrnn.runners import GRU, LSTM
-from fastrnn.sequential import Sequential
-from fastrnn.trainer import Trainer
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(4, 6, 3))

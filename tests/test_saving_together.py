@@ -22,12 +22,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastrnn import wholefile
-from fastrnn.checkpoint import CheckpointSeries
-from fastrnn.io import load, save
-from fastrnn.layers import Linear
-from fastrnn.tensorfile import read_tensors, write_tensors
-from fastrnn.wholefile import check_writable, remove_stale, write_whole
+from fastrnn import Linear, load, save
+from fastrnn.files import wholefile
+from fastrnn.files.checkpoint import CheckpointSeries
+from fastrnn.files.tensorfile import read_tensors, write_tensors
+from fastrnn.files.wholefile import check_writable, remove_stale, write_whole
 
 SECONDS = float(os.environ.get("FASTRNN_TEST_SECONDS", "2"))
 posix = pytest.mark.skipif(os.name != "posix", reason="modes, links and locks of POSIX")
@@ -134,7 +133,7 @@ def test_a_reader_keeps_to_the_file_that_it_has_opened(tmp_path, monkeypatch):
         write_tensors(path, "model", {"a": np.ones(2000), "b": np.ones(2)}, 1)
         return real(file, buffer)
 
-    monkeypatch.setattr("fastrnn.tensorfile.read_into", replacing)
+    monkeypatch.setattr("fastrnn.files.tensorfile.read_into", replacing)
     tensors, state = read_tensors(path, "model")
     assert state == 0 and not tensors["a"].any() and len(tensors["b"]) == 9
     assert read_tensors(path, "model")[1] == 1

@@ -5,7 +5,8 @@ import pytest
 from test_bits import threads
 
 import fastrnn
-from fastrnn import segments
+from fastrnn.nn import segments
+from fastrnn.nn.module import module_from_config
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +128,7 @@ def test_batch_first_and_networks():
         fastrnn.Trainer(net, seed=0).fit(x, y, epochs=2, batch_size=4, progress=False)
     first, second = (net.state_dict() for net in nets)
     assert all(np.array_equal(first[name], second[name]) for name in first)
-    assert fastrnn.module.module_from_config(nets[1].config()).modules[0].recompute is True
+    assert module_from_config(nets[1].config()).modules[0].recompute is True
 
 
 def test_a_pass_keeps_the_chances_of_its_forward():

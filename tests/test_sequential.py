@@ -5,12 +5,21 @@ import pytest
 from gradcheck import check_gradients
 from tolerances import tolerance
 
-from fastrnn.cells import LSTMCell
-from fastrnn.layers import Dropout, Embedding, LastStep, LayerNorm, Linear, MeanOverTime
+from fastrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    Adam,
+    Dropout,
+    Embedding,
+    LastStep,
+    LayerNorm,
+    Linear,
+    LSTMCell,
+    MeanOverTime,
+    Sequential,
+)
 from fastrnn.losses import cross_entropy
-from fastrnn.optim import Adam
-from fastrnn.runners import GRU, LSTM, RNN
-from fastrnn.sequential import Sequential
 
 LENGTHS = [5, 0, 3]
 DOUBLE = {"dtype": "float64", "seed": 2}

@@ -22,6 +22,7 @@ from fastrnn import (
     SRU,
     ActivationRegularization,
     Adam,
+    Attention,
     CharModel,
     Dropout,
     Embedding,
@@ -39,8 +40,7 @@ from fastrnn import (
     clip_grad_norm,
     clip_grad_value,
 )
-from fastrnn.attention import Attention
-from fastrnn.module import Module, module_from_config, walk
+from fastrnn.nn.module import Module, module_from_config, walk
 from fastrnn.text import OneHot
 
 F = np.float32

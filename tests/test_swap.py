@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fastrnn import GRU, LSTM, RNN, Embedding, LastStep, LayerNorm, Linear, LSTMCell, Seq2Seq, Sequential
-from fastrnn.module import walk
+from fastrnn.nn.module import walk
 
 SECONDS = 0.7
 

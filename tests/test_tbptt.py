@@ -7,14 +7,10 @@ import pytest
 import reference
 from tolerances import tolerance
 
-from fastrnn.batches import LaneStream, Sequences, passes
+from fastrnn import GRU, LSTM, RNN, SGD, Dropout, LaneStream, LastStep, Linear, Sequential, Trainer
 from fastrnn.callbacks import Callback
-from fastrnn.layers import Dropout, LastStep, Linear
-from fastrnn.optim import SGD
-from fastrnn.runners import GRU, LSTM, RNN
-from fastrnn.sequential import Sequential
-from fastrnn.tbptt import Span, spans
-from fastrnn.trainer import Trainer
+from fastrnn.data.batches import Sequences, passes
+from fastrnn.data.tbptt import Span, spans
 
 RNG = np.random.default_rng(3)
 STEPS, BATCH = 13, 3

@@ -5,11 +5,8 @@ import pytest
 import reference
 from tolerances import tolerance
 
-from fastrnn.batches import LaneStream
+from fastrnn import Adam, CharModel, LaneStream, Trainer
 from fastrnn.callbacks import Callback
-from fastrnn.optim import Adam
-from fastrnn.text import CharModel
-from fastrnn.trainer import Trainer
 
 TEXT = (
     "the cat sat on the mat; the rat sat on the cat. what did the mat say? nothing at all, it was a mat. " * 3

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from fastrnn.text import UNKNOWN, CharModel, read_text
+from fastrnn import CharModel
+from fastrnn.text import UNKNOWN, read_text
 
 
 def small(vocabulary="abc \n", **options):

@@ -6,15 +6,30 @@ import signal
 import numpy as np
 import pytest
 
-from fastrnn import losses
-from fastrnn.batches import LaneStream
+from fastrnn import (
+    GRU,
+    LSTM,
+    RNN,
+    SGD,
+    Adagrad,
+    Adam,
+    AdamW,
+    Dropout,
+    Embedding,
+    LaneStream,
+    LastStep,
+    Linear,
+    MeanOverTime,
+    NonFiniteError,
+    RMSprop,
+    Sequential,
+    Trainer,
+    clip_grad_norm,
+    clip_grad_value,
+    losses,
+)
 from fastrnn.callbacks import Callback
-from fastrnn.layers import Dropout, Embedding, LastStep, Linear, MeanOverTime
-from fastrnn.optim import SGD, Adagrad, Adam, AdamW, RMSprop, clip_grad_norm, clip_grad_value
-from fastrnn.runners import GRU, LSTM, RNN
 from fastrnn.schedules import CosineDecay, OneCycle, ReduceOnPlateau, StepDecay, WarmUp
-from fastrnn.sequential import Sequential
-from fastrnn.trainer import NonFiniteError, Trainer
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(10, 7, 3)).astype(np.float32)

@@ -18,6 +18,8 @@ from fastrnn import (
     QRNN,
     RNN,
     SRU,
+    Attention,
+    CharModel,
     Dropout,
     Embedding,
     GRUCell,
@@ -34,10 +36,10 @@ from fastrnn import (
 from fastrnn._attention import AttentionWeights
 from fastrnn._decoder import Decoder
 from fastrnn._engine import Activations
-from fastrnn.attention import Attention, make_decoder
 from fastrnn.decoding import CTCBeamSearch, stream_step
-from fastrnn.module import Turn
-from fastrnn.text import CharModel, OneHot
+from fastrnn.models.attention import make_decoder
+from fastrnn.nn.module import Turn
+from fastrnn.text import OneHot
 
 COMPILER = shutil.which("cc") or shutil.which("gcc")
 KERNELS = os.path.join(os.path.dirname(__file__), "..", "src", "kernels")

@@ -7,9 +7,9 @@ import time
 from .._check import check_option, check_positive_int
 from .._version import __version__
 from ..diagnostics.plot import check_plot
-from ..progress import Progress
+from ..files.wholefile import check_writable
 from ..threads import available_cpus
-from ..wholefile import check_writable
+from ..train.progress import Progress
 from .cells import TABLES, grid
 from .cold import measure_cold
 from .driver import FULL, QUICK, measure

@@ -16,7 +16,7 @@ def build_model(cell):
     runner = getattr(fastrnn, cell.kind)
     if cell.table != "loop":
         return runner(cell.inputs, cell.hidden, seed=0)
-    from fastrnn.text import CharModel
+    from fastrnn import CharModel
 
     return CharModel(
         "".join(map(chr, range(SYMBOLS - 1))),

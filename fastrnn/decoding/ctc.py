@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import memory
 from .._check import check_axes, check_floats, check_lengths, check_number, check_positive_int, check_sequence, shown
-from ..module import Turn
+from ..nn.module import Turn
 from .language import as_scores
 from .states import Hypothesis, best_columns, join_rows, log_softmax, take_rows
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from .._check import check_positive_int
-from ..batches import LaneStream, Sequences
-from ..module import Module
-from ..passes import measure, to_layout
-from ..trainerparts import find_loss
+from ..data.batches import LaneStream, Sequences
+from ..nn.module import Module
+from ..train.fit.passes import measure, to_layout
+from ..train.fit.trainerparts import find_loss
 from . import probe
 from .measures import dead_units, decay_of, gate_of, norms_by_distance, spectrum
 from .report import Diagnosis, Layer, Weights

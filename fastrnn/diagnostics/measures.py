@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._check import check_floats
-from .._init import WORTH_HOLDING
 from .._onethread import one_thread
+from ..nn._init import WORTH_HOLDING
 from . import criteria
 
 

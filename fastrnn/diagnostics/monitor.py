@@ -3,7 +3,7 @@
 import sys
 
 from .._check import check_bool, check_positive_int
-from ..callbacks import Callback
+from ..train.callbacks import Callback
 from . import probe
 from .diagnose import look, probe_batch
 from .plot import check_plot, plot_history

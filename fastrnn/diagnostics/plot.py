@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from ..wholefile import check_writable, write_whole
+from ..files.wholefile import check_writable, write_whole
 from . import criteria
 
 FORMATS = "png", "svg", "pdf"

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from ..layers import ActivationRegularization
-from ..module import open_tape
-from ..runners import Runner
-from ..sequential import Sequential
+from ..nn.layers import ActivationRegularization
+from ..nn.module import open_tape
+from ..nn.runners import Runner
+from ..nn.sequential import Sequential
 
 
 def leaves(model, path=""):

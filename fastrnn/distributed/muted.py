@@ -1,6 +1,6 @@
 """Callbacks that write, on the ranks that do not."""
 
-from ..callbacks import Callback
+from ..train.callbacks import Callback
 
 
 class Muted(Callback):

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ..batches import LaneStream
-from ..callbacks import ModelCheckpoint
-from ..checkpoint import CheckpointSeries
-from ..history import NonFiniteError
-from ..trainer import Trainer
-from ..trainerstate import OPTIONS
-from ..wholefile import MissingFileError, read_whole
+from ..data.batches import LaneStream
+from ..files.checkpoint import CheckpointSeries
+from ..files.wholefile import MissingFileError, read_whole
+from ..train.callbacks import ModelCheckpoint
+from ..train.fit.history import NonFiniteError
+from ..train.fit.trainer import Trainer
+from ..train.fit.trainerstate import OPTIONS
 from .muted import Muted
 from .ranks import RankError, Ranks
 from .share import Share, describe, flatten, take_rows, unflatten

@@ -4,7 +4,7 @@ import importlib.util
 import io
 from pathlib import Path
 
-from fastrnn.wholefile import write_whole
+from fastrnn.files.wholefile import write_whole
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

@@ -18,8 +18,8 @@ from scipy.special import expit
 from fastrnn import GRU, LSTM, RNN, AdamW, Dropout, Linear, Sequential, Trainer
 from fastrnn.callbacks import EarlyStopping
 from fastrnn.examples.files import find_data, need, save_figure
+from fastrnn.files.wholefile import write_whole
 from fastrnn.schedules import OneCycle
-from fastrnn.wholefile import write_whole
 
 TIME = "40 min"
 PUBLISHED = (

@@ -5,8 +5,8 @@ from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from .._check import check_number, check_positive_int, check_vector
-from ..module import Turn
-from ..windows import next_steps
+from ..data.windows import next_steps
+from ..nn.module import Turn
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM, RecurrentEstimator
 from .inputs import Scaler
 from .series import HELD, check_series, in_form, last_held

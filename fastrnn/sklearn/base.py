@@ -8,13 +8,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from .._check import check_bool, check_dtype, check_number, check_option, check_positive_int
-from ..callbacks import EarlyStopping
-from ..layers import Dropout, LastStep, Linear, MeanOverTime
-from ..optim import AdamW
-from ..runners import GRU, LSTM, RNN
-from ..schedules import OneCycle
-from ..sequential import Sequential
-from ..trainer import Trainer
+from ..nn.layers import Dropout, LastStep, Linear, MeanOverTime
+from ..nn.runners import GRU, LSTM, RNN
+from ..nn.sequential import Sequential
+from ..train.callbacks import EarlyStopping
+from ..train.fit.trainer import Trainer
+from ..train.optim import AdamW
+from ..train.schedules import OneCycle
 from .inputs import take
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}

@@ -21,12 +21,13 @@ from .._check import (
     check_positive_int,
     check_vector,
 )
-from ..checkpoint import build_model, read_checkpoint, write_checkpoint
-from ..history import History
-from ..layers import Dropout, LastStep, Linear, MeanOverTime
-from ..module import Module
-from ..sequential import Sequential
-from ..wholefile import naming
+from ..files.checkpoint import read_checkpoint, write_checkpoint
+from ..files.wholefile import naming
+from ..models.build import build_model
+from ..nn.layers import Dropout, LastStep, Linear, MeanOverTime
+from ..nn.module import Module
+from ..nn.sequential import Sequential
+from ..train.fit.history import History
 from .anomaly import RNNAnomalyDetector
 from .base import CELLS
 from .classifier import RNNClassifier

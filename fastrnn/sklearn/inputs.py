@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.utils.validation import assert_all_finite, check_array
 
 from .. import memory
-from ..scaling import mean_and_deviation
+from ..data.scaling import mean_and_deviation
 
 try:
     from sklearn.utils.validation import validate_data as _validate_data

@@ -7,7 +7,7 @@ scaled differences, the `last` (n, lag, C) steps before each forecast (lag 0 wit
 import numpy as np
 from scipy.special import ndtri
 
-from ..windows import next_steps, windows
+from ..data.windows import next_steps, windows
 from .inputs import Scaler
 from .series import undo_difference
 

@@ -66,7 +66,7 @@ def _training(cell, data, model):
 
 
 def _loop(cell, data, model):
-    from fastrnn.batches import LaneStream
+    from fastrnn import LaneStream
     from fastrnn.callbacks import Callback
 
     losses = []

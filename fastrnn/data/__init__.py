@@ -1,0 +1,1 @@
+"""From texts, series and sounds to what a network takes: windows, scales, vocabularies, batches."""

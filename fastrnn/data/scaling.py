@@ -1,0 +1,144 @@
+"""Scales that travel inside a network: inputs brought to mean 0 and deviation 1, outputs back to the data's units."""
+
+import numpy as np
+
+from .._check import check_features, check_floats, check_lengths, check_series, check_vector
+from ..nn.layers import Layer
+
+
+def mean_and_deviation(x, weight=None):
+    """Mean and standard deviation of each feature over all steps, both (I,) in float64.
+
+    Parameters
+    ----------
+    x : array (n, ..., I), or list of arrays (T_i, I)
+    weight : array (n,), optional
+        Of each entry of x.
+
+    Returns
+    -------
+    mean, deviation : array (I,)
+        The deviation is 1 for a feature that does not vary.
+    """
+    x = [check_series(a, f"x[{k}]") for k, a in enumerate(x)] if isinstance(x, (list, tuple)) else check_series(x, "x")
+    if not len(x) or any(np.ndim(a) < 1 or not np.size(a) for a in x):
+        raise ValueError("x: expected at least one entry, none of them empty or a single number")
+    if len({np.shape(a)[-1] for a in x}) > 1:
+        raise ValueError("x: expected entries with one number of features")
+    if weight is not None:
+        weight = check_vector(weight, "weight", len(x), low=0)
+        if not weight.sum() > 0:
+            raise ValueError("weight: expected at least one above 0")
+    flat = np.concatenate([np.reshape(a, (-1, np.shape(a)[-1])) for a in x]).astype(np.float64, copy=False)
+    if weight is not None:
+        weight = np.repeat(weight, [np.size(a) // np.shape(a)[-1] for a in x])
+    mean = np.average(flat, axis=0, weights=weight)
+    variance = np.average((flat - mean) ** 2, axis=0, weights=weight)
+    tiny = (10 * np.finfo(np.float64).eps * np.abs(mean)) ** 2  # what rounding leaves of a constant
+    return mean, np.where(variance > tiny, np.sqrt(variance), 1.0)
+
+
+class _Scale(Layer, base=True):
+    """A fixed affine map of each feature. It has no parameters: mean and scale are part of the configuration."""
+
+    def __init__(self, mean, scale):
+        super().__init__()
+        self.mean = check_vector(mean, "mean").tolist()
+        self.scale = check_vector(scale, "scale", len(self.mean), above=0).tolist()
+        self._mean, self._scale = np.array(self.mean), np.array(self.scale)
+
+    @classmethod
+    def of(cls, x, lengths=None):
+        """The layer with the mean and the deviation of data.
+
+        Parameters
+        ----------
+        x : array (..., I), or list of arrays (T_i, I)
+            All steps of what is trained on, or of its targets. A feature that does not vary gets the scale 1.
+        lengths : sequence of N ints, optional
+            Valid steps of a padded x (N, T, I).
+        """
+        if isinstance(x, (list, tuple)):
+            parts = [check_floats(a, f"x[{k}]") for k, a in enumerate(x)]
+        else:
+            parts = check_floats(x, "x")
+            if parts.ndim < 2:
+                raise ValueError(f"x: expected shape (..., I) with two axes or more, found {parts.shape}")
+            if lengths is not None:
+                lengths = check_lengths(lengths, len(parts), parts.shape[1])
+                parts = [a[:n] for a, n in zip(parts, lengths) if n]
+        if not len(parts) or any(a.ndim < 1 or not a.size for a in parts):
+            raise ValueError("x: expected at least one step of at least one feature in each sequence, found none")
+        if len({a.shape[-1] for a in parts}) > 1:
+            raise ValueError(f"x: expected one number of features, found {sorted({a.shape[-1] for a in parts})}")
+        mean, scale = mean_and_deviation(parts)
+        if not (np.isfinite(mean).all() and np.isfinite(scale).all()):
+            raise ValueError("x: expected finite numbers, found some that are not")
+        return cls(mean, scale)
+
+    def _checked(self, x):
+        x = check_floats(x, "x")
+        return check_features(x, "x", len(self.mean), x.dtype)
+
+
+class Standardize(_Scale):
+    """Brings each feature to mean 0 and deviation 1, y = (x - mean) / scale: the first layer of a `Sequential`.
+
+    ``Standardize.of(X)`` takes mean and scale from data. They are no parameters, nothing trains them; `fastrnn.save`
+    writes them with the network's configuration, so that a network that is loaded takes data as they come.
+
+    Parameters
+    ----------
+    mean, scale : sequence of I floats
+        `scale` above 0.
+
+    Notes
+    -----
+    x is (..., I), float32 or float64. The difference is taken in float64 and y has x's dtype. `Trainer` and the
+    estimators bring X to the network's dtype before: what differs only beyond the seventh digit needs
+    ``dtype="float64"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastrnn import GRU, LastStep, Linear, Sequential
+    >>> from fastrnn.scaling import Rescale, Standardize
+    >>> X, y = 20 + 5 * np.random.default_rng(0).normal(size=(8, 30, 2)), 1e4 * np.ones((8, 1))
+    >>> net = Sequential(Standardize.of(X), GRU(2, 16), LastStep(), Linear(16, 1), Rescale.of(y))
+    """
+
+    def _apply(self, x, lengths, training):
+        x = self._checked(x)
+        return ((x - self._mean) / self._scale).astype(x.dtype), ()
+
+    def _gradient(self, dy):
+        return (dy / self._scale).astype(dy.dtype)
+
+    def inverse(self):
+        """The `Rescale` that takes back what this does."""
+        return Rescale(self.mean, self.scale)
+
+
+class Rescale(_Scale):
+    """Brings each feature to the data's units, y = x * scale + mean: the last layer of a network that predicts numbers.
+
+    ``Rescale.of(y)`` takes mean and scale from the targets (N, I). The loss is then one of the data's units: a squared
+    error is scale^2 times as large as one of standardised targets, which Adam and its like do not mind, but which
+    `clip_norm` and SGD's rate do.
+
+    Parameters
+    ----------
+    mean, scale : sequence of I floats
+        `scale` above 0.
+    """
+
+    def _apply(self, x, lengths, training):
+        x = self._checked(x)
+        return (x * self._scale + self._mean).astype(x.dtype), ()
+
+    def _gradient(self, dy):
+        return (dy * self._scale).astype(dy.dtype)
+
+    def inverse(self):
+        """The `Standardize` that takes back what this does."""
+        return Standardize(self.mean, self.scale)

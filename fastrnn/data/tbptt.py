@@ -1,0 +1,50 @@
+"""Truncated BPTT: which steps each update runs, counts and reaches back over.
+
+Every k1 steps there is an update whose loss is the mean over those k1 new steps and whose gradient flows back through
+the last k2 >= k1 steps: the BPTT(h; h') of Williams and Peng (1990) with h = k2 and h' = k1. Each step counts in
+exactly one update of an epoch. The k2 - k1 steps before the new ones are run again, with the parameters of now, from
+the state that was kept before them; k1 = k2 runs nothing twice.
+"""
+
+from typing import NamedTuple
+
+from .._check import check_positive_int, shown
+
+
+class Span(NamedTuple):
+    """The steps of one update: run from `first`, counted from `new` on, up to `stop`; the next runs from `carry`."""
+
+    first: int
+    new: int
+    stop: int
+    carry: int
+
+
+def check_tbptt(value, name="tbptt"):
+    """(k1, k2) from k, for k1 = k2 = k, or from a pair with k2 >= k1; None stays None."""
+    if value is None:
+        return None
+    if not isinstance(value, (tuple, list)):
+        k = check_positive_int(value, name)
+        return k, k
+    if len(value) != 2:
+        raise ValueError(f"{name}: expected steps per update, or a pair (k1, k2) of them; found {shown(value)}")
+    k1, k2 = (check_positive_int(k, f"{name}[{i}]") for i, k in enumerate(value))
+    if k2 < k1:
+        raise ValueError(f"{name}: expected k2, the steps reached back over, of at least k1 = {k1}; found {k2}")
+    return k1, k2
+
+
+def spans(steps, k1, k2, start=0):
+    """The `Span` of each update of a sequence, from update number `start` on; one even where there are no steps.
+
+    The last update of a sequence, of r < k1 new steps, reaches back over k2 - k1 + r.
+    """
+    for j in range(start, count(steps, k1)):
+        stop = min((j + 1) * k1, steps)
+        yield Span(max(0, (j + 1) * k1 - k2), j * k1, stop, min(max(0, (j + 2) * k1 - k2), stop))
+
+
+def count(steps, k1):
+    """Number of updates that `steps` steps make."""
+    return max(1, -(-steps // k1))

@@ -1,0 +1,1 @@
+"""Whole networks, character models and encoder-decoders, and `save` and `load` for every kind."""

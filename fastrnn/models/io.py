@@ -1,0 +1,48 @@
+"""Models in files: `save` and `load`."""
+
+from ..files.tensorfile import read_tensors, write_tensors
+from ..files.wholefile import naming
+from ..nn.module import Module
+from .build import build_model
+
+
+def save(model, path):
+    """Write `model` to `path` as .safetensors, its configuration in the metadata, in one step.
+
+    Parameters
+    ----------
+    model : Module
+        Any module or network of this package, character models with their vocabulary included.
+    path : str or path-like
+
+    Raises
+    ------
+    TypeError
+        If `model` is no Module, or `path` no path.
+    FileError
+        An OSError and a ValueError, if the file cannot be written; what was there is as it was.
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"model: expected a fastrnn module, found {type(model).__name__}")
+    write_tensors(path, "model", model.params, model.config(), readable=True)
+
+
+def load(path):
+    """The model that `save` wrote to `path`.
+
+    Returns
+    -------
+    Module
+        Of the type that was saved, with the same parameters, bit for bit.
+
+    Raises
+    ------
+    ValueError
+        Naming the path, what was expected and what was found: a file of another kind or program, a
+        truncated or damaged one, a later format. It is a FileNotFoundError too where there is no file.
+    """
+    tensors, config = read_tensors(path, "model")
+    with naming(path, "a model of this version"):
+        model = build_model(config, tensors)
+        model.load_state_dict(tensors)
+    return model

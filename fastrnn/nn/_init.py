@@ -1,0 +1,231 @@
+"""Initial parameters by name: what each matrix of a recurrent network starts from.
+
+``weight_ih*`` and ``weight_hh*`` hold one block of rows per gate; each block is drawn as a matrix of its own.
+The default is an orthogonal recurrent matrix (Saxe et al. 2014), Glorot and Bengio's (2010) uniform input
+matrix, zero biases, and forget gates that start open: a bias of 1 (Gers et al. 2000; Jozefowicz et al. 2015).
+"""
+
+import math
+import numbers
+from collections import Counter
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+
+import numpy as np
+
+from .. import memory
+from .._check import check_number, shown
+from .._onethread import one_thread
+
+MOST_BYTES = 2**46  # of one array, where nothing says how much memory there is
+WORTH_HOLDING = 128  # size from which BLAS starts threads for a factorisation
+MOST_MODULES = 2000  # that a file may describe
+FORGET_BLOCK = 1  # of an LSTM's four gates i f g o
+
+# name -> (recurrent, input, bias, forget bias)
+SCHEMES = {
+    "default": ("orthogonal", "glorot_uniform", "zeros", 1.0),
+    "pytorch": ("uniform", "uniform", "uniform", None),
+    "irnn": ("identity", ("normal", 0.001), "zeros", None),  # Le, Jaitly and Hinton 2015, for relu
+}
+CHOICES = "recurrent", "input", "bias", "forget_bias"
+PLAIN = "orthogonal", "glorot_uniform", "glorot_normal", "zeros"
+SCALED = "identity", "uniform", "normal", "constant"  # take a number
+
+
+_loading = ContextVar("loading", default=None)
+
+
+class Room:
+    """What a file holds, while the module that it describes is built: nothing is allocated that it does not hold.
+
+    A file that describes more than it holds costs nothing so. Names are compared when the arrays are loaded.
+    """
+
+    def __init__(self, arrays):
+        self.left = Counter((array.shape, array.dtype) for array in arrays)
+        self.held = frozenset(self.left)
+        self.modules = 0
+
+    def take(self, shape, dtype, name):
+        if not self.left[shape, dtype]:
+            held = "not so many" if (shape, dtype) in self.held else "none"
+            raise ValueError(f"{name}: the description needs {dtype} arrays of shape {_brief(shape)}, of which the "
+                             f"file has {held}")
+        self.left[shape, dtype] -= 1
+
+
+@contextmanager
+def left_at_zero(arrays=None):
+    """Within it new modules keep zeros: their parameters are about to be loaded, and drawing them takes time.
+
+    With the `arrays` of a file, as `Room` says.
+    """
+    token = _loading.set(False if arrays is None else Room(arrays))
+    try:
+        yield
+    finally:
+        _loading.reset(token)
+
+
+def claim(shape, dtype, name):
+    """To be called before an array of parameters is allocated, which gets a gradient of its size: an error where there
+    is not as much memory, or where a file is loaded that has no such array."""
+    room = _loading.get()
+    if room:
+        room.take(tuple(shape), dtype, name)
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory.require(2 * nbytes, name, f"parameters of shape {tuple(shape)} and their gradients", "use smaller sizes")
+    if nbytes > MOST_BYTES:
+        raise memory.OutOfMemoryError(f"{name}: expected parameters of at most {memory.amount(MOST_BYTES)}, found "
+                                      f"shape {tuple(shape)}")
+
+
+def claim_again(shape, dtype):
+    """Arrays that are tied lie in a file once and are allocated twice."""
+    room = _loading.get()
+    if room and (shape, dtype) in room.held:
+        room.left[shape, dtype] += 1
+
+
+def claim_layers(count, name):
+    """To be called before anything is made of each of so many layers: every one has an array of its own."""
+    room = _loading.get()
+    if room and count > sum(room.left.values()):
+        raise ValueError(f"{name}: the description has more layers than the file has arrays")
+
+
+def claim_module():
+    """To be called before a module is built: an error where a file describes more than any network has."""
+    room = _loading.get()
+    if room:
+        room.modules += 1
+        if room.modules > MOST_MODULES:
+            raise ValueError(f"the description has more than {MOST_MODULES} modules")
+
+
+def initialise(params, rng, init="default", hidden=None):
+    """Draw the parameters of one recurrent layer stack, in place, in the order of the dictionary.
+
+    Parameters
+    ----------
+    params : dict of str to array
+        Names ``weight_ih*`` (G*H, I), ``weight_hh*`` (G*H, H or P), ``weight_hr*`` (P, H), ``weight_c*`` (G*H,),
+        ``bias_*`` (G*H,) or (H,), and ``gain_*``, which are set to one.
+    rng : numpy.random.Generator
+    init : "default", "pytorch" or "irnn", or dict
+        "pytorch" draws everything from U(-k, k), k = 1/sqrt(H); "irnn" starts from the identity. A dict may name
+        the "scheme", "default" if it does not, and instead of its choice:
+
+        "recurrent", "input", "bias" : str, number, pair or callable
+            For ``weight_hh*``, for ``weight_ih*`` and ``weight_hr*``, and for the biases: "orthogonal",
+            "identity", "glorot_uniform", "glorot_normal", "uniform", "normal", "zeros", "constant"; a pair, tuple
+            or list, adds the number that "identity" (gain), "uniform" (limit), "normal" (standard deviation) and
+            "constant" take; a number is a constant; a callable gets (shape, rng).
+        "forget_bias" : number
+            Bias of an LSTM's forget gates at the start, put into ``bias_ih*`` with zero in ``bias_hh*``.
+    hidden : int, optional
+        H; by default what ``weight_hh*`` and ``weight_hr*`` say.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown scheme, key, initialiser or parameter name.
+    """
+    choices = dict(init) if isinstance(init, dict) else {"scheme": init}
+    scheme = choices.pop("scheme", "default")
+    if not isinstance(scheme, str) or scheme not in SCHEMES:
+        raise ValueError(f"init: expected one of {', '.join(SCHEMES)}, or a dict; found {shown(scheme)}")
+    if not choices.keys() <= set(CHOICES):
+        raise ValueError(f"init: expected keys among scheme, {', '.join(CHOICES)}; found {', '.join(map(str, init))}")
+    given = {key: choices[key] if choices.get(key) is not None else default
+             for key, default in zip(CHOICES, SCHEMES[scheme])}
+    forget_bias = given.pop("forget_bias")
+    if forget_bias is not None:
+        check_number(forget_bias, "init['forget_bias']")
+    for key, how in given.items():
+        _choice(how, f"init[{key!r}]")
+    for name, array in params.items():
+        if name.startswith("gain_"):
+            fill(array, 1, rng)
+            continue
+        units, gates = _gate_blocks(params, name, hidden)
+        blocks = array.reshape(gates, array.shape[0] // gates, *array.shape[1:])
+        key = {"weight_hh": "recurrent", "weight_ih": "input", "weight_hr": "input"}.get(name[:9], "bias")
+        for block in blocks:
+            # a vector of weights has no rows to be orthogonal
+            how = "glorot_uniform" if name.startswith("weight_c") else given[key]
+            fill(block, how, rng, 1 / math.sqrt(units), f"init[{key!r}]")
+        if name.startswith("bias_") and gates == 4 and forget_bias is not None:
+            blocks[FORGET_BLOCK] = forget_bias if name.startswith("bias_ih") else 0
+
+
+def fill(array, how, rng, limit=1.0, argument="initialiser"):
+    """Fill one array, in place, as `how` says (see `initialise`); `limit` is that of a bare "uniform"."""
+    if _loading.get() is not None:
+        array[...] = 0
+        return
+    if callable(how):
+        array[...] = how(array.shape, rng)
+        return
+    name, number = _choice(how, argument)
+    if name in ("orthogonal", "identity") and array.ndim != 2:
+        raise ValueError(f"{argument}: expected a matrix for {name!r}, found shape {array.shape}")
+    if name == "orthogonal":
+        array[...] = _orthogonal(array.shape, rng)
+    elif name == "identity":
+        array[...] = (1.0 if number is None else number) * np.eye(*array.shape)
+    elif name == "glorot_uniform":
+        array[...] = rng.uniform(-1, 1, array.shape) * math.sqrt(6 / sum(_fans(array.shape)))
+    elif name == "glorot_normal":
+        array[...] = rng.standard_normal(array.shape) * math.sqrt(2 / sum(_fans(array.shape)))
+    elif name == "uniform":
+        array[...] = rng.uniform(-1, 1, array.shape) * (limit if number is None else number)
+    elif name == "normal":
+        array[...] = rng.standard_normal(array.shape) * (1.0 if number is None else number)
+    else:
+        array[...] = 0 if number is None else number
+
+
+def _choice(how, argument):
+    """(name, number or None) of what `fill` can do; a callable as (None, None)."""
+    if callable(how):
+        return None, None
+    if isinstance(how, numbers.Real):
+        how = ("constant", how)
+    name, *number = how if isinstance(how, (tuple, list)) and how else (how,)
+    if not isinstance(name, str) or name not in PLAIN + SCALED or len(number) > (name in SCALED):
+        raise ValueError(f"{argument}: expected one of {', '.join(PLAIN + SCALED)}, the last {len(SCALED)} also in a "
+                         f"pair with a number, or a number or a callable; found {shown(how)}")
+    return name, check_number(number[0], argument) if number else None
+
+
+def _gate_blocks(params, name, hidden):
+    """(H, number of gate blocks in the rows of the parameter `name`)."""
+    kind, _, layer = name.partition("_l")
+    suffix = f"_l{layer}" if layer else ""
+    projection = params.get("weight_hr" + suffix)
+    recurrent = params.get("weight_hh" + suffix)
+    if recurrent is None and hidden is not None and kind in ("weight_ih", "bias_ih", "weight_c"):
+        return hidden, params[name].shape[0] // hidden
+    if kind not in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh", "bias_c") or recurrent is None:
+        raise ValueError("params: expected names weight_ih*, weight_hh*, weight_hr*, bias_ih*, bias_hh*, bias_c*, "
+                         f"gain_*, with a weight_hh* for every layer; found {name!r}")
+    hidden = recurrent.shape[1] if projection is None else projection.shape[1]
+    return hidden, 1 if kind in ("weight_hr", "bias_c") else recurrent.shape[0] // hidden
+
+
+def _fans(shape):
+    return (shape[0], shape[0]) if len(shape) == 1 else (shape[1], shape[0])
+
+
+def _orthogonal(shape, rng):
+    """A matrix with orthonormal rows or columns, whichever are fewer, uniform over all such matrices."""
+    with one_thread if max(shape) >= WORTH_HOLDING else nullcontext():
+        q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
+    q *= np.where(np.diagonal(r) < 0, -1.0, 1.0)
+    return q if shape[0] >= shape[1] else q.T
+
+
+def _brief(shape):
+    return f"({', '.join(f'{n}' if n < 10**18 else 'too many' for n in shape)})"

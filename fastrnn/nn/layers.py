@@ -1,0 +1,545 @@
+"""Layers without a state: they see each step alone, or bring the steps of a sequence down to one."""
+
+from functools import partial
+
+import numpy as np
+
+from .. import _embedding, _layernorm, _products
+from .._arrays import Pinned, room
+from .._check import (
+    check_bool,
+    check_features,
+    check_floats,
+    check_gradient,
+    check_ids,
+    check_lengths,
+    check_mean_step,
+    check_no_state,
+    check_number,
+    check_out,
+    check_positive_int,
+    check_sequence,
+    check_sum_and_count,
+)
+from . import _init
+from .module import ArrayDict, Module, Tape, Turn, open_tape
+
+
+class Layer(Module, base=True):
+    """A module without a state.
+
+    A subclass defines ``_apply(x, lengths, training)``, which returns y and a tuple of what the gradient
+    needs, and ``_gradient(dy, *kept)``, which adds to `grads` and returns dx.
+    """
+
+    def __call__(self, x, lengths=None):
+        """The output for `x`, in inference."""
+        with self._gate:
+            if self._pinned_params is not None:
+                self._pinned_params.intact()
+            return self._apply(x, lengths, False)[0]
+
+    def forward(self, x, state=None, lengths=None):
+        """Returns (y, None, tape). The tape may refer to `x`: leave it as it is until `backward`."""
+        check_no_state(state, "state", self)
+        if self._pinned_params is not None:
+            self._pinned_params.intact()
+        y, kept = self._apply(x, lengths, True)
+        return y, None, Tape(self, y.shape, y.dtype, kept)
+
+    def backward(self, tape, dy=None, dstate=None):
+        """Adds to `grads` and returns (dx, None)."""
+        shape, dtype, kept = open_tape(tape, self)
+        check_no_state(dstate, "dstate", self)
+        dy = check_gradient(dy, shape, dtype)
+        if self._pinned_params is not None:
+            self._pinned_params.intact()
+        if self._pinned_grads is not None:
+            self._pinned_grads.intact(True)
+        saved = tape.take()
+        try:
+            return self._gradient(dy, *kept), None
+        except Exception:   # what can fail comes before anything is added
+            tape.put_back(saved)
+            raise
+
+    def stream(self, batch_size=1):
+        """A session that takes one step at a time; there is no state, so it is the call itself."""
+        check_positive_int(batch_size, "batch_size")
+        return LayerStream(self)
+
+
+class LayerStream:
+    """A session with a module that sees each step alone and so has no state."""
+
+    def __init__(self, layer):
+        self.run = layer
+
+    @property
+    def state(self):
+        """None."""
+
+    @state.setter
+    def state(self, state):
+        check_no_state(state, "state", self.run)
+
+    def step(self, x, out=None):
+        """The output for one step."""
+        return _written(self.run(x), out)
+
+    def reset(self):
+        """Nothing to do."""
+
+    def copy(self):
+        """The session itself: it holds nothing that changes."""
+        return self
+
+
+class Embedding(Layer):
+    """Rows of a table by number, y = weight[x].
+
+    Parameters
+    ----------
+    num_embeddings : int
+        Rows V of the table.
+    embedding_dim : int
+        Their width E.
+    dtype : "float32" or "float64"
+    seed : int, SeedSequence, Generator or None
+        Of the table, which is drawn from the standard normal distribution.
+
+    Notes
+    -----
+    ``params``: weight (V, E). x holds ints in 0 .. V-1 in any shape (...), y is (..., E). Ids have no
+    gradient: `backward` returns None for dx.
+    """
+
+    def __init__(self, num_embeddings, embedding_dim, *, dtype="float32", seed=None):
+        super().__init__(dtype, seed)
+        self.num_embeddings = check_positive_int(num_embeddings, "num_embeddings")
+        self.embedding_dim = check_positive_int(embedding_dim, "embedding_dim")
+        _init.claim((self.num_embeddings, self.embedding_dim), self.dtype, "weight")
+        weight = room((self.num_embeddings, self.embedding_dim), self.dtype)
+        _init.fill(weight, "normal", self.rng)
+        self._own({"weight": weight})
+        self._pin()
+
+    def _apply(self, x, lengths, training):
+        ids = check_ids(x, "x", self.num_embeddings)
+        y = np.empty((*ids.shape, self.embedding_dim), self.dtype)
+        _embedding.gather(_rows(y), self.params["weight"], ids.reshape(-1))
+        return y, (ids,)
+
+    def _gradient(self, dy, ids):
+        _embedding.scatter_add(self.grads["weight"], _rows(dy), ids.reshape(-1))
+
+
+class Linear(Layer):
+    """An affine map of the last axis, y = x weight^T + bias.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+    dtype : "float32" or "float64"
+    seed : int, SeedSequence, Generator or None
+        Of the weight, which is drawn as Glorot and Bengio (2010) do, uniformly; the bias starts at zero.
+
+    Notes
+    -----
+    ``params``: weight (out_features, in_features), bias (out_features,). x is (..., in_features).
+    """
+
+    def __init__(self, in_features, out_features, *, bias=True, dtype="float32", seed=None):
+        super().__init__(dtype, seed)
+        self.in_features = check_positive_int(in_features, "in_features")
+        self.out_features = check_positive_int(out_features, "out_features")
+        self.bias = check_bool(bias, "bias")
+        _init.claim((self.out_features, self.in_features), self.dtype, "weight")
+        params = {"weight": room((self.out_features, self.in_features), self.dtype)}
+        _init.fill(params["weight"], "glorot_uniform", self.rng)
+        if self.bias:
+            _init.claim((self.out_features,), self.dtype, "bias")
+            params["bias"] = room((self.out_features,), self.dtype)
+        self._own(params)
+        del params
+        self._pinned_grads = Pinned(self._grads, "grads")
+        self._watched = _products.PackedLinear(self._params)
+
+    def tie(self, embedding):
+        """Share an `Embedding`'s weight (V, E), and its gradient, from now on: V outputs from E features.
+
+        Press and Wolf (2017). Both modules' arrays are then the same; `Sequential(..., tie_embeddings=True)` does
+        this and keeps it through files and copies.
+        """
+        if not isinstance(embedding, Embedding):
+            raise TypeError(f"embedding: expected an Embedding, found {type(embedding).__name__}")
+        weight, own = embedding.params["weight"], self.params["weight"]
+        if weight.shape != own.shape or weight.dtype != own.dtype:
+            raise ValueError(f"embedding: expected {own.dtype} weights of shape {own.shape} as those of the Linear, "
+                             f"found {weight.dtype} of shape {weight.shape}")
+        self._params = ArrayDict({**self._params, "weight": weight})
+        self._grads = ArrayDict({**self._grads, "weight": embedding.grads["weight"]})
+        del weight, own
+        self._pinned_grads = Pinned(self._grads, "grads")
+        self._watched = _products.PackedLinear(self._params)
+
+    def _apply(self, x, lengths, training):
+        x = check_features(x, "x", self.in_features, self.dtype)
+        y = np.empty((*x.shape[:-1], self.out_features), self.dtype)
+        self._watched.forward(_rows(y), _rows(x))
+        return y, (x,)
+
+    def _gradient(self, dy, x):
+        dx = np.empty_like(x)
+        self._watched.backward_input(_rows(dx), _rows(dy))
+        _products.linear_backward_weight(self.grads["weight"], _rows(dy), _rows(x))
+        if self.bias:
+            _products.sum_rows(self.grads["bias"], _rows(dy))
+        return dx
+
+
+class LayerNorm(Layer):
+    """Layer normalisation (Ba et al. 2016) over the last axis, (x - mean) / sqrt(var + eps) * weight + bias.
+
+    Parameters
+    ----------
+    features : int
+        Size of the last axis.
+    eps : float, above 0
+    dtype : "float32" or "float64"
+
+    Notes
+    -----
+    ``params``: weight (features,), ones at first, and bias (features,), zeros. The variance is that of the
+    population, as in torch.nn.LayerNorm.
+    """
+
+    assignable = (("eps", partial(check_number, above=0)),)
+
+    def __init__(self, features, eps=1e-5, *, dtype="float32"):
+        super().__init__(dtype)
+        self.features = check_positive_int(features, "features")
+        self.eps = eps
+        for name in ("weight", "bias"):
+            _init.claim((self.features,), self.dtype, name)
+        self._own({name: room((self.features,), self.dtype) for name in ("weight", "bias")})
+        self._params["weight"][...] = 1
+        self._pin()
+
+    def _apply(self, x, lengths, training):
+        x = check_features(x, "x", self.features, self.dtype)
+        scaled = np.empty_like(x)
+        rstd = np.empty(x.size // self.features, self.dtype)
+        _layernorm.forward(_rows(scaled), rstd, _rows(x), self.eps)
+        y = np.multiply(scaled, self.params["weight"], out=None if training else scaled)
+        y += self.params["bias"]
+        return y, (scaled, rstd)
+
+    def _gradient(self, dy, scaled, rstd):
+        dx = np.empty_like(dy)
+        weight = self.params["weight"].copy()   # no other thread's writes reach what runs without the GIL
+        _layernorm.backward(_rows(dx), self.grads["weight"], self.grads["bias"], _rows(dy), _rows(scaled), rstd, weight)
+        return dx
+
+
+class Dropout(Layer):
+    """In training each element is 0 with probability p, else scaled by 1 / (1 - p); in inference y is x.
+
+    Srivastava et al. 2014, in the inverted form. Masks are drawn from `rng`.
+
+    Parameters
+    ----------
+    p : float in [0, 1)
+    variational : bool
+        One mask for all steps of a sequence (Gal and Ghahramani 2016) instead of one for each step. x then has a
+        time axis: (B, T, H), (T, B, H) or unbatched (T, H). With truncated BPTT each window draws a mask of its own.
+    batch_first : bool
+        Layout of x, which matters to variational masks only; set by the `Sequential` around it, if any.
+    seed : int, SeedSequence, Generator or None
+    """
+
+    assignable = ("p", partial(check_number, low=0, below=1)), ("batch_first", check_bool)
+
+    def __init__(self, p=0.5, *, variational=False, batch_first=False, seed=None):
+        super().__init__(seed=seed)
+        self.p, self.batch_first = p, batch_first
+        self.variational = check_bool(variational, "variational")
+        self.needs_time = self.variational
+
+    def _apply(self, x, lengths, training):
+        x = check_floats(x, "x")
+        if not training or self.p == 0:
+            return x, (None,)
+        shape = x.shape
+        if self.variational:
+            shape = _one_step(check_sequence(x, "x").shape, self.batch_first)
+        kept = self.rng.random(shape, np.float32) >= self.p
+        mask = kept * x.dtype.type(1 / (1 - self.p))
+        return x * mask, (mask,)
+
+    def _gradient(self, dy, mask):
+        return dy if mask is None else dy * mask
+
+
+class ActivationRegularization(Layer):
+    """Passes x on unchanged; in training it adds a penalty of its size and of its change in time to the loss.
+
+    penalty = ar * mean(x_t^2) + tar * mean((x_t - x_{t-1})^2), over valid steps, or pairs of them, and features:
+    AR and TAR of Merity et al. (2017, "Revisiting activation regularization for language RNNs"), who take AR after a
+    recurrent layer's dropout and TAR before it.
+
+    Parameters
+    ----------
+    ar, tar : float, at least 0
+        Merity et al. use 2 and 1.
+    batch_first : bool
+        Layout of x, which has a time axis: (B, T, H), (T, B, H) or unbatched (T, H). Set by the `Sequential` around
+        it, if any.
+
+    Attributes
+    ----------
+    penalty : float
+        Of the last `forward`. `backward` returns dy plus the penalty's gradient, so that it need not be added to a
+        loss; `Trainer` reports it beside the loss.
+    start : int
+        The first step that counts. `Trainer` sets it where steps are run again to reach back over them.
+    counts : (int, int) or None
+        Steps and pairs to divide by, set by `Trainer` where several batches make one update; None for x's own.
+    """
+
+    assignable = *((name, partial(check_number, low=0)) for name in ("ar", "tar")), ("batch_first", check_bool)
+    needs_time = True
+    penalty = 0.0
+    start = 0
+    counts = None
+
+    def __init__(self, ar=0.0, tar=0.0, *, batch_first=False):
+        super().__init__()
+        self.ar, self.tar, self.batch_first = ar, tar, batch_first
+
+    def _apply(self, x, lengths, training):
+        if not training:
+            return check_floats(x, "x"), ()
+        x = check_sequence(x, "x")
+        steps = _time_major(x, self.batch_first)
+        lengths = np.full(steps.shape[1], len(steps)) if lengths is None else \
+            check_lengths(lengths, steps.shape[1], len(steps))
+        scales = self._scales(lengths, x.shape[-1])
+        valid = _valid(steps, lengths)
+        valid[: self.start] = False
+        sizes, changes = self._terms(steps, valid)
+        self.penalty = sum(scale * float(np.sum(np.square(term), dtype=np.float64))
+                           for scale, term in zip(scales, (sizes, changes)))
+        return x, (x, valid, scales)
+
+    def _gradient(self, dy, x, valid, scales):
+        dx = dy.copy()
+        out = _time_major(dx, self.batch_first)
+        sizes, changes = self._terms(_time_major(x, self.batch_first), valid)
+        of_size, of_change = (dx.dtype.type(2 * scale) for scale in scales)
+        out += of_size * sizes
+        changes *= of_change
+        out[1:] += changes
+        out[:-1] -= changes
+        return dx
+
+    def _terms(self, x, valid):
+        """x and its changes in time, zero where they do not count."""
+        return np.where(valid, x, 0), np.where(valid[1:] & valid[:-1], x[1:] - x[:-1], 0)
+
+    def _scales(self, lengths, features):
+        """What the sums of squares are multiplied by."""
+        steps, pairs = counted_steps(lengths, self.start) if self.counts is None else self.counts
+        return self.ar / max(steps * features, 1), self.tar / max(pairs * features, 1)
+
+
+def counted_steps(lengths, start=0):
+    """(steps, pairs of steps one after another) of sequences with these lengths, from step `start` on."""
+    counted = np.maximum(np.asarray(lengths) - start, 0)
+    return int(counted.sum()), int(np.maximum(counted - 1, 0).sum())
+
+
+class Pooling(Layer, base=True):
+    """Base of the layers that bring (B, T, H), or (T, B, H), or unbatched (T, H), down to (B, H) or (H,).
+
+    A subclass defines ``_pool(y, x, lengths)`` and ``_unpool(dx, dy, lengths)``, with x, dx (T, B, H), y, dy
+    (B, H) and lengths (B,); y and dx come filled with zeros. A sequence of length 0 gives zeros.
+
+    Parameters
+    ----------
+    batch_first : bool
+        Set by the `Sequential` around it, if any.
+    """
+
+    assignable = (("batch_first", check_bool),)
+    pools_time = True
+
+    def __init__(self, *, batch_first=False):
+        super().__init__()
+        self.batch_first = batch_first
+
+    def _apply(self, x, lengths, training):
+        x = check_sequence(x, "x")
+        steps = _time_major(x, self.batch_first)
+        if lengths is None:
+            lengths = np.full(steps.shape[1], steps.shape[0])
+        else:
+            lengths = check_lengths(lengths, steps.shape[1], steps.shape[0])
+        y = np.zeros(steps.shape[1:], x.dtype)
+        self._pool(y, steps, lengths)
+        return y.reshape(y.shape[-x.ndim + 1:]), (x.shape, lengths)
+
+    def _gradient(self, dy, shape, lengths):
+        dx = np.zeros(shape, dy.dtype)
+        self._unpool(_time_major(dx, self.batch_first), dy.reshape(-1, dy.shape[-1]), lengths)
+        return dx
+
+
+class LastStep(Pooling):
+    """The output of each sequence's last valid step. In a stream the last step is always the newest.
+
+    Parameters
+    ----------
+    bidirectional : bool
+        Whether the second half of the features comes from a reverse direction, which ends at the first step.
+    batch_first : bool
+        Layout of x; set by the `Sequential` around it, if any.
+    """
+
+    def __init__(self, *, bidirectional=False, batch_first=False):
+        super().__init__(batch_first=batch_first)
+        self.bidirectional = check_bool(bidirectional, "bidirectional")
+
+    def stream(self, batch_size=1):
+        """A session that gives each step as it comes, and of a chunk the last step."""
+        if self.bidirectional:
+            raise ValueError("bidirectional: expected False in a stream, which has no reverse direction")
+        check_positive_int(batch_size, "batch_size")
+        return LastStepStream(self)
+
+    def _pool(self, y, x, lengths):
+        for part, valid, last in self._ends(y.shape[-1], lengths):
+            y[valid, part] = x[last, valid, part]
+
+    def _unpool(self, dx, dy, lengths):
+        for part, valid, last in self._ends(dy.shape[-1], lengths):
+            dx[last, valid, part] = dy[valid, part]
+
+    def _ends(self, features, lengths):
+        """(features, sequences, their last steps) for each direction."""
+        valid = np.flatnonzero(lengths)
+        half = features // 2 if self.bidirectional else features
+        yield slice(None, half), valid, lengths[valid] - 1
+        yield slice(half, None), valid, np.zeros_like(valid)
+
+
+class MeanOverTime(Pooling):
+    """The mean of each sequence's valid steps. In a stream it is the mean of all steps since the start.
+
+    Parameters
+    ----------
+    batch_first : bool
+        Layout of x; set by the `Sequential` around it, if any.
+    """
+
+    def stream(self, batch_size=1):
+        """A session that gives the mean of the steps so far; its state is (their sum, their number)."""
+        return MeanStream(self, check_positive_int(batch_size, "batch_size"))
+
+    def _pool(self, y, x, lengths):
+        np.sum(x, axis=0, where=_valid(x, lengths), out=y)
+        y /= np.maximum(lengths, 1)[:, None]
+
+    def _unpool(self, dx, dy, lengths):
+        np.copyto(dx, dy / np.maximum(lengths, 1)[:, None], where=_valid(dx, lengths), casting="same_kind")
+
+
+class LastStepStream(LayerStream):
+    """A session with a `LastStep`."""
+
+    def step(self, x, out=None):
+        return _written(check_floats(x, "x"), out)
+
+
+class MeanStream:
+    """A session with a `MeanOverTime`. It has one caller at a time."""
+
+    def __init__(self, layer, batch_size):
+        self._turn = Turn("stream")
+        self._layer = layer
+        self._batch_size = batch_size
+        self.reset()
+
+    @property
+    def state(self):
+        """The sum of the steps so far, and their number. Assign to it to go on from another one."""
+        with self._turn:
+            return self._total, self._count
+
+    @state.setter
+    def state(self, state):
+        state = (0.0, 0) if state is None else check_sum_and_count(state)
+        with self._turn:
+            self._total, self._count = state
+
+    def step(self, x, out=None):
+        """The mean after one more step."""
+        x = check_floats(x, "x")
+        with self._turn:
+            return self._add(x, 1, "x", x.shape, out)
+
+    def run(self, chunk):
+        """The mean after the steps of a chunk."""
+        chunk = check_sequence(chunk, "chunk")
+        steps = chunk.shape[0 if chunk.ndim == 2 or not self._layer.batch_first else 1]
+        with self._turn:
+            return self._add(self._layer(chunk) * chunk.dtype.type(steps), steps, "chunk", chunk.shape)
+
+    def reset(self):
+        """Back to no steps."""
+        self.state = None
+
+    def copy(self):
+        """A session that goes on from here, independently."""
+        other = MeanStream(self._layer, self._batch_size)
+        other.state = self.state
+        return other
+
+    def _add(self, x, steps, name, shape, out=None):
+        check_mean_step(x, name, shape, self._batch_size, self._total)
+        total = (self._total.reshape(x.shape) if np.ndim(self._total) else self._total) + x
+        count = self._count + steps
+        y = _written(total / x.dtype.type(max(count, 1)), out)
+        self._total, self._count = total, count
+        return y
+
+
+def _written(y, out):
+    """y, or `out` with y written into it."""
+    if out is None:
+        return y
+    check_out(out, y.shape, y.dtype)[...] = y
+    return out
+
+
+def _time_major(x, batch_first):
+    """x (B, T, H), (T, B, H) or unbatched (T, H) as (T, B, H), without a copy."""
+    if x.ndim == 2:
+        return x[:, None]
+    return x.swapaxes(0, 1) if batch_first else x
+
+
+def _one_step(shape, batch_first):
+    """The shape with a time axis of 1."""
+    time = 1 if batch_first and len(shape) == 3 else 0
+    return (*shape[:time], 1, *shape[time + 1:])
+
+
+def _valid(x, lengths):
+    return (np.arange(len(x))[:, None] < lengths)[..., None]
+
+
+def _rows(x):
+    """x: (..., N) as (rows, N), without a copy."""
+    return x.reshape(-1, x.shape[-1])

@@ -1,0 +1,473 @@
+"""The base class of everything trainable: named parameters and gradients, state dictionaries, a registry."""
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from .._arrays import Pinned, check_kept, room
+from .._check import check_dtype, check_generator, check_real, check_state_dict, check_writable_params, shown
+from .._watch import Gate
+from ._init import claim_module, left_at_zero
+
+_registry: dict[str, type] = {}
+
+
+class ArrayDict(dict):
+    """Named live arrays. Assigning to a name writes into its array, so that no array is ever rebound."""
+
+    def __setitem__(self, name, value):
+        array = self[name]
+        if value is not array:
+            array[...] = check_real(value, name)
+
+    def update(self, *args, **kwargs):
+        if isinstance(args[0] if args else {}, (np.ndarray, memoryview)):
+            raise TypeError(f"params, grads: expected a dict of arrays, found {type(args[0]).__name__}")
+        for name, value in dict(*args, **kwargs).items():
+            self[name] = value
+
+    def __ior__(self, other):
+        self.update(other)
+        return self
+
+    def _fixed(self, *_, **__):
+        raise TypeError("params, grads: expected the names to stay as they are, found one taken away or added; "
+                        "write into the arrays instead")
+
+    __delitem__ = pop = popitem = clear = setdefault = fromkeys = _fixed
+
+    def __reduce__(self):
+        return ArrayDict, (dict(self),)
+
+
+def _is_ours(cls):
+    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+
+
+class FixedError(TypeError, AttributeError):
+    """An assignment to an attribute that is fixed when its object is made."""
+
+
+class Fixed:
+    """Base of classes whose constructor arguments are fixed, as arrays of their sizes have been made and checked.
+
+    That is so of classes of this package, for attributes named as an argument and those in `fixed`, but neither for
+    those in `assignable`, pairs of a name and a function (value, name) that checks what is assigned, nor for
+    properties, which do so themselves.
+    """
+
+    fixed: tuple[str, ...] = ()
+    assignable: tuple[tuple[str, Callable[..., object]], ...] = ()
+    _assignable: Mapping[str, Callable[..., object]] = MappingProxyType({})
+    _fixed: frozenset[str] = frozenset()
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls) and _is_ours(cls):
+            code = cls.__init__.__code__
+            names = code.co_varnames[1:code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4)]
+            cls._fixed |= {name for name in names if not isinstance(getattr(cls, name, None), property)}
+        cls._fixed |= set(vars(cls).get("fixed", ()))
+        cls._assignable = {**cls._assignable, **dict(vars(cls).get("assignable", ()))}
+        cls._fixed -= cls._assignable.keys()
+
+    def __setattr__(self, name, value):
+        if name in self._fixed and hasattr(self, name):
+            self._refuse(name, "an assignment")
+        check = self._assignable.get(name)
+        super().__setattr__(name, value if check is None else check(value, name))
+
+    def __delattr__(self, name):
+        if name in self._fixed:
+            self._refuse(name, "a deletion")
+        super().__delattr__(name)
+
+    def _refuse(self, name, found):
+        cls = type(self).__name__
+        raise FixedError(f"{name}: fixed when the {cls} was made, found {found}; build a new {cls}(...)")
+
+
+class Module(Fixed):
+    """A piece of a network with parameters, a training pass and an inference pass.
+
+    A subclass calls ``super().__init__(dtype, seed)``, hands its arrays over with `_own` and defines
+    ``__call__``, `forward` and `backward`. It stores each constructor argument (all but ``seed``) under the
+    argument's name, which is all that `config`, `module_from_config`, copying and pickling need.
+
+    Parameters
+    ----------
+    dtype : "float32" or "float64"
+    seed : int, numpy.random.SeedSequence, numpy.random.Generator or None
+        Source of the initial parameters and, until `set_rng`, of dropout masks.
+
+    Attributes
+    ----------
+    dtype : numpy.dtype
+    recurrent : bool
+        True where a state is taken and returned: ``y, state = module(x, state, lengths)``. Others return
+        ``y``.
+    pools_time : bool
+        True where the output has no time axis any more, as after `LastStep`.
+    takes_target : bool
+        True where `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
+    """
+
+    recurrent = False
+    pools_time = False
+    takes_target = False
+    # A _arrays.Pinned each, where compiled code takes the arrays call by call.
+    _pinned_params = _pinned_grads = None
+    _watched = None     # a _watch.Watched where the engine keeps packed copies of the parameters
+
+    def __init_subclass__(cls, base=False, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if not base:
+            _registry[_type_name(cls)] = cls
+
+    def __init__(self, dtype="float32", seed=None):
+        self.dtype = check_dtype(dtype)
+        self._seed = seed
+        self._generator = None
+        self._gate = Gate()
+        self._own({})
+
+    def _own(self, params):
+        """Take the arrays of `params` as the live parameters and give each a zero gradient."""
+        self._params = ArrayDict(params)
+        self._grads = ArrayDict({name: (room if p.dtype in (np.float32, np.float64) else np.zeros)(p.shape, p.dtype)
+                                 for name, p in params.items()})
+
+    def _pin(self):
+        """From here on calls can find arrays that are not as they are now."""
+        self._pinned_params, self._pinned_grads = Pinned(self._params, "params"), Pinned(self._grads, "grads")
+
+    @property
+    def rng(self):
+        """The numpy.random.Generator that initial parameters and dropout masks are drawn from."""
+        if self._generator is None:
+            self._generator = check_generator(self._seed, "seed")
+        return self._generator
+
+    def set_rng(self, rng):
+        """Draw dropout masks from `rng`, a numpy.random.Generator, from now on."""
+        if not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng: expected a numpy.random.Generator, found {type(rng).__name__}")
+        self._generator = rng
+
+    @property
+    def params(self):
+        """dict of name -> array: the live parameters. Write in place; the next call sees it."""
+        return self._params if self._watched is None else self._watched.expose()
+
+    @property
+    def grads(self):
+        """dict of name -> array: the live gradients, shaped as `params`; `backward` adds to them."""
+        return self._grads
+
+    @property
+    def num_parameters(self):
+        """Number of trainable scalars."""
+        return sum(p.size for p in self.params.values())
+
+    def zero_grad(self):
+        """Set every gradient to zero."""
+        for grad in self.grads.values():
+            grad.fill(0)
+
+    def state_dict(self):
+        """dict of name -> copy of the parameter."""
+        return {name: p.copy() for name, p in self.params.items()}
+
+    def load_state_dict(self, mapping):
+        """Copy parameters from `mapping` in place; everything is checked before anything changes.
+
+        Other threads may go on with inference meanwhile: each call, and each step of a stream, uses all of the old
+        parameters or all of the new ones.
+
+        Parameters
+        ----------
+        mapping : mapping of str to array
+            Exactly the names and shapes of `params`. Values are NumPy arrays, tensors, or whatever else
+            NumPy makes an array of; they are cast to the module's dtype.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the entries that are missing, unexpected, or of another shape or kind.
+        """
+        params = self.params
+        values = check_state_dict(mapping, params)
+        check_writable_params(params)
+        with contextlib.ExitStack() as gates:
+            for module in walk(self):
+                gates.enter_context(module._closing())
+            try:
+                _copy_into(params, values)
+            except BaseException:   # of a signal handler: the parameters are not left half loaded
+                _copy_into(params, values)
+                raise
+
+    def _children(self):
+        """The modules that this one is made of."""
+        return ()
+
+    @contextlib.contextmanager
+    def _closing(self):
+        """The context in which this module's own parameters are loaded."""
+        with contextlib.ExitStack() as gates:
+            gates.enter_context(self._gate.closing())
+            if self._watched is not None:
+                self._watched.before_load()
+                gates.enter_context(self._watched.gate.closing())
+                gates.callback(self._watched.expose)
+            yield
+
+    def config(self):
+        """dict of the type's name and the JSON-able constructor arguments; see `module_from_config`."""
+        values = {name: _plain(getattr(self, name)) for name in _arguments(type(self))}
+        if "dtype" in values:
+            values["dtype"] = self.dtype.name
+        return {"type": _type_name(type(self)), **values}
+
+    @classmethod
+    def from_config(cls, config):
+        """The module that `config`, the constructor arguments without the type, describes."""
+        return cls(**check_arguments(cls, config))
+
+    def __call__(self, x, lengths=None):
+        """Inference. Recurrent modules take ``(x, state=None, lengths=None)`` and return (y, state)."""
+        raise NotImplementedError(f"{type(self).__name__} defines no __call__")
+
+    def forward(self, x, state=None, lengths=None):
+        """Training pass. Returns (y, state, tape); state is None where the module has none."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward")
+
+    def backward(self, tape, dy=None, dstate=None):
+        """Add this pass's parameter gradients to `grads`; returns (dx, dstate). A tape serves once."""
+        raise NotImplementedError(f"{type(self).__name__} defines no backward")
+
+    def __reduce__(self):
+        return _rebuild, (type(self), self.config(), self.state_dict(), self._generator or self._seed)
+
+    def __repr__(self):
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items() if name != "type")
+        return f"{type(self).__name__}({arguments})"
+
+
+def walk(module):
+    """`module`, and all modules inside it, from the outermost in."""
+    yield module
+    for child in module._children():
+        yield from walk(child)
+
+
+def _copy_into(params, values):
+    for name, value in values.items():
+        params[name][...] = value
+
+
+class Tape:
+    """What one `Module.forward` keeps for its `Module.backward`.
+
+    `open` shows the kept values, for checks of the gradient's arguments; `take`, called once these have passed, hands
+    them to one caller alone, of whatever thread; `put_back`, where that has left them as they were, undoes it.
+    """
+
+    __slots__ = ("_module", "_saved")
+
+    def __init__(self, module, *saved):
+        self._module = module
+        self._saved = [saved]   # empty while, and once, somebody has taken them: a list's pop has one winner
+
+    def __reduce__(self):
+        raise TypeError("tape: expected to stay the only one of its kind, found a copy being made")
+
+    def open(self, module):
+        if self._module is not module:
+            raise ValueError(f"tape: expected one from this {type(module).__name__}'s forward(), "
+                             f"found one from another {type(self._module).__name__}")
+        try:
+            saved = self._saved[0]
+        except IndexError:
+            raise self._used() from None
+        check_kept(saved, Tape)
+        return saved
+
+    def take(self):
+        try:
+            return self._saved.pop()
+        except IndexError:
+            raise self._used() from None
+
+    def put_back(self, saved):
+        self._saved.append(saved)
+
+    @staticmethod
+    def _used():
+        return ValueError("tape: expected one from a new forward(), found one that backward() has used or is using")
+
+
+def open_tape(tape, module):
+    """The values that `module`'s forward() kept on `tape`, or an error that says what is wrong with it."""
+    if not isinstance(tape, Tape):
+        raise TypeError(f"tape: expected the tape that forward() returned, found {type(tape).__name__}")
+    return tape.open(module)
+
+
+class Turn:
+    """A `with` block for one caller at a time: a second one, of another thread or called from within, gets an error.
+
+    Parameters
+    ----------
+    name : str
+        What the callers share.
+    """
+
+    __slots__ = ("_free", "_name")
+
+    def __init__(self, name):
+        self._name = name
+        self._free = [None]     # a list's pop has one winner
+
+    def __enter__(self):
+        try:
+            self._free.pop()
+        except IndexError:
+            raise ValueError(f"{self._name}: expected one caller at a time, found two") from None
+
+    def __exit__(self, *_):
+        self._free.append(None)
+
+    def __reduce__(self):
+        return Turn, (self._name,)  # a copy is free
+
+
+def module_from_config(config):
+    """The module that a `Module.config` dictionary describes, with fresh parameters.
+
+    The dictionary may come from a file: its type is looked up in the table of those there are, its entries are held to
+    the arguments of that type's constructor, which checks their values.
+    """
+    config = dict(check_config(config))
+    name = config.pop("type", None)
+    if not isinstance(name, str) or name not in _registry:
+        known = ", ".join(sorted(_registry))
+        raise ValueError(f"config['type']: expected one of {known}; found {shown(name)}")
+    if "dtype" in config and config["dtype"] not in ("float32", "float64"):
+        raise ValueError(f"config['dtype']: expected 'float32' or 'float64', found {config['dtype']!r:.80}")
+    claim_module()
+    return _registry[name].from_config(config)
+
+
+def check_config(config):
+    if not isinstance(config, Mapping):
+        raise TypeError(f"config: expected a dict that describes a module, found {type(config).__name__}")
+    return config
+
+
+def check_arguments(cls, config):
+    """The constructor arguments of `config`, which names all that are needed and no others."""
+    check_config(config)
+    known = _arguments(cls)
+    unknown = [name for name in config if name not in known]
+    missing = [name for name, needed in known.items() if needed and name not in config]
+    if unknown or missing:
+        found = f"{', '.join(map(repr, unknown))[:80] or 'nothing'} beside them"
+        raise ValueError(f"config: expected arguments of {cls.__name__}, {', '.join(known)}; found {found}"
+                         f"{', and no ' if missing else ''}{', '.join(missing)}")
+    return config
+
+
+def _plain(value):
+    """NumPy's scalars and types, alone or in lists and dicts, as Python's own."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, np.dtype):
+        return value.name
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(_plain, value))
+    return value
+
+
+def _rebuild(cls, config, state, source):
+    config.pop("type")
+    with left_at_zero():
+        module = cls.from_config(config)
+    module.load_state_dict(state)
+    if isinstance(source, np.random.Generator):
+        module._generator = source
+    else:
+        module._seed = source
+    return module
+
+
+def _type_name(cls):
+    """Bare name for the package's own types, dotted path for other people's, so that the two never clash."""
+    if _is_ours(cls):
+        return cls.__name__
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+@functools.cache
+def _arguments(cls):
+    """The names of a constructor's arguments -> whether they are needed."""
+    kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    parameters = inspect.signature(cls).parameters.values()
+    return {p.name: p.default is p.empty for p in parameters if p.kind in kinds and p.name != "seed"}
+
+
+@contextlib.contextmanager
+def grads_as_before(module):
+    """Where the block fails, the module's gradients are what they were."""
+    kept = {name: grad.copy() for name, grad in module.grads.items()}
+    try:
+        yield
+    except BaseException:
+        module.grads.update(kept)
+        raise
+
+
+# Multiply-adds of a backward pass, about, from which a signal is likely to come during it: some 20 ms.
+WORTH_A_COPY = 1_000_000_000
+
+
+class Compound(Module, base=True):
+    """A module made of others, whose arrays it names "<place>.<name>".
+
+    A subclass defines ``_gathered(which)``, the dict of all "params" or "grads".
+    """
+
+    _size = _shapes = None      # number of parameters and shapes of gradients, once they were asked for
+
+    @contextlib.contextmanager
+    def _grads_as_before(self, rows):
+        """Where a long backward pass over so many rows is ended on its way, no gradient has changed."""
+        grads = self.grads
+        if self._size is None:
+            self._size = sum(grad.size for grad in grads.values())
+            self._shapes = [grad.shape for grad in grads.values()]
+        for (name, grad), shape in zip(grads.items(), self._shapes):    # before the first one is added to
+            if grad.shape != shape or not grad.flags.carray or grad.dtype not in (np.float32, np.float64):
+                raise ValueError(f"grads[{name!r}]: expected a writeable float array of shape {shape} as it was made, "
+                                 f"found {grad.dtype} of shape {grad.shape}")
+        if rows * self._size < WORTH_A_COPY:
+            yield
+            return
+        with grads_as_before(self):
+            yield
+
+    @property
+    def params(self):
+        """dict of "<place>.<name>" -> array: the live parameters. Write in place; the next call sees it."""
+        return self._gathered("params")
+
+    @property
+    def grads(self):
+        """dict of "<place>.<name>" -> array: the modules' live gradients; `backward` adds to them."""
+        return self._gathered("grads")

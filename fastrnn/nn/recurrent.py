@@ -1,0 +1,100 @@
+"""What cells and sequence runners share: parameters by name, and the weights object of the compiled engine."""
+
+from .._arrays import room
+from .._check import check_bool, check_number, check_positive_int, check_zoneout
+from .._weights import Weights
+from ._init import claim, initialise
+from .module import Module
+
+GATES = {"RNN": 1, "LSTM": 4, "GRU": 3, "MinGRU": 2, "MinLSTM": 3, "SRU": 3, "QRNN": 3}
+KINDS = (
+    "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "gain_ih", "gain_hh", "gain_c", "bias_c", "weight_c",
+)
+
+
+class Recurrent(Module, base=True):
+    """Base of cells and runners. A subclass sets `kind` and calls `_allocate` from its constructor."""
+
+    kind = None     # "RNN", "LSTM", "GRU", or one of those of `elementwise`
+    recurrent = True
+    fixed = ("kind",)
+
+    def _sizes(self, input_size, hidden_size, bias):
+        self.input_size = check_positive_int(input_size, "input_size")
+        self.hidden_size = check_positive_int(hidden_size, "hidden_size")
+        self.bias = check_bool(bias, "bias")
+
+    def _shapes(self, width, projection=0, layer_norm=False, **_):
+        """dict of bare name -> shape: the parameters of one layer and direction with inputs of `width` values."""
+        rows = GATES[self.kind] * self.hidden_size
+        cell = {"weight_ih": (rows, width), "weight_hh": (rows, projection or self.hidden_size)}
+        if self.bias:
+            cell.update(bias_ih=(rows,), bias_hh=(rows,))
+        if projection:
+            cell.update(weight_hr=(projection, self.hidden_size))
+        if layer_norm:
+            cell.update(gain_ih=(rows,), gain_hh=(rows,))
+        if layer_norm and self.kind == "LSTM":
+            cell.update(gain_c=(self.hidden_size,), **{"bias_c": (self.hidden_size,)} if self.bias else {})
+        return cell
+
+    def _allocate(self, suffixes, input_sizes, directions, projection=0, **options):
+        """Make and initialise the parameters of one cell for each suffix, and the engine's view of them."""
+        shapes = {}
+        names = []
+        for suffix, width in zip(suffixes, input_sizes):
+            cell = self._shapes(width, projection=projection, **options)
+            shapes.update({name + suffix: shape for name, shape in cell.items()})
+            names.append([name + suffix if name in cell else None for name in KINDS])
+        for name, shape in shapes.items():
+            claim(shape, self.dtype, name)
+        params = {name: room(shape, self.dtype) for name, shape in shapes.items()}
+        initialise(params, self.rng, self.init, self.hidden_size)
+        self._own(params)
+        del params
+        self._watched = Weights(self.kind, self._params, self._grads, names, list(input_sizes), self.hidden_size,
+                                directions, **options)
+
+    def _set_chances(self, recurrent_dropout, zoneout, weight_dropout):
+        """Check the probabilities of a constructor, or one that is assigned to, and hand them to the engine."""
+        zoneout = check_zoneout(zoneout, "zoneout", self.kind == "LSTM")
+        self._chances = (check_number(recurrent_dropout, "recurrent_dropout", low=0, high=1), zoneout,
+                         check_number(weight_dropout, "weight_dropout", low=0, high=1))
+        zone_h, zone_c = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
+        self._watched.set_chances(self._chances[0], zone_h, zone_c if self.kind == "LSTM" else 0, self._chances[2])
+
+    @property
+    def recurrent_dropout(self):
+        """Probability with which a value of h_{t-1} is dropped from the recurrent product; may be assigned."""
+        return self._chances[0]
+
+    @recurrent_dropout.setter
+    def recurrent_dropout(self, value):
+        self._set_chances(value, self.zoneout, self.weight_dropout)
+
+    @property
+    def zoneout(self):
+        """Probability with which a value of the state stays, or for an LSTM (p_h, p_c); may be assigned."""
+        return self._chances[1]
+
+    @zoneout.setter
+    def zoneout(self, value):
+        self._set_chances(self.recurrent_dropout, value, self.weight_dropout)
+
+    @property
+    def weight_dropout(self):
+        """Probability with which a recurrent weight is dropped; may be assigned."""
+        return self._chances[2]
+
+    @weight_dropout.setter
+    def weight_dropout(self, value):
+        self._set_chances(self.recurrent_dropout, self.zoneout, value)
+
+    def _mask_seed(self, seed, first_step, dropout=0.0):
+        """The two of one training pass; without a seed one is drawn, if there is a mask to draw."""
+        first_step = check_positive_int(first_step, "first_step", low=0)
+        if seed is not None:
+            return check_positive_int(seed, "seed", low=0, high=2**63 - 1), first_step
+        zoneout = self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout,)
+        random = dropout or self.recurrent_dropout or self.weight_dropout or any(zoneout)
+        return int(self.rng.integers(2**63)) if random else 0, first_step

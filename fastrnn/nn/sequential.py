@@ -1,0 +1,296 @@
+"""Modules one after another, with their states, lengths and streams."""
+
+import copyreg
+import math
+
+import numpy as np
+
+from .._check import check_bool, check_dstates, check_entries, check_gradient, check_states, pad_sequences
+from ._init import claim_again
+from .cells import Cell
+from .layers import Embedding, LayerStream, Linear
+from .module import ArrayDict, Compound, Module, Tape, Turn, check_config, module_from_config, open_tape
+
+
+class Sequential(Compound):
+    """A network in which each module takes the output of the one before.
+
+    Parameters
+    ----------
+    *modules : Module
+        At least one, each only once, none a cell; those with parameters have one dtype. No recurrent module may
+        follow one that pools the steps.
+    batch_first : bool
+        Layout of the whole network: x is (B, T, ...) if true, (T, B, ...) if not. The modules inside are set
+        to it.
+    tie_embeddings : bool
+        Whether the last module, a Linear, shares the weight of the first, an Embedding (Press and Wolf 2017). The
+        weight counts, and is saved, once, under the Embedding's name.
+
+    Attributes
+    ----------
+    modules : tuple of Module
+    recurrent, pools_time : bool
+        Whether any of the modules has a state, or brings the steps down to one.
+
+    Notes
+    -----
+    ``params`` and ``grads`` name the modules' own arrays "<index>.<name>". A recurrent network's state is a
+    tuple with one entry per module, None for those without a state.
+    """
+
+    def __init__(self, *modules, batch_first=True, tie_embeddings=False):
+        if not modules:
+            raise ValueError("modules: expected at least one module, found none")
+        pooled, seen = False, set()
+        for k, module in enumerate(modules):
+            if not isinstance(module, Module):
+                raise TypeError(f"modules[{k}]: expected a fastrnn module, found {type(module).__name__}")
+            if isinstance(module, Cell):
+                raise TypeError(f"modules[{k}]: expected a module that takes all steps of a sequence, "
+                                f"found {type(module).__name__}, which takes one")
+            if module.takes_target:
+                raise TypeError(f"modules[{k}]: expected a module that needs no targets, found {type(module).__name__}")
+            if id(module) in seen:
+                raise ValueError(f"modules[{k}]: expected a module of its own, found an earlier one again")
+            if module.recurrent and pooled:
+                raise ValueError(f"modules[{k}]: expected no recurrent module after one that pools the "
+                                 f"steps, found {type(module).__name__}")
+            if getattr(module, "needs_time", False) and pooled:
+                raise ValueError(f"modules[{k}]: expected no module that needs a time axis after one that pools the "
+                                 f"steps, found {module!r}")
+            seen.add(id(module))
+            pooled = pooled or module.pools_time
+        dtypes = {module.dtype.name: module.dtype for module in modules if module.params}
+        if len(dtypes) > 1:
+            raise ValueError(f"modules: expected one dtype, found {' and '.join(dtypes)}")
+        self.tie_embeddings = check_bool(tie_embeddings, "tie_embeddings")
+        if self.tie_embeddings:
+            _tie(modules)
+        super().__init__(next(iter(dtypes.values()), "float32"))
+        self.modules = modules
+        self.recurrent = any(module.recurrent for module in modules)
+        self.pools_time = any(module.pools_time for module in modules)
+        self.batch_first = batch_first
+
+    def _gathered(self, which):
+        # anew each time: as long as nobody holds a runner's arrays, it need not look for changes in them
+        arrays = {f"{k}.{name}": array
+                  for k, module in enumerate(self.modules)
+                  for name, array in getattr(module, which).items()}
+        if self.tie_embeddings:
+            del arrays[f"{len(self.modules) - 1}.weight"]
+        return ArrayDict(arrays)
+
+    def _children(self):
+        return self.modules
+
+    @property
+    def batch_first(self):
+        """Layout of the network and of the modules inside."""
+        return self._batch_first
+
+    @batch_first.setter
+    def batch_first(self, value):
+        self._batch_first = check_bool(value, "batch_first")
+        for module in self.modules:
+            if hasattr(module, "batch_first"):
+                module.batch_first = self._batch_first
+
+    def set_rng(self, rng):
+        """Draw all dropout masks from `rng`, a numpy.random.Generator, from now on."""
+        super().set_rng(rng)
+        for module in self.modules:
+            module.set_rng(rng)
+
+    def config(self):
+        """dict of the type's name, the modules' configurations and `batch_first`."""
+        return {"type": "Sequential", "modules": [module.config() for module in self.modules],
+                "batch_first": self.batch_first, "tie_embeddings": self.tie_embeddings}
+
+    @classmethod
+    def from_config(cls, config):
+        """The network that `config` describes."""
+        config = dict(check_config(config))
+        described = config.pop("modules", None)
+        if not isinstance(described, (list, tuple)) or not config.keys() <= {"batch_first", "tie_embeddings"}:
+            raise ValueError(f"config: expected a list of modules, batch_first and tie_embeddings; found modules of "
+                             f"type {type(described).__name__} and {', '.join(map(repr, config))[:80]}")
+        modules = []
+        for k, one in enumerate(described):
+            if k and k == len(described) - 1 and config.get("tie_embeddings") and isinstance(modules[0], Embedding):
+                claim_again((modules[0].num_embeddings, modules[0].embedding_dim), modules[0].dtype)
+            modules.append(module_from_config(one))
+        return cls(*modules, **config)
+
+    def __call__(self, x, state=None, lengths=None):
+        """Inference.
+
+        Parameters
+        ----------
+        x : array, or list of arrays
+            What the first module takes, in the network's layout. A list holds one array (T_i, ...) per
+            sequence, and y is then such a list too, or with pooled steps an array with one row per sequence.
+        state : tuple, optional
+            One entry per module, None where it has no state or starts from zero.
+        lengths : sequence of B ints, optional
+
+        Returns
+        -------
+        y, or (y, state) where the network is recurrent.
+        """
+        if isinstance(x, (list, tuple)):
+            x, lengths = pad_sequences(x, lengths, self.batch_first)
+            y, states = self._run(x, state, lengths)
+            if not self.pools_time:
+                y = [y[k, :n] if self.batch_first else y[:n, k] for k, n in enumerate(lengths)]
+        else:
+            y, states = self._run(x, state, lengths)
+        return (y, states) if self.recurrent else y
+
+    def _run(self, x, state, lengths):
+        states = list(check_states(state, "state", self.modules))
+        with self._gate:
+            for k, module in enumerate(self.modules):
+                if module.recurrent:
+                    x, states[k] = module(x, state=states[k], lengths=lengths)
+                else:
+                    x = module(x, lengths=lengths)
+                if module.pools_time:
+                    lengths = None
+        return x, tuple(states)
+
+    def forward(self, x, state=None, lengths=None):
+        """Returns (y, state, tape), state None where no module has one. Arguments as for a call; no lists."""
+        if isinstance(x, (list, tuple)):
+            raise TypeError("x: expected an array, found a list; a padded batch and lengths stand for sequences here")
+        states = list(check_states(state, "state", self.modules))
+        tapes, rows = [], math.prod(np.shape(x)[:2])
+        for k, module in enumerate(self.modules):
+            x, states[k], tape = module.forward(x, states[k], lengths)
+            tapes.append(tape)
+            if module.pools_time:
+                lengths = None
+        return x, tuple(states) if self.recurrent else None, \
+            Tape(self, tapes, states, (x.shape, x.dtype), rows)
+
+    def backward(self, tape, dy=None, dstate=None):
+        """Adds to `grads` and returns (dx, dstate); dx is None where the input is of ids."""
+        tapes, states, output, rows = open_tape(tape, self)
+        dstates = list(check_dstates(dstate, states, self.modules))
+        if dy is not None:
+            dy = check_gradient(dy, *output)
+        saved, begun = tape.take(), False
+        try:
+            with self._grads_as_before(rows):
+                for k in reversed(range(len(self.modules))):
+                    if dy is not None or dstates[k] is not None:
+                        dy, dstates[k] = self.modules[k].backward(tapes[k], dy, dstates[k])
+                    begun = True
+        except BaseException:
+            if not begun:
+                tape.put_back(saved)
+            raise
+        return dy, tuple(dstates) if self.recurrent else None
+
+    def stream(self, batch_size=1):
+        """A session that takes one step at a time, with a state of its own and the weights of the network."""
+        for k, module in enumerate(self.modules):
+            if not callable(getattr(module, "stream", None)):
+                raise TypeError(f"modules[{k}]: expected one with a stream, found {type(module).__name__}")
+        return SequentialStream([module.stream(batch_size) for module in self.modules], self._gate)
+
+    def __repr__(self):
+        tied = ", tie_embeddings=True" if self.tie_embeddings else ""
+        return f"{type(self).__name__}({', '.join(map(repr, self.modules))}, batch_first={self.batch_first}{tied})"
+
+    def __reduce__(self):
+        return copyreg.__newobj__, (type(self),), self.__dict__  # the modules tell how they are copied
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        if self.tie_embeddings:
+            _tie(self.modules)
+
+
+def _tie(modules):
+    """Let the Linear at the end share the weight of the Embedding at the start."""
+    first, last = modules[0], modules[-1]
+    if not (isinstance(first, Embedding) and isinstance(last, Linear)):
+        raise ValueError(f"tie_embeddings: expected an Embedding as first module and a Linear as last, "
+                         f"found {type(first).__name__} and {type(last).__name__}")
+    try:
+        last.tie(first)
+    except ValueError as error:
+        raise ValueError(f"tie_embeddings: {error}") from None
+
+
+class SequentialStream:
+    """A session with a `Sequential`: the sessions of its modules, one after another. It has one caller at a time."""
+
+    def __init__(self, streams, gate):
+        self._streams = streams
+        # Those whose state an error in a later one must not change.
+        self._kept = [stream for stream in streams[:-1] if not isinstance(stream, LayerStream)]
+        self._gate = gate
+        self._turn = Turn("stream")
+
+    def step(self, x, out=None):
+        """The output for one step, which has no time axis: (I,) or an id for one sequence, (B, I) or (B,).
+
+        With `out` given, of the output's shape and dtype, it is written into it. After an error the state is as before.
+        """
+        return self._through("step", x, out)
+
+    def run(self, chunk):
+        """The output for several steps, in the layout of the network. After an error the state is as before."""
+        return self._through("run", chunk)
+
+    def _through(self, method, x, *out):
+        with self._turn:
+            return self._each(method, x, *out)
+
+    def _each(self, method, x, *out):
+        *first, last = self._streams
+        before = []
+        try:
+            with self._gate:
+                before = [stream.state for stream in self._kept]
+                for stream in first:
+                    x = getattr(stream, method)(x)
+                return getattr(last, method)(x, *out)  # one that fails leaves its own state alone
+        except BaseException:
+            for stream, state in zip(self._kept, before):
+                stream.state = state
+            raise
+
+    @property
+    def state(self):
+        """A tuple of the modules' states, None for those without one. Assign to it to go on from another."""
+        with self._turn:
+            return tuple(stream.state for stream in self._streams)
+
+    @state.setter
+    def state(self, states):
+        if states is None:
+            return self.reset()
+        with self._turn:
+            before = tuple(stream.state for stream in self._streams)
+            try:
+                for stream, state in zip(self._streams, check_entries(states, "state", len(before))):
+                    stream.state = state
+            except BaseException:
+                for stream, state in zip(self._streams, before):
+                    stream.state = state
+                raise
+
+    def reset(self):
+        """Back to the state of a new session."""
+        with self._turn:
+            for stream in self._streams:
+                stream.reset()
+
+    def copy(self):
+        """A session that goes on from here, independently."""
+        with self._turn:
+            return SequentialStream([stream.copy() for stream in self._streams], self._gate)

@@ -1,0 +1,102 @@
+"""The base class of hooks into `Trainer.fit`, and what those that watch a figure share."""
+
+import math
+
+from ..._check import check_number, check_option
+
+
+class Callback:
+    """What a trainer calls while it fits; override what you need.
+
+    Every hook gets the trainer, whose `model`, `optimizer`, `history`, `epoch` (finished ones) and `step`
+    (updates so far) it may read; ``trainer.stop = True`` ends the fit after the current epoch's or update's
+    hooks. `logs` is a dict of floats. A callback that keeps something from one call to the next gives it to
+    checkpoints with `state_dict`, plain values and arrays in dicts, and takes it back in `load_state_dict`.
+
+    Attributes
+    ----------
+    last : bool
+        True for callbacks that record the state of others, such as checkpoints: they are called after the
+        others.
+    writes : bool
+        True for callbacks that only write files or show something: of processes that train together the first
+        alone calls them.
+    """
+
+    last = False
+    writes = False
+
+    def check(self, trainer):
+        """Before a fit changes anything: raise a ValueError if it cannot be what this callback needs.
+
+        ``trainer.measured`` holds the names of the figures that each epoch will have.
+        """
+
+    def on_fit_begin(self, trainer):
+        """Before the first update of a fit, whether it is new or goes on from a checkpoint."""
+
+    def on_epoch_begin(self, trainer):
+        """Before an epoch's first update; not called again where a fit goes on within an epoch."""
+
+    def on_gradient(self, trainer):
+        """After the backward pass, before clipping: `trainer.model.grads` may be read and changed."""
+
+    def on_step_end(self, trainer, logs):
+        """After an update. logs: loss, grad_norm, lr, penalty, metrics, and mass, the weight of its elements."""
+
+    def on_epoch_end(self, trainer, logs):
+        """After an epoch and its validation. logs: what `trainer.history` has taken in for it."""
+
+    def on_non_finite(self, trainer, error):
+        """A loss or gradient is not finite and its update was not made; return True to end the fit without error."""
+        return False
+
+    def on_fit_end(self, trainer):
+        """After a fit, also one that an error or an interrupt has ended; see ``trainer.completed``."""
+
+    def state_dict(self):
+        """What a checkpoint keeps of this callback."""
+        return {}
+
+    def load_state_dict(self, state):
+        """Take back what `state_dict` gave."""
+
+
+class Monitor(Callback):
+    """Base of callbacks that look for the best value of one of an epoch's figures.
+
+    Parameters
+    ----------
+    monitor : str
+        Name of the figure, as in `History`.
+    min_delta : float, at least 0
+        What a better value must be better by.
+    mode : "min", "max" or "auto"
+        Whether lower or higher is better; auto takes accuracies as "max", all others as "min".
+    """
+
+    def __init__(self, monitor, min_delta, mode):
+        if not isinstance(monitor, str):
+            raise TypeError(f"monitor: expected the name of a figure, found {type(monitor).__name__}")
+        self.monitor = monitor
+        self.min_delta = check_number(min_delta, "min_delta", low=0)
+        self.mode = check_option(mode, "mode", ("min", "max", "auto"))
+        self.best = None
+
+    def check(self, trainer):
+        if self.monitor not in trainer.measured:
+            raise ValueError(
+                f"monitor: expected one of this fit's figures, {', '.join(trainer.measured)}; found {self.monitor!r}"
+            )
+
+    def improves(self, logs):
+        """Whether an epoch's figure is the best so far, which it then is; never where it is NaN."""
+        value = logs[self.monitor]
+        if math.isnan(value):
+            return False
+        upwards = self.mode == "max" or (self.mode == "auto" and self.monitor.endswith("accuracy"))
+        sign = 1 if upwards else -1
+        if self.best is not None and not sign * value > sign * self.best + self.min_delta:
+            return False
+        self.best = value
+        return True

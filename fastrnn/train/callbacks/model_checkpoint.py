@@ -1,0 +1,108 @@
+"""Checkpoints on the way."""
+
+import time
+from pathlib import Path
+
+from ..._check import check_bool, check_figure, check_number, check_optional, check_positive_int, check_saved_values
+from ...files.checkpoint import CheckpointSeries
+from ...files.wholefile import check_writable
+from .base import Monitor
+
+
+class ModelCheckpoint(Monitor):
+    """Write checkpoints ``<prefix>.<step>.ckpt``, each whole or not at all, and keep the newest few.
+
+    ``Trainer.resume_newest(prefix)`` goes on from the newest whole one. A fit of a new trainer replaces what an
+    earlier run has left under the prefix, at its first checkpoint. An interrupt writes one too.
+
+    Parameters
+    ----------
+    prefix : str or path-like
+        "runs/a" gives runs/a.000001000.ckpt; the directory is made if need be.
+    every_epochs, every_steps : int, optional
+        Write after this many epochs, updates. None for never.
+    every_seconds : float, optional
+        Write after the first update that ends this long after the last checkpoint.
+    keep : int, at least 1
+        Files that stay. With 2 or more a damaged newest one loses only what came after the one before it.
+    best_only : bool
+        Whether only epochs whose figure `monitor` is the best so far are written; then no steps, seconds or
+        interrupts are.
+    monitor, min_delta, mode
+        As for `EarlyStopping`; used with `best_only`.
+
+    Raises
+    ------
+    FileError
+        An OSError and a ValueError, from `fit`, where a file cannot be written, as on a full disk. Those written
+        before are as they were.
+    """
+
+    last = True
+    writes = True
+
+    def __init__(
+        self,
+        prefix,
+        *,
+        every_epochs=1,
+        every_steps=None,
+        every_seconds=None,
+        keep=2,
+        best_only=False,
+        monitor="val_loss",
+        min_delta=0.0,
+        mode="auto",
+    ):
+        super().__init__(monitor, min_delta, mode)
+        self.every_epochs = None if every_epochs is None else check_positive_int(every_epochs, "every_epochs")
+        self.every_steps = None if every_steps is None else check_positive_int(every_steps, "every_steps")
+        self.every_seconds = None if every_seconds is None else check_number(every_seconds, "every_seconds", low=0)
+        self.series = CheckpointSeries(prefix, check_positive_int(keep, "keep"))
+        self.best_only = check_bool(best_only, "best_only")
+        if self.best_only and (self.every_steps or self.every_seconds is not None or not self.every_epochs):
+            raise ValueError("best_only: expected every_epochs alone with it, as the best is known after an epoch")
+        self._fresh = False
+        self._written_at = time.monotonic()
+
+    def check(self, trainer):
+        if self.best_only:
+            super().check(trainer)
+
+    def on_fit_begin(self, trainer):
+        stem = Path(self.series.stem)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(stem.with_name(f"{stem.name}.ckpt"))
+        self.series.remove_stale()
+        self._fresh = trainer.step == trainer.extent[0] == 0
+        self._written_at = time.monotonic()
+
+    def on_step_end(self, trainer, logs):
+        due = self.every_steps and trainer.step % self.every_steps == 0
+        if self.every_seconds is not None and time.monotonic() - self._written_at >= self.every_seconds:
+            due = True
+        if due:
+            self.write(trainer)
+
+    def on_epoch_end(self, trainer, logs):
+        improved = self.best_only and self.improves(logs)
+        if self.every_epochs and trainer.epoch % self.every_epochs == 0 and (improved or not self.best_only):
+            self.write(trainer)
+
+    def on_fit_end(self, trainer):
+        if trainer.history.interrupted and not self.best_only:
+            self.write(trainer)
+
+    def write(self, trainer):
+        """Write a checkpoint now."""
+        if self._fresh:
+            self.series.clear()
+            self._fresh = False
+        self.series.write(trainer.step, trainer.state_dict())
+        self._written_at = time.monotonic()
+
+    def state_dict(self):
+        return {"best": self.best}
+
+    def load_state_dict(self, state):
+        self.best = check_saved_values(state, {"best": check_optional(check_figure)})["best"]

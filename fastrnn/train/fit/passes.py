@@ -1,0 +1,163 @@
+"""One `Batch` through a model in the model's own layout: inference, the training pass, losses and metrics of it."""
+
+import contextlib
+import itertools
+
+import numpy as np
+
+from ...nn.layers import ActivationRegularization, counted_steps
+
+
+def infer(model, batch, state=None):
+    """(y, state) of inference; y in the model's layout."""
+    x = to_layout(model, batch.x)
+    if model.takes_target:
+        return model(x, batch.lengths, target=batch.y), None
+    if model.recurrent:
+        return model(x, state, batch.lengths)
+    return model(x, batch.lengths), None
+
+
+def measure(function, model, prediction, batch):
+    """What a loss or metric returns for the prediction, in the model's layout, of the steps that count."""
+    options, y, weight = {}, batch.y, batch.weight
+    if model.takes_target:  # one row of prediction for each id of the targets
+        weighed = {} if weight is None else {"sample_weight": np.repeat(weight, y.counts())}
+        return function(prediction, model.targets(y), **weighed)
+    per_step = not model.pools_time
+    if per_step and not batch_first(model):
+        if not isinstance(y, list):
+            y = y.swapaxes(0, 1)
+            weight = weight if weight is None or weight.ndim == 1 else weight.T
+        options["batch_first"] = False
+    if per_step and batch.lengths is not None:
+        options["lengths"] = batch.counted
+    if weight is not None:
+        options["sample_weight"] = weight
+    return function(prediction, y, **options)
+
+
+def batch_first(model):
+    """Whether the model's arrays begin with the batch axis."""
+    return getattr(model, "batch_first", True)
+
+
+def to_layout(model, array):
+    """Batch and time swapped for a time-major model; the way back is the same."""
+    return array if batch_first(model) else array.swapaxes(0, 1)
+
+
+class TrainingPass:
+    """Forward over a batch, and backward once.
+
+    Where the next window takes up the state before this one's end, steps run in two pieces, one up to there and one
+    from there on, through both of which the gradient flows.
+
+    Parameters
+    ----------
+    model : Module
+    batch : Batch
+    state
+        To start from.
+    penalised : sequence
+        The model's `regularizers`.
+
+    Attributes
+    ----------
+    prediction : array
+        Of the steps that count, in the model's layout.
+    state
+        For the next window.
+    penalty : float
+        Of the model's `ActivationRegularization` modules.
+    """
+
+    def __init__(self, model, batch, state, penalised=()):
+        self._model = model
+        self._axis = 0 if model.pools_time or not batch_first(model) else 1
+        self._context = batch.context
+        self._pieces = []  # (start, stop, tape)
+        self.penalty = 0.0
+        self.state = state
+        outputs = []
+        targets = {"target": batch.y} if model.takes_target else {}
+        for start, stop, lengths, context in _pieces(batch):
+            x = to_layout(model, batch.x[:, start:stop])
+            for module in penalised:
+                module.start = context
+            y, state, tape = model.forward(x, state, lengths, **targets)
+            for module in penalised:
+                self.penalty += module.penalty
+            outputs.append(y)
+            self._pieces.append((start, stop, tape))
+            if stop == batch.carry or batch.carry is None:
+                self.state = state
+        y = outputs[0] if len(outputs) == 1 else np.concatenate(outputs, self._axis)
+        self.prediction = y[self._slice(self._context, None)] if self._context else y
+
+    def backward(self, gradient):
+        """Add to the model's gradients what `gradient`, of `prediction`, gives."""
+        dstate = None
+        for start, stop, tape in reversed(self._pieces):
+            _, dstate = self._model.backward(tape, self._piece(gradient, start, stop), dstate)
+
+    def _piece(self, gradient, start, stop):
+        """The gradient of the steps from `start` to `stop`, zero where they do not count; None where none does."""
+        if len(self._pieces) == 1 and not self._context:
+            return gradient
+        if stop <= self._context:
+            return None
+        counted = gradient[self._slice(max(start - self._context, 0), stop - self._context)]
+        padding = [(0, 0)] * gradient.ndim
+        padding[self._axis] = (max(self._context - start, 0), 0)
+        return np.pad(counted, padding)
+
+    def _slice(self, start, stop):
+        return (slice(None),) * self._axis + (slice(start, stop),)
+
+
+def _pieces(batch):
+    """(start, stop, lengths or None, steps that do not count) of the one or two passes over a batch."""
+    steps = batch.x.shape[1]
+    if not (batch.carry and batch.carry < steps):
+        yield 0, steps, batch.lengths, batch.context
+        return
+    cuts = (0, batch.carry, steps)
+    for start, stop in itertools.pairwise(cuts):
+        lengths = None if batch.lengths is None else np.clip(batch.lengths - start, 0, stop - start)
+        yield start, stop, lengths, max(0, batch.context - start)
+
+
+def regularizers(model):
+    """The `ActivationRegularization` modules of a network."""
+    if isinstance(model, ActivationRegularization):
+        return [model]
+    return [found for module in getattr(model, "modules", ()) for found in regularizers(module)]
+
+
+@contextlib.contextmanager
+def counted_together(modules, batches):
+    """Let the penalties of all passes that make one update be means over all of them."""
+    if modules:
+        counts = [
+            counted_steps(np.full(len(batch.x), stop - start) if lengths is None else lengths, context)
+            for batch in batches
+            for start, stop, lengths, context in _pieces(batch)
+        ]
+        for module in modules:
+            module.counts = tuple(map(sum, zip(*counts)))
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.start, module.counts = 0, None
+
+
+def add_l2(params, grads, l2):
+    """Add the gradient of the sum of ``l2[name] * params[name]^2`` to `grads`; returns that sum."""
+    penalty = 0.0
+    for name, factor in l2.items():
+        p = params[name]
+        grads[name] += p.dtype.type(2 * factor) * p
+        penalty += factor * float(np.sum(np.square(p), dtype=np.float64))
+    return penalty

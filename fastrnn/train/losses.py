@@ -1,0 +1,335 @@
+"""Losses with their gradients.
+
+Every function takes (prediction, target) and returns (loss, gradient): a float, summed in double, and an
+array of the prediction's shape and dtype. The loss is the mean over the valid elements, weighted where there
+are weights: the sum of weight times loss, divided by the sum of the weights; 0 with a zero gradient where
+nothing is valid. ``reduction="sum"`` leaves the division out.
+
+All functions share these parameters:
+
+lengths : sequence of int, optional
+    One per sequence; steps from a length on are padding. Needs a time axis: (B, T, ...), or (T, B, ...) with
+    ``batch_first=False``.
+mask : bool array, optional
+    True where valid; its shape is that of the elements or of their leading axes.
+sample_weight : array, optional
+    Not negative. One weight per sequence, (B,), or an array of a shape that `mask` could have.
+reduction : "mean" or "sum"
+batch_first : bool
+
+Padding and elements of weight 0 contribute neither loss nor gradient, whatever prediction and target hold
+there. Every error is a ValueError or TypeError that names the argument.
+"""
+
+import math
+
+import numpy as np
+
+from .. import _ctc, _loss
+from .._check import (
+    check_axes,
+    check_bool,
+    check_class_target,
+    check_element_weights,
+    check_labels,
+    check_lengths,
+    check_number,
+    check_option,
+    check_positive_int,
+    check_prediction,
+    check_real_target,
+    check_unit_interval,
+    check_vector,
+    shown,
+)
+
+LOG_FLOOR = -100.0  # of the logarithm of a probability, as in torch
+
+
+def cross_entropy(prediction, target, *, lengths=None, mask=None, sample_weight=None, class_weight=None,
+                  label_smoothing=0.0, reduction="mean", batch_first=True):
+    """Softmax cross-entropy of logits x: log(sum_k exp(x_k)) - x_target.
+
+    Parameters
+    ----------
+    prediction : array (..., K), float32 or float64
+        Logits.
+    target : int array (...)
+        Classes 0 .. K-1.
+    class_weight : array (K,), optional
+        Multiplies the loss of the elements of each class, and their count in the mean's divisor.
+    label_smoothing : float in [0, 1]
+        The part of each target that is spread evenly over all classes.
+    lengths, mask, sample_weight, reduction, batch_first
+        See the module.
+
+    Returns
+    -------
+    (float, array (..., K))
+    """
+    prediction = check_prediction(prediction)
+    shape, classes = prediction.shape[:-1], prediction.shape[-1]
+    smoothing = check_number(label_smoothing, "label_smoothing", low=0, high=1)
+    weight = check_element_weights(shape, lengths, mask, sample_weight, batch_first)
+    target = check_class_target(target, shape, classes, weight)
+    counted = weight
+    if class_weight is not None:
+        class_weight = check_vector(class_weight, "class_weight", classes, low=0)
+        of_target = class_weight[np.clip(target, 0, classes - 1)]  # padding may hold any number
+        counted = of_target if weight is None else weight * of_target
+    scale = _scale(counted, target.size, reduction)
+    gradient = np.empty_like(prediction)
+    total = _loss.cross_entropy(gradient.reshape(-1, classes), prediction.reshape(-1, classes),
+                                target.reshape(-1), None if weight is None else weight.reshape(-1),
+                                class_weight, smoothing, scale)
+    return total * scale, gradient
+
+
+def binary_cross_entropy(prediction, target, *, from_logits=True, pos_weight=1.0, lengths=None, mask=None,
+                         sample_weight=None, reduction="mean", batch_first=True):
+    """Cross-entropy of yes-no outputs, -pos_weight t log(p) - (1 - t) log(1 - p) with p = sigmoid(x).
+
+    Parameters
+    ----------
+    prediction : array (...), float32 or float64
+        Logits x, or with ``from_logits=False`` probabilities p, whose logarithms are held above -100.
+    target : array (...)
+        t, in 0 .. 1. A last axis of size 1 may be missing.
+    from_logits : bool
+    pos_weight : float, above 0
+    lengths, mask, sample_weight, reduction, batch_first
+        See the module.
+
+    Returns
+    -------
+    (float, array (...))
+    """
+    positive = check_number(pos_weight, "pos_weight", above=0)
+    x, target, weight, scale = _elements(
+        prediction, target, lengths, mask, sample_weight, reduction, batch_first)
+    check_unit_interval(target, "target")
+    if from_logits:
+        gradient = np.empty_like(x)
+        total = _loss.binary_cross_entropy(gradient.reshape(-1), x.reshape(-1), target.reshape(-1),
+                                           None if weight is None else weight.reshape(-1), positive, scale)
+        return total * scale, gradient
+    check_unit_interval(x, "prediction")
+    on, off = positive * target, 1 - target
+    with np.errstate(divide="ignore"):
+        loss = -on * np.maximum(np.log(x), LOG_FLOOR) - off * np.maximum(np.log1p(-x), LOG_FLOOR)
+    slope = (off * x - on * (1 - x)) / np.maximum(x * (1 - x), 1e-12)
+    return _reduce(loss, slope, weight, scale)
+
+
+def mse(prediction, target, *, lengths=None, mask=None, sample_weight=None, reduction="mean",
+        batch_first=True):
+    """Squared error, (prediction - target)^2.
+
+    Parameters
+    ----------
+    prediction : array (...), float32 or float64
+    target : array (...)
+        A last axis of size 1 may be missing.
+    lengths, mask, sample_weight, reduction, batch_first
+        See the module.
+
+    Returns
+    -------
+    (float, array (...))
+    """
+    x, target, weight, scale = _elements(
+        prediction, target, lengths, mask, sample_weight, reduction, batch_first)
+    error = x - target
+    return _reduce(error * error, 2 * error, weight, scale)
+
+
+def mae(prediction, target, *, lengths=None, mask=None, sample_weight=None, reduction="mean",
+        batch_first=True):
+    """Absolute error, |prediction - target|, with slope 0 where they are equal. Arguments as for `mse`."""
+    x, target, weight, scale = _elements(
+        prediction, target, lengths, mask, sample_weight, reduction, batch_first)
+    error = x - target
+    return _reduce(np.abs(error), np.sign(error), weight, scale)
+
+
+def huber(prediction, target, *, delta=1.0, lengths=None, mask=None, sample_weight=None, reduction="mean",
+          batch_first=True):
+    """Huber's (1964) loss of e = prediction - target: e^2 / 2 up to delta, delta (|e| - delta / 2) beyond.
+
+    Parameters
+    ----------
+    prediction : array (...), float32 or float64
+    target : array (...)
+        A last axis of size 1 may be missing.
+    delta : float, above 0
+    lengths, mask, sample_weight, reduction, batch_first
+        See the module.
+
+    Returns
+    -------
+    (float, array (...))
+    """
+    delta = check_number(delta, "delta", above=0)
+    x, target, weight, scale = _elements(
+        prediction, target, lengths, mask, sample_weight, reduction, batch_first)
+    error = x - target
+    slope = np.clip(error, -delta, delta)
+    return _reduce(slope * (error - slope / 2), slope, weight, scale)
+
+
+def quantile(prediction, target, *, quantiles=(0.1, 0.5, 0.9), lengths=None, mask=None, sample_weight=None,
+             reduction="mean", batch_first=True):
+    """Pinball loss (Koenker and Bassett 1978) of e = target - prediction, max(q e, (q - 1) e); slope 0 at 0.
+
+    Parameters
+    ----------
+    prediction : array (..., Q), float32 or float64
+        One column per quantile.
+    target : array (...)
+        A last axis of size 1 may be there.
+    quantiles : sequence of Q floats between 0 and 1
+    lengths, mask, sample_weight, reduction, batch_first
+        See the module.
+
+    Returns
+    -------
+    (float, array (..., Q))
+        The mean is over elements and quantiles.
+    """
+    quantiles = check_vector(quantiles, "quantiles", above=0, below=1)
+    prediction = check_prediction(prediction, last=(quantiles.size, "one column per quantile"))
+    column = check_real_target(target, (*prediction.shape[:-1], 1), prediction.dtype)
+    x, target, weight, scale = _elements(prediction, np.broadcast_to(column, prediction.shape), lengths, mask,
+                                         sample_weight, reduction, batch_first)
+    q = quantiles.astype(x.dtype)
+    error = target - x
+    slope = np.where(error > 0, -q, 1 - q) * np.abs(np.sign(error))
+    return _reduce(-slope * error, slope, weight, scale)
+
+
+def gaussian_nll(prediction, target, *, scale="log_variance", min_scale=1e-3, lengths=None, mask=None,
+                 sample_weight=None, reduction="mean", batch_first=True):
+    """Negative log-likelihood of a normal distribution, log(2 pi) / 2 + log(s) + ((target - mean) / s)^2 / 2.
+
+    Parameters
+    ----------
+    prediction : array (..., 2 D), float32 or float64
+        The D means, then D numbers r that give the standard deviations s.
+    target : array (..., D)
+        The last axis may be missing where D is 1.
+    scale : "log_variance" or "softplus"
+        s = exp(r / 2), or s = log(1 + exp(r)) + min_scale.
+    min_scale : float, above 0
+        Lower bound of s in the softplus form.
+    lengths, mask, sample_weight, reduction, batch_first
+        See the module.
+
+    Returns
+    -------
+    (float, array (..., 2 D))
+    """
+    check_option(scale, "scale", ("log_variance", "softplus"))
+    min_scale = check_number(min_scale, "min_scale", above=0)
+    prediction = check_prediction(prediction, even=True)
+    mean, raw = np.split(prediction, 2, axis=-1)
+    mean, target, weight, factor = _elements(
+        mean, target, lengths, mask, sample_weight, reduction, batch_first)
+    raw = _without_padding(raw, weight)
+    if scale == "log_variance":
+        s, ds_over_s = np.exp(raw / 2), 0.5
+    else:
+        s = np.logaddexp(0, raw) + raw.dtype.type(min_scale)
+        ds_over_s = np.exp(-np.logaddexp(0, -raw)) / s
+    z = (target - mean) / s
+    loss, dmean = _reduce(math.log(2 * math.pi) / 2 + np.log(s) + z * z / 2, -z / s, weight, factor)
+    return loss, np.concatenate([dmean, _gradient(ds_over_s * (1 - z * z), weight, factor)], axis=-1)
+
+
+def ctc(prediction, target, lengths=None, target_lengths=None, *, blank=0, zero_infinity=False, mask=None,
+        sample_weight=None, reduction="mean", batch_first=True):
+    """Connectionist temporal classification (Graves et al. 2006): labels without a time for each.
+
+    A path has one label or blank at each of T steps; without its repetitions, then without its blanks, it is the
+    target. The loss of a sequence is -log of the probability of all its target's paths together,
+
+        -log sum over paths of prod over t of softmax(prediction[t])[path[t]]
+
+    Parameters
+    ----------
+    prediction : array (B, T, K), (T, B, K) with ``batch_first=False``, or (T, K); float32 or float64
+        Logits. Logarithms of probabilities are such too: their softmax is the probabilities.
+    target : list of B arrays (L_i,) of ints, int array (B, L), or int array (sum of target_lengths,)
+        Labels 0 .. K-1 without `blank`; for a prediction (T, K) one array (L,).
+    lengths : sequence of B ints, optional
+        Valid steps of each sequence.
+    target_lengths : sequence of B ints, optional
+        Labels of each sequence in an array; those beyond are padding.
+    blank : int
+    zero_infinity : bool
+        A target that no path fits, as it has more labels, with a blank between any two that are the same, than the
+        sequence has steps, has loss inf and a gradient of NaN; if true, both are 0.
+    mask : bool array (B,), optional
+    sample_weight : array (B,), optional
+    reduction : "mean" or "sum"
+        The elements are the sequences: "mean" divides by their number, or by the sum of their weights. (torch's
+        "mean" first divides each loss by its number of labels.)
+    batch_first : bool
+
+    Returns
+    -------
+    (float, array like prediction)
+        The gradient is with respect to the logits.
+    """
+    prediction = check_prediction(prediction)
+    orders = {3: "(B, T, K)" if batch_first else "(T, B, K)", 2: "(T, K)"}
+    x = check_axes(prediction, "prediction", orders)
+    if x.ndim == 2:
+        for name, value in ("lengths", lengths), ("target_lengths", target_lengths):
+            if value is not None:
+                raise ValueError(f"{name}: expected None for one sequence (T, K), found {shown(value)}")
+        x, target, batch_first = x[None], [target], True
+    batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
+    blank = check_positive_int(blank, "blank", low=0, high=x.shape[2] - 1)
+    zero_infinity = check_bool(zero_infinity, "zero_infinity")
+    lengths = check_lengths(np.full(batch, steps) if lengths is None else lengths, batch, steps)
+    weight = check_element_weights((batch,), None, mask, sample_weight, True)
+    labels, starts = check_labels(target, target_lengths, batch, x.shape[2], blank, weight)
+    scale = _scale(weight, batch, reduction)
+    loss, gradient = np.empty(batch), np.empty_like(x)
+    _ctc.ctc(loss, gradient, x, labels, starts, lengths, weight, blank, zero_infinity, scale, batch_first)
+    total = loss.sum() if weight is None else loss[weight > 0] @ weight[weight > 0]
+    return float(total) * scale, gradient.reshape(prediction.shape)
+
+
+def _elements(prediction, target, lengths, mask, sample_weight, reduction, batch_first):
+    """(prediction, target, weights or None, factor of the sum), checked, of one shape, zeros for padding."""
+    prediction = check_prediction(prediction)
+    weight = check_element_weights(prediction.shape, lengths, mask, sample_weight, batch_first)
+    target = check_real_target(target, prediction.shape, prediction.dtype)
+    scale = _scale(weight, prediction.size, reduction)
+    return _without_padding(prediction, weight), _without_padding(target, weight), weight, scale
+
+
+def _without_padding(array, weight):
+    """The array with zeros where the weight is 0, so that what padding holds is never computed with."""
+    return array if weight is None or weight.all() else np.where(weight > 0, array, array.dtype.type(0))
+
+
+def _scale(weight, count, reduction):
+    """What the summed loss and the gradient are multiplied by."""
+    if check_option(reduction, "reduction", ("mean", "sum")) == "sum":
+        return 1.0
+    total = float(count if weight is None else weight.sum())
+    return 1 / total if total > 0 else 0.0
+
+
+def _reduce(loss, slope, weight, scale):
+    """(loss, gradient) from the losses and slopes of the elements."""
+    total = np.sum(loss if weight is None else loss * weight, dtype=np.float64)
+    return float(total) * scale, _gradient(slope, weight, scale)
+
+
+def _gradient(slope, weight, scale):
+    if weight is None:
+        return slope * slope.dtype.type(scale)
+    return (slope * (weight * scale)).astype(slope.dtype)

@@ -1,0 +1,101 @@
+"""Figures that a trainer reports beside the loss.
+
+A metric is called as a loss is, (prediction, target) and where they matter `lengths`, `sample_weight` and
+`batch_first` by keyword, and returns a float: the mean over the valid elements, weighted where there are weights. A
+loss is a metric too; its gradient is left aside. An epoch's figure is the mean over all its elements.
+"""
+
+import math
+
+from .._check import check_element_weights, check_entries_of, check_real, shown
+from . import losses
+
+
+def accuracy(prediction, target, *, lengths=None, sample_weight=None, batch_first=True):
+    """Part of the elements that are right.
+
+    Parameters
+    ----------
+    prediction : array (..., K) of scores, or (...) or (..., 1) of logits
+        The class is that of the highest score; a logit above 0 says yes.
+    target : int array (...) of classes, or for logits array (...) or (..., 1), above 0.5 for yes
+    lengths, sample_weight, batch_first
+        As in `fastrnn.losses`.
+
+    Returns
+    -------
+    float
+    """
+    prediction, target = check_real(prediction, "prediction"), check_real(target, "target")
+    if prediction.shape == target.shape:
+        right = (prediction > 0) == (target > 0.5)
+    elif prediction.shape[-1:] == (1,) and prediction.shape[:-1] == target.shape:
+        right = (prediction[..., 0] > 0) == (target > 0.5)
+    elif prediction.shape[:-1] == target.shape and target.dtype.kind in "iu" and prediction.shape[-1]:
+        right = prediction.argmax(axis=-1) == target
+    else:
+        raise ValueError(
+            "target: expected int classes, one for each row of scores, or one yes or no for each logit; found "
+            f"{target.dtype} of shape {target.shape} for predictions of shape {prediction.shape}"
+        )
+    weight = check_element_weights(right.shape, lengths, None, sample_weight, batch_first)
+    if weight is None:
+        return float(right.mean()) if right.size else 0.0
+    return float((right * weight).sum() / weight.sum()) if weight.any() else 0.0
+
+
+class Metric:
+    """A function and what is made of its mean: the root of a mean square, the exponential of a mean logarithm.
+
+    Attributes
+    ----------
+    name : str
+    named : bool
+        Whether the name alone stands for it, as it does in a checkpoint.
+    """
+
+    def __init__(self, name, function, finish=float, named=False):
+        self.name, self.function, self.finish, self.named = name, function, finish, named
+
+    def __call__(self, *args, **options):
+        value = self.function(*args, **options)
+        return float(value[0] if isinstance(value, tuple) else value)
+
+
+def _exp(x):
+    return math.exp(x) if x < 700 else math.inf
+
+
+_NAMED = {
+    "accuracy": (accuracy, float),
+    "mse": (losses.mse, float),
+    "rmse": (losses.mse, math.sqrt),
+    "mae": (losses.mae, float),
+    "cross_entropy": (losses.cross_entropy, float),
+    "perplexity": (losses.cross_entropy, _exp),
+    "bits": (losses.cross_entropy, lambda nats: nats / math.log(2)),
+}
+_TAKEN = ("loss", "lr", "grad_norm", "seconds", "mass", "penalty")
+
+
+def find_metrics(metrics):
+    """A list of `Metric` from names and functions."""
+    if isinstance(metrics, str) or callable(metrics):
+        raise TypeError(f"metrics: expected a sequence of names and functions, found {shown(metrics)}")
+    metrics = check_entries_of(() if metrics is None else metrics, "metrics", "a sequence")
+    found = [_find(metric, k) for k, metric in enumerate(metrics)]
+    names = [metric.name for metric in found]
+    for k, name in enumerate(names):
+        if name in (*_TAKEN, *names[:k]) or name.startswith("val_"):
+            raise ValueError(f"metrics[{k}]: expected a name of its own, found {shown(name)}")
+    return found
+
+
+def _find(metric, k):
+    if isinstance(metric, str):
+        if metric not in _NAMED:
+            raise ValueError(f"metrics[{k}]: expected one of {', '.join(_NAMED)} or a function; found {shown(metric)}")
+        return Metric(metric, *_NAMED[metric], named=True)
+    if not callable(metric):
+        raise TypeError(f"metrics[{k}]: expected a name or a function, found {type(metric).__name__}")
+    return Metric(getattr(metric, "__name__", type(metric).__name__), metric)

@@ -1,0 +1,334 @@
+"""Optimisers that update parameters in place, and gradient clipping.
+
+Throughout, g is the gradient, d = g + weight_decay * p, and t = 1, 2, ... counts the steps. Formulas and,
+but for the rate of SGD, defaults are those of torch.optim.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from .. import _optim
+from .._check import (
+    check_bool,
+    check_count,
+    check_entries_of,
+    check_number,
+    check_optimizer_state,
+    check_pair,
+    check_update,
+)
+
+
+class Optimizer:
+    """Base class: hyperparameters as attributes, one accumulator array per slot and parameter.
+
+    A subclass names its hyperparameters in `hyper` and its accumulators in `_slot_values`, and updates one
+    flat array in `_update`.
+    """
+
+    hyper: tuple[str, ...] = ("lr", "weight_decay")
+
+    def __init__(self, lr, weight_decay):
+        self.lr = lr
+        self.weight_decay = check_number(weight_decay, "weight_decay", low=0)
+        self.steps = 0
+        self._slots = {}  # slot -> parameter name -> array
+
+    def __setattr__(self, name, value):
+        if name in self.hyper and name in self.__dict__:    # set again: as the constructor takes it
+            named = {one: getattr(self, one) for one in self.hyper}
+            value = getattr(type(self)(**{**named, name: value}), name)
+        elif name == "steps":
+            value = check_count(value, name)
+        elif name == "hyper":
+            raise TypeError("hyper: expected to be set by the class, found an assignment to it in an optimiser")
+        super().__setattr__(name, value)
+
+    @property
+    def lr(self):
+        """The learning rate; schedules set it."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value):
+        self._lr = check_number(value, "lr", low=0)
+
+    def step(self, params, grads):
+        """Update `params` in place from `grads`.
+
+        Parameters
+        ----------
+        params, grads : dict of str to array
+            The same names, shapes and dtypes in each; C-contiguous, float32 or float64.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Before anything is changed, naming the parameter that does not fit its gradient or the earlier
+            steps.
+        """
+        params, grads = check_update(params, grads, self._slots)
+        self._slots |= {slot: {name: np.full(p.shape, value, p.dtype) for name, p in params.items()}
+                        for slot, value in self._slot_values().items() if slot not in self._slots}
+        flat = [(p.reshape(-1), grads[name].reshape(-1),
+                 {slot: kept[name].reshape(-1) for slot, kept in self._slots.items()})
+                for name, p in params.items()]
+        self.steps += 1     # from here on nothing fails
+        for arrays in flat:
+            self._update(*arrays)
+
+    def _slot_values(self):
+        """dict of slot -> the value its arrays start from."""
+        return {}
+
+    def _update(self, p, g, slots):
+        """Update the flat array `p` and the flat accumulators `slots` from the flat gradient `g`."""
+        raise NotImplementedError
+
+    def state_dict(self):
+        """dict with "type", "steps", "hyper" (these JSON-able) and "arrays" ("slot/parameter" -> copy)."""
+        return {
+            "type": type(self).__name__,
+            "steps": self.steps,
+            "hyper": {name: getattr(self, name) for name in self.hyper},
+            "arrays": {f"{slot}/{name}": array.copy()
+                       for slot, arrays in self._slots.items() for name, array in arrays.items()},
+        }
+
+    def load_state_dict(self, state):
+        """Continue from what `state_dict` returned; everything is checked before anything changes.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For another type of optimiser, other hyperparameters, or accumulators that do not belong together.
+        """
+        check_optimizer_state(state, type(self).__name__, self.hyper)
+        fresh = type(self)(**state["hyper"])
+        slots = {}
+        for key, array in state["arrays"].items():
+            slot, _, name = key.partition("/")
+            slots.setdefault(slot, {})[name] = np.array(array, order="C")
+        expected = fresh._slot_values() if state["steps"] else {}
+        if slots.keys() != expected.keys() or len({frozenset(arrays) for arrays in slots.values()}) > 1:
+            raise ValueError(f"state['arrays']: expected every parameter under each of {list(expected)}, "
+                             f"found {sorted(state['arrays'])}")
+        self.__dict__.update(fresh.__dict__)
+        self.steps = state["steps"]
+        self._slots = slots
+
+    def __repr__(self):
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.hyper)})"
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, v = momentum * v + d.
+
+    p -= lr * d without momentum, lr * v with it, lr * (d + momentum * v) with Nesterov's (1983, in the form
+    of Sutskever et al. 2013).
+
+    Parameters
+    ----------
+    lr : float, at least 0
+    momentum : float in [0, 1)
+    nesterov : bool
+        Needs a momentum above 0.
+    weight_decay : float, at least 0
+    """
+
+    hyper = ("lr", "momentum", "nesterov", "weight_decay")
+
+    def __init__(self, lr=0.01, momentum=0.0, nesterov=False, weight_decay=0.0):
+        super().__init__(lr, weight_decay)
+        self.momentum = check_number(momentum, "momentum", low=0, below=1)
+        self.nesterov = check_bool(nesterov, "nesterov")
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: expected momentum above 0 with it, found momentum=0")
+
+    def _slot_values(self):
+        return {"velocity": 0.0} if self.momentum else {}
+
+    def _update(self, p, g, slots):
+        _optim.sgd(p, slots.get("velocity"), g, self.lr, self.momentum, self.weight_decay, self.nesterov)
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015): m and v are running means of d and of its square.
+
+    m = beta1 * m + (1 - beta1) * d,  v = beta2 * v + (1 - beta2) * d^2,
+    p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps).
+
+    Parameters
+    ----------
+    lr : float, at least 0
+    betas : pair of floats in [0, 1)
+    eps : float, above 0
+    weight_decay : float, at least 0
+        Added to the gradient; for the decoupled form see `AdamW`.
+    """
+
+    hyper = ("lr", "betas", "eps", "weight_decay")
+    _decoupled = False
+
+    def __init__(self, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        super().__init__(lr, weight_decay)
+        self.betas = check_pair(betas, "betas", low=0, below=1)
+        self.eps = check_number(eps, "eps", above=0)
+
+    def _slot_values(self):
+        return {"mean": 0.0, "square": 0.0}
+
+    def _update(self, p, g, slots):
+        decay, decoupled = (0.0, self.weight_decay) if self._decoupled else (self.weight_decay, 0.0)
+        _optim.adam(p, slots["mean"], slots["square"], g, self.steps, self.lr, *self.betas, self.eps, decay,
+                    decoupled)
+
+
+class AdamW(Adam):
+    """Adam after a decoupled weight decay (Loshchilov and Hutter 2019), p -= lr * weight_decay * p.
+
+    Parameters as for `Adam`.
+    """
+
+    _decoupled = True
+
+    def __init__(self, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        super().__init__(lr, betas, eps, weight_decay)
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Hinton 2012; centred: Graves 2013): v is a running mean of d^2, m one of d.
+
+    v = alpha * v + (1 - alpha) * d^2,  u = d / (sqrt(v) + eps), with v - m^2 for v when centred;
+    p -= lr * u, or with momentum b = momentum * b + u, p -= lr * b.
+
+    Parameters
+    ----------
+    lr : float, at least 0
+    alpha : float in [0, 1)
+    eps : float, above 0
+    momentum : float in [0, 1)
+    centered : bool
+    weight_decay : float, at least 0
+    """
+
+    hyper = ("lr", "alpha", "eps", "momentum", "centered", "weight_decay")
+
+    def __init__(self, lr=0.01, alpha=0.99, eps=1e-8, momentum=0.0, centered=False, weight_decay=0.0):
+        super().__init__(lr, weight_decay)
+        self.alpha = check_number(alpha, "alpha", low=0, below=1)
+        self.eps = check_number(eps, "eps", above=0)
+        self.momentum = check_number(momentum, "momentum", low=0, below=1)
+        self.centered = check_bool(centered, "centered")
+
+    def _slot_values(self):
+        used = {"square": True, "mean": self.centered, "velocity": self.momentum > 0}
+        return {slot: 0.0 for slot, needed in used.items() if needed}
+
+    def _update(self, p, g, slots):
+        _optim.rmsprop(p, slots["square"], slots.get("mean"), slots.get("velocity"), g, self.lr, self.alpha,
+                       self.eps, self.momentum, self.weight_decay)
+
+
+class Adagrad(Optimizer):
+    """Adagrad (Duchi et al. 2011): s sums d^2,  p -= lr / (1 + (t - 1) * lr_decay) * d / (sqrt(s) + eps).
+
+    Parameters
+    ----------
+    lr : float, at least 0
+    lr_decay : float, at least 0
+    initial_accumulator : float, at least 0
+        What s starts from.
+    eps : float, above 0
+    weight_decay : float, at least 0
+    """
+
+    hyper = ("lr", "lr_decay", "initial_accumulator", "eps", "weight_decay")
+
+    def __init__(self, lr=0.01, lr_decay=0.0, initial_accumulator=0.0, eps=1e-10, weight_decay=0.0):
+        super().__init__(lr, weight_decay)
+        self.lr_decay = check_number(lr_decay, "lr_decay", low=0)
+        self.initial_accumulator = check_number(initial_accumulator, "initial_accumulator", low=0)
+        self.eps = check_number(eps, "eps", above=0)
+
+    def _slot_values(self):
+        return {"total": self.initial_accumulator}
+
+    def _update(self, p, g, slots):
+        lr = self.lr / (1 + (self.steps - 1) * self.lr_decay)
+        _optim.adagrad(p, slots["total"], g, lr, self.eps, self.weight_decay)
+
+
+def _arrays(params_or_grads):
+    """The gradient arrays of a module, or the arrays of a dict or a sequence, as views."""
+    if hasattr(params_or_grads, "grads"):
+        params_or_grads = params_or_grads.grads
+    if isinstance(params_or_grads, Mapping):
+        params_or_grads = params_or_grads.values()
+    arrays = check_entries_of(params_or_grads, "params_or_grads", "a module or float32 or float64 arrays")
+    # Views of NumPy's own type: their attributes are true, whatever a subclass says of itself.
+    arrays = [np.ndarray.view(array, np.ndarray) if isinstance(array, np.ndarray) else array for array in arrays]
+    for array in arrays:
+        if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+            found = f"{array.dtype} array" if isinstance(array, np.ndarray) else type(array).__name__
+            raise TypeError(f"params_or_grads: expected a module or float32 or float64 arrays, found {found}")
+    return arrays
+
+
+def _writeable(params_or_grads):
+    """`_arrays`, all of which can be changed."""
+    arrays = _arrays(params_or_grads)
+    if not all(array.flags.writeable for array in arrays):
+        raise ValueError("params_or_grads: expected writeable arrays, found a read-only one")
+    return arrays
+
+
+def all_finite(params_or_grads):
+    """True when no gradient of the module, or no array of the dict or list, holds a NaN or an infinity."""
+    return all(_optim.all_finite(np.ravel(array)) for array in _arrays(params_or_grads))
+
+
+def grad_norm(params_or_grads):
+    """Euclidean norm of all gradients of a module, or of all arrays of a dict or list, as one vector.
+
+    It is accumulated in double, and finite exactly when every element is (and the norm itself fits a double).
+    """
+    arrays = [np.ravel(array) for array in _arrays(params_or_grads)]
+    total = sum(_optim.sum_squares(array) for array in arrays)
+    if math.isinf(total) and all(map(_optim.all_finite, arrays)):  # the squares overflow, not the elements
+        top = max(float(np.abs(array).max()) for array in arrays if array.size)
+        return top * math.sqrt(sum(_optim.sum_squares(array / top) for array in arrays))
+    return math.sqrt(total)
+
+
+def clip_grad_norm(params_or_grads, max_norm):
+    """Scale all gradients together, by max_norm / (norm + 1e-6), where their norm is above `max_norm`.
+
+    Parameters
+    ----------
+    params_or_grads : Module, dict of arrays, or sequence of arrays
+        A module's gradients, or the gradient arrays themselves; float32 or float64; scaled in place.
+    max_norm : float, above 0
+
+    Returns
+    -------
+    float
+        The norm before clipping. Where it is not finite nothing is scaled.
+    """
+    max_norm = check_number(max_norm, "max_norm", above=0)
+    arrays = _writeable(params_or_grads)
+    norm = grad_norm(arrays)
+    factor = max_norm / (norm + 1e-6)  # torch.nn.utils.clip_grad_norm_'s guard
+    if factor < 1 and math.isfinite(norm):
+        for array in arrays:
+            array *= factor
+    return norm
+
+
+def clip_grad_value(params_or_grads, max_value):
+    """Limit each gradient element to -max_value .. max_value, in place; arguments as for `clip_grad_norm`."""
+    max_value = check_number(max_value, "max_value", above=0)
+    for array in _writeable(params_or_grads):
+        np.clip(array, -max_value, max_value, out=array)

@@ -1,0 +1,312 @@
+"""Learning-rate schedules.
+
+Each tells the rate for a count of steps, `lr_at`, and keeps a count of its own: set ``optimizer.lr =
+schedule.lr`` at the start and ``optimizer.lr = schedule.step(metric)`` after each batch or epoch, as `per`
+says.
+"""
+
+import functools
+import inspect
+import math
+from typing import ClassVar
+
+from .._check import (
+    check_count,
+    check_figure,
+    check_measured,
+    check_number,
+    check_option,
+    check_optional,
+    check_positive_int,
+    check_saved_state,
+    check_saved_values,
+)
+
+
+class Schedule:
+    """Base class. A subclass defines `lr_at`, or overrides `step` when the rate depends on what was measured.
+
+    Parameters
+    ----------
+    lr : float, at least 0
+        The base rate.
+    per : "epoch" or "batch"
+        What one step is.
+    """
+
+    _state: ClassVar = {"count": check_count}  # what changes -> the check of its saved value
+
+    def __init__(self, lr, per="epoch"):
+        self.base_lr = check_number(lr, "lr", low=0)
+        self.per = check_option(per, "per", ("epoch", "batch"))
+        self.count = 0
+
+    def __setattr__(self, name, value):
+        argument = "lr" if name == "base_lr" else name
+        names = inspect.signature(type(self)).parameters
+        if name in self.__dict__ and argument in names:     # set again: as the constructor takes it
+            values = {one: getattr(self, "base_lr" if one == "lr" else one) for one in names}
+            value = getattr(type(self)(**{**values, argument: value}), name)
+        super().__setattr__(name, value)
+
+    def lr_at(self, step):
+        """The rate after `step` steps; step 0 is the first batch or epoch."""
+        raise NotImplementedError(f"{type(self).__name__} defines no lr_at")
+
+    @property
+    def lr(self):
+        """The rate now."""
+        return self.lr_at(self.count)
+
+    def step(self, metric=None):
+        """Count one batch or epoch, whose loss was `metric`; returns the rate for the next."""
+        self.count += 1
+        return self.lr
+
+    def state_dict(self):
+        """dict of what changes, JSON-able."""
+        return {name: getattr(self, name) for name in self._state}
+
+    def load_state_dict(self, state):
+        """Continue from what `state_dict` returned."""
+        check_saved_values(state, self._state)
+        for name in self._state:
+            setattr(self, name, state[name])
+
+
+class Constant(Schedule):
+    """The base rate at every step."""
+
+    def lr_at(self, step):
+        return self.base_lr
+
+
+class StepDecay(Schedule):
+    """lr * gamma^(step // every).
+
+    Parameters
+    ----------
+    lr : float, at least 0
+    every : int, at least 1
+    gamma : float, above 0
+    """
+
+    def __init__(self, lr, every, gamma=0.1, per="epoch"):
+        super().__init__(lr, per)
+        self.every = check_positive_int(every, "every")
+        self.gamma = check_number(gamma, "gamma", above=0)
+
+    def lr_at(self, step):
+        return _decayed(self.base_lr, self.gamma, check_count(step, "step") // self.every)
+
+
+class ExponentialDecay(Schedule):
+    """lr * gamma^step.
+
+    Parameters
+    ----------
+    lr : float, at least 0
+    gamma : float, above 0
+    """
+
+    def __init__(self, lr, gamma, per="epoch"):
+        super().__init__(lr, per)
+        self.gamma = check_number(gamma, "gamma", above=0)
+
+    def lr_at(self, step):
+        return _decayed(self.base_lr, self.gamma, check_count(step, "step"))
+
+
+class CosineDecay(Schedule):
+    """From lr to min_lr along half a cosine in `total` steps, then min_lr (Loshchilov and Hutter 2017).
+
+    Parameters
+    ----------
+    lr : float, at least 0
+    total : int, at least 1
+    min_lr : float, at least 0
+    """
+
+    def __init__(self, lr, total, min_lr=0.0, per="epoch"):
+        super().__init__(lr, per)
+        self.total = check_positive_int(total, "total")
+        self.min_lr = check_number(min_lr, "min_lr", low=0)
+
+    def lr_at(self, step):
+        return _cosine(self.base_lr, self.min_lr, check_count(step, "step") / self.total)
+
+
+class LinearDecay(Schedule):
+    """From lr down to min_lr along a straight line over `total` steps, min_lr after them.
+
+    Parameters
+    ----------
+    lr : float, at least 0
+    total : int, at least 1
+    min_lr : float, at least 0
+    """
+
+    def __init__(self, lr, total, min_lr=0.0, per="epoch"):
+        super().__init__(lr, per)
+        self.total = check_positive_int(total, "total")
+        self.min_lr = check_number(min_lr, "min_lr", low=0)
+
+    def lr_at(self, step):
+        return self.min_lr + (self.base_lr - self.min_lr) * max(0.0, 1 - check_count(step, "step") / self.total)
+
+
+class OneCycle(Schedule):
+    """Along cosines from lr / start_factor up to lr, then down to lr / (start_factor * end_factor).
+
+    Smith and Topin (2018) in the form of torch's OneCycleLR.
+
+    Parameters
+    ----------
+    lr : float, at least 0
+        The highest rate.
+    total : int, at least 2
+        Steps of the whole cycle; the last rate holds after it.
+    rise : float between 0 and 1
+        The part of the steps that goes up.
+    start_factor, end_factor : float, above 0
+    """
+
+    def __init__(self, lr, total, rise=0.3, start_factor=25.0, end_factor=1e4, per="batch"):
+        super().__init__(lr, per)
+        self.total = check_positive_int(total, "total", low=2)
+        self.rise = check_number(rise, "rise", above=0, below=1)
+        self.start_factor = check_number(start_factor, "start_factor", above=0)
+        self.end_factor = check_number(end_factor, "end_factor", above=0)
+        check_number(self.base_lr / self.start_factor, "lr / start_factor")
+        check_number(self.base_lr / self.start_factor / self.end_factor, "lr / (start_factor * end_factor)")
+
+    def lr_at(self, step):
+        step = check_count(step, "step")
+        start = self.base_lr / self.start_factor
+        top, last = self.rise * self.total - 1, self.total - 1
+        if step <= top:
+            return _cosine(start, self.base_lr, step / top if top > 0 else 1.0)
+        return _cosine(self.base_lr, start / self.end_factor, (step - top) / (last - top))
+
+
+class WarmUp(Schedule):
+    """A straight line from start * rate to the rate over the first `steps` steps, then another schedule.
+
+    Parameters
+    ----------
+    after : Schedule or float
+        What follows, its step 0 at the end of the warm-up; a number stays constant. `per` is the schedule's.
+    steps : int, at least 1
+    start : float in [0, 1]
+        Where the line starts, as a part of the rate that follows.
+    """
+
+    def __init__(self, after, steps, start=0.1, per="epoch"):
+        self.after = after if isinstance(after, Schedule) else Constant(after, per)
+        super().__init__(self.after.base_lr, self.after.per)
+        self.steps = check_positive_int(steps, "steps")
+        self.start = check_number(start, "start", low=0, high=1)
+
+    def lr_at(self, step):
+        step = check_count(step, "step")
+        if step < self.steps:
+            first = self.after.lr_at(0)
+            return first * (self.start + (1 - self.start) * step / self.steps)
+        return self.after.lr_at(step - self.steps)
+
+    def step(self, metric=None):
+        """As `Schedule.step`; the schedule that follows sees no metric of the warm-up."""
+        self.count += 1
+        if self.count > self.steps:
+            self.after.step(metric)
+        return self.lr
+
+    def state_dict(self):
+        return {"count": self.count, "after": self.after.state_dict()}
+
+    def load_state_dict(self, state):
+        check_saved_state(state, ("count", "after"))
+        count = check_count(state["count"], "state['count']")
+        self.after.load_state_dict(state["after"])
+        self.count = count
+
+
+class ReduceOnPlateau(Schedule):
+    """Multiply the rate by `factor` once the metric has not improved for more than `patience` steps.
+
+    Parameters
+    ----------
+    lr : float, at least 0
+    factor : float between 0 and 1
+    patience : int, at least 0
+    threshold : float, at least 0
+        The part of the best value that an improvement must exceed.
+    mode : "min" or "max"
+        Whether lower or higher metrics are better.
+    cooldown : int, at least 0
+        Steps after a reduction that are not counted.
+    min_lr : float, at least 0
+    """
+
+    _state: ClassVar = {
+        "count": check_count,
+        "current": functools.partial(check_number, low=0),
+        "best": check_optional(check_figure),
+        "bad": check_count,
+        "cooling": check_count,
+    }
+
+    def __init__(self, lr, factor=0.1, patience=10, threshold=1e-4, mode="min", cooldown=0, min_lr=0.0,
+                 per="epoch"):
+        super().__init__(lr, per)
+        self.factor = check_number(factor, "factor", above=0, below=1)
+        self.patience = check_positive_int(patience, "patience", low=0)
+        self.threshold = check_number(threshold, "threshold", low=0)
+        self.mode = check_option(mode, "mode", ("min", "max"))
+        self.cooldown = check_positive_int(cooldown, "cooldown", low=0)
+        self.min_lr = check_number(min_lr, "min_lr", low=0)
+        self.current = self.base_lr
+        self.best = None
+        self.bad = 0
+        self.cooling = 0
+
+    def lr_at(self, step):
+        """The rate now, whatever the step: the steps to come are not known."""
+        return self.current
+
+    def step(self, metric=None):
+        """Count one step and take in its metric, which is needed; NaN counts as no improvement."""
+        if metric is None:
+            raise ValueError("metric: expected the step's metric, found None")
+        metric = check_measured(metric, "metric")
+        self.count += 1
+        if self._improves(metric):
+            self.best, self.bad = metric, 0
+        else:
+            self.bad += 1
+        if self.cooling:
+            self.cooling -= 1
+            self.bad = 0
+        if self.bad > self.patience:
+            self.current = min(self.current, max(self.current * self.factor, self.min_lr))
+            self.cooling, self.bad = self.cooldown, 0
+        return self.current
+
+    def _improves(self, metric):
+        if self.best is None:
+            return not math.isnan(metric)
+        sign = 1 if self.mode == "max" else -1
+        return sign * metric > sign * self.best + self.threshold * abs(self.best)
+
+
+def _decayed(lr, gamma, times):
+    """lr * gamma^times."""
+    try:
+        return lr * gamma**times
+    except OverflowError:
+        raise ValueError(f"step: expected one whose rate a float holds, found gamma = {gamma} to the power of {times}"
+                         ) from None
+
+
+def _cosine(start, end, part):
+    return end + (start - end) * (1 + math.cos(math.pi * min(part, 1.0))) / 2

@@ -47,8 +47,8 @@ ORDERS = {
     "fastrnn.distributed": ["guard", "lifeline", "muted", "share", "ranks", "trainer"],
     "fastrnn.diagnostics": ["criteria", "measures", "findings", "plot", "report", "probe", "diagnose", "monitor"],
     "fastrnn.sklearn": [
-        "inputs", "series", "strategies", "heads", "classes", "base", "supervised", "anomaly", "classifier",
-        "forecaster", "regressor", "tagger", "files",
+        "inputs", "series", "strategies", "heads", "classes", "checks", "values", "base", "supervised", "anomaly",
+        "classifier", "forecaster", "regressor", "tagger", "files",
     ],
     "fastrnn.bench": [
         "cells", "work", "onnx_graph", "problem", "peers", "workers", "worker", "compare", "driver", "machine", "cold",

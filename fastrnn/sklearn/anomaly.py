@@ -4,10 +4,11 @@ import numpy as np
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._check import check_number, check_positive_int, check_vector
+from .._check import check_figure, check_number, check_positive_int, check_vector
 from ..data.windows import next_steps
 from ..nn.module import Turn
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM, RecurrentEstimator
+from .checks import check_matrix
 from .inputs import Scaler
 from .series import HELD, check_series, in_form, last_held
 
@@ -41,6 +42,11 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
     state; its first step, which nothing predicts, has the score 0, the highest, and the next few, predicted from
     little, may have low ones.
     """
+
+    _fitted = RecurrentEstimator._fitted | {
+        "_error_mean": check_vector, "_whiten": check_matrix, "offset_": check_figure,
+    }
+    _needed = (*RecurrentEstimator._needed, "_error_mean", "_whiten", "offset_")
 
     def __init__(
         self,

@@ -7,7 +7,17 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._check import check_bool, check_dtype, check_number, check_option, check_positive_int
+from .._check import (
+    check_bool,
+    check_count,
+    check_dtype,
+    check_number,
+    check_option,
+    check_optional,
+    check_positive_int,
+    check_vector,
+)
+from ..files.checkpoint import write_checkpoint
 from ..nn.layers import Dropout, LastStep, Linear, MeanOverTime
 from ..nn.runners import GRU, LSTM, RNN
 from ..nn.sequential import Sequential
@@ -15,7 +25,9 @@ from ..train.callbacks import EarlyStopping
 from ..train.fit.trainer import Trainer
 from ..train.optim import AdamW
 from ..train.schedules import OneCycle
+from .checks import check_figures, check_labels, check_loss_curve, check_scaler, is_a
 from .inputs import take
+from .values import plain
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 POOLINGS = ("last", "mean")
@@ -63,13 +75,44 @@ FITTED = """network_ : fastrnn.Sequential
 SESSION = ("_stream", "_expected", "_turn")  # of `RNNAnomalyDetector`: a copy begins a new series
 
 
+def check_network(value, name):
+    """What `RecurrentEstimator._network` makes: a runner, perhaps a pooling module and dropout, and a linear layer."""
+    parts = is_a(Sequential)(value, name).modules
+    if (
+        type(value) is not Sequential
+        or len(parts) < 2
+        or type(parts[0]) not in CELLS.values()
+        or type(parts[-1]) is not Linear
+        or not all(type(part) in (LastStep, MeanOverTime, Dropout) for part in parts[1:-1])
+    ):
+        raise ValueError(f"{name}: expected a recurrent layer and a linear one, found others")
+
+
+# What every fit sets -> the check of its value when it comes from a file
+CHECKS = {
+    "network_": check_network,
+    "history_": check_figures,
+    "loss_curve_": check_loss_curve,
+    "n_iter_": check_count,
+    "n_features_in_": check_positive_int,
+    "feature_names_in_": check_labels,
+    "_best_epoch": check_count,
+    "_of_table": check_bool,
+    "_scaler": check_optional(check_scaler),
+    "_class_weight": check_optional(check_vector),
+}
+
+
 class RecurrentEstimator(BaseEstimator):
-    """Base of the estimators. A subclass keeps its constructor's arguments by ``self._keep(locals())``.
+    """Base of the estimators. A subclass keeps its constructor's arguments by ``self._keep(locals())``, and adds what
+    its fit sets to `_fitted`, and what no file of it may lack to `_needed`.
 
     Attributes after a fit: `network_`, the `fastrnn.Sequential`; `n_iter_`, epochs of the last fit; `history_`, the
     figures of its epochs (`fastrnn.History`), and of these `loss_curve_`, the training losses.
     """
 
+    _fitted = CHECKS
+    _needed = ("network_", "n_features_in_", "_scaler")
     _class_weight = None  # by number of the class
     warm_start = False
     _of_table = False  # whether X was a table, a feature per step
@@ -197,7 +240,7 @@ class RecurrentEstimator(BaseEstimator):
 
         `fastrnn.sklearn.load` reads it. Raises `FileError`, an OSError and a ValueError, where it cannot be written.
         """
-        from .files import save
-
         check_is_fitted(self)
-        save(self, path)
+        names = (*self.get_params(deep=False), *self._fitted)
+        state = {name: vars(self)[name] for name in names if name in vars(self)}
+        write_checkpoint(path, {"estimator": type(self).__name__, "state": plain(state)})

@@ -6,6 +6,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
+from .checks import check_labels
 from .classes import Classes
 from .supervised import FEATURES, HELD, POOLED, STANDARDIZE, SupervisedEstimator
 
@@ -31,6 +32,9 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
     >>> RNNClassifier(random_state=0).fit(X, ["up", "down", "up", "down"]).predict([[[0.2], [0.8]]])
     array(['up'], dtype='<U4')
     """
+
+    _fitted = SupervisedEstimator._fitted | {"classes_": check_labels}
+    _needed = (*SupervisedEstimator._needed, "classes_")
 
     def __init__(
         self,

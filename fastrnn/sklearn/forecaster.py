@@ -7,8 +7,9 @@ from scipy.special import ndtri
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from .._check import check_number, check_option, check_positive_int, check_vector
+from .._check import check_count, check_number, check_option, check_positive_int, check_vector
 from .base import FITTED, NETWORK, TRAINING, UPDATES, RecurrentEstimator
+from .checks import check_ends, check_form, check_path_seed, check_scaler, check_spread
 from .heads import find_head
 from .inputs import Scaler
 from .series import HELD, check_series, difference, in_form, last_held
@@ -60,6 +61,12 @@ class RNNForecaster(RecurrentEstimator):
 
     Series are brought to mean 0 and deviation 1 per feature, after differencing; forecasts are on the series' scale.
     """
+
+    _fitted = RecurrentEstimator._fitted | {
+        "window_": check_positive_int, "_lag": check_count, "_path_seed": check_path_seed, "_spread": check_spread,
+        "_ends": check_ends, "_form": check_form, "_target_scaler": check_scaler,
+    }
+    _needed = (*RecurrentEstimator._needed, "window_", "_lag", "_path_seed", "_spread", "_ends", "_form")
 
     def __init__(
         self,

@@ -4,8 +4,9 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_array
 
-from .._check import check_option
+from .._check import check_option, check_optional
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
+from .checks import check_scaler, check_shape
 from .inputs import Scaler
 from .supervised import FEATURES, HELD, POOLED, STANDARDIZE, SupervisedEstimator
 
@@ -26,6 +27,11 @@ class RNNRegressor(RegressorMixin, SupervisedEstimator):
     {FEATURES}
     {FITTED}
     """
+
+    _fitted = SupervisedEstimator._fitted | {
+        "_target_scaler": check_optional(check_scaler), "_target_shape": check_shape,
+    }
+    _needed = (*SupervisedEstimator._needed, "_target_scaler", "_target_shape")
 
     def __init__(
         self,

@@ -35,6 +35,8 @@ class SupervisedEstimator(RecurrentEstimator):
     entry for each of x, and `_outputs`, the number that the network puts out.
     """
 
+    _fitted = RecurrentEstimator._fitted | {"frame_size_": check_positive_int}
+    _needed = (*RecurrentEstimator._needed, "frame_size_")
     _loss = "cross_entropy"
     pooling = None  # how the network brings its steps down to one
     frame_size = 1

@@ -6,6 +6,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
+from .checks import check_labels
 from .classes import Classes
 from .inputs import check_weights
 from .supervised import FEATURES, HELD, STANDARDIZE, SupervisedEstimator
@@ -27,6 +28,9 @@ class RNNTagger(Classes, SupervisedEstimator):
     {FEATURES}
     {FITTED}
     """
+
+    _fitted = SupervisedEstimator._fitted | {"classes_": check_labels}
+    _needed = (*SupervisedEstimator._needed, "classes_")
 
     def __init__(
         self,

@@ -150,6 +150,8 @@ def test_lists_are_complete():
             held.setdefault(".".join(parts[:depth]), set()).add(parts[depth])
     assert {folder: names - set(ENDS) for folder, names in held.items()} == {f: set(o) for f, o in ORDERS.items()}
     assert all("__init__" in names for names in held.values())
+    packages = re.search(r"^packages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)[1]
+    assert re.findall(r"[\w.]+", packages) == sorted(ORDERS)
 
 
 @pytest.mark.parametrize("folder", ORDERS)

@@ -36,6 +36,8 @@ class Finder:
 
 
 class Loader:
+    """Gives an import the module at home, which it leaves as it is."""
+
     def __init__(self, home):
         self.home = home
 
@@ -49,4 +51,5 @@ class Loader:
 
 
 def install():
-    sys.meta_path.insert(0, Finder)  # before the finder of files, which would load modules inside a second time
+    if Finder not in sys.meta_path:
+        sys.meta_path.insert(0, Finder)  # before the finder of files, which would load modules inside a second time

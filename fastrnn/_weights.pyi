@@ -12,8 +12,11 @@ class Weights(Watched):
     count: int
     directions: int
     itemsize: int
+    reverse: bool
+    general: bool
     def __new__(cls, cell: str, params: Mapping[str, ndarray[Any, Any]], grads: Mapping[str, ndarray[Any, Any]],
                 names: list[list[str | None]], input_sizes: list[int], hidden: int, directions: int,
                 relu: bool = ..., reset_after: bool = ..., layer_norm: bool = ..., window: int = ...,
-                skip_scale: float = ...) -> Weights: ...
+                skip_scale: float = ..., activations: Any = ..., clip: float = ..., coupled: bool = ...,
+                reverse: bool = ...) -> Weights: ...
     def set_chances(self, recurrent: float, zone_h: float, zone_c: float, weight: float) -> None: ...

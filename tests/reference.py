@@ -244,8 +244,10 @@ GATES = {
     "layer_norm_lstm": 4,
     "layer_norm_gru": 3,
 }
-NAMES = "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "gain_ih", "gain_hh", "gain_c", "bias_c"
+NAMES = "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "gain_ih", "gain_hh", "gain_c", "bias_c", \
+    "weight_ci", "weight_cf", "weight_co"
 LSTMS = {"lstm", "layer_norm_lstm"}  # with a cell state
+PEEPHOLES = set()  # with the last three
 
 
 # Masks between steps, a dict for one layer and direction, whose keys may be missing:
@@ -379,8 +381,10 @@ def make_params(cell, input_size, hidden_size, num_layers, bidirectional, bias, 
                 shapes |= {"gain_ih": (gates * hidden_size,), "gain_hh": (gates * hidden_size,)}
             if cell == "layer_norm_lstm":
                 shapes |= {"gain_c": (hidden_size,), **({"bias_c": (hidden_size,)} if bias else {})}
+            if cell in PEEPHOLES:
+                shapes |= dict.fromkeys(("weight_ci", "weight_cf", "weight_co"), (hidden_size,))
             for name, shape in shapes.items():
-                bound = shape[1] ** -0.5 if name.startswith("weight") else 0.5
+                bound = shape[1] ** -0.5 if len(shape) == 2 else 0.5
                 params[name + _suffix(k, d)] = name.startswith("gain") + rng.uniform(-bound, bound, shape)
     return params
 

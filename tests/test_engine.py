@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import reference
+import reference_options
 from gradcheck import check_gradients
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,7 @@ RUNNERS = {
     "gru_reset_before": (fastrnn.GRU, {"reset_after": False}),
     "layer_norm_lstm": (fastrnn.LSTM, {"layer_norm": True}),
     "layer_norm_gru": (fastrnn.GRU, {"layer_norm": True}),
+    **reference_options.runners(fastrnn, reference_options.SMOOTH),
 }
 CELLS = {
     "rnn_tanh": (fastrnn.RNNCell, {"nonlinearity": "tanh"}),
@@ -37,6 +39,7 @@ CELLS = {
     "gru_reset_before": (fastrnn.GRUCell, {"reset_after": False}),
     "layer_norm_lstm": (fastrnn.LSTMCell, {"layer_norm": True}),
     "layer_norm_gru": (fastrnn.GRUCell, {"layer_norm": True}),
+    **reference_options.runners(fastrnn, reference_options.SMOOTH, "Cell"),
 }
 CHANCES = "dropout", "recurrent_dropout", "zoneout", "weight_dropout"
 PLAIN = [cell for cell in RUNNERS if not cell.startswith("layer_norm")]

@@ -17,10 +17,10 @@ PACKAGE, COMPILED_DIR = ROOT / "fastrnn", ROOT / "src" / "fastrnn"
 
 # fmt: off
 COMPILED = [
-    "_kernels", "_blas", "_backend", "_workspace", "_panels", "_arrays", "_signals", "_pool", "_sums", "_cell",
-    "_rnn", "_lstm", "_gru", "_norm", "_lnlstm", "_lngru", "_scan", "_mingru", "_minlstm", "_sru", "_qrnn", "_rows",
-    "_window", "_dropout", "_noise", "_sequence", "_watch", "_weights", "_engine", "_attention", "_decoder",
-    "_stream", "_products", "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
+    "_kernels", "_blas", "_backend", "_workspace", "_panels", "_activations", "_arrays", "_signals", "_pool", "_sums",
+    "_cell", "_rnn", "_lstm", "_gru", "_general", "_norm", "_lnlstm", "_lngru", "_scan", "_mingru", "_minlstm",
+    "_sru", "_qrnn", "_rows", "_window", "_dropout", "_noise", "_sequence", "_watch", "_weights", "_engine",
+    "_attention", "_decoder", "_stream", "_products", "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
 ]
 # What each folder holds, from the bottom to the top; its __init__ and __main__ come after all others.
 ORDERS = {
@@ -30,7 +30,8 @@ ORDERS = {
     ],
     "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
-        "_init", "module", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers", "sequential",
+        "_init", "module", "options", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers",
+        "sequential",
     ],
     "fastrnn.data": ["tbptt", "batches", "windows", "scaling", "audio", "vocab", "bpe"],
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
@@ -67,8 +68,8 @@ ENDS = ["__init__", "__main__"]
 USERS = ("fastrnn.bench", "fastrnn.examples", "fastrnn.cli")  # call the package as anybody does
 CELLS = ["_rnn", "_lstm", "_gru", "_lnlstm", "_lngru", "_mingru", "_minlstm", "_sru", "_qrnn"]
 PROOF = [
-    "reference", "reference_elementwise", "seq2seq_reference", "gradcheck", "masks", "problems", "elementwise_problems",
-    "tolerances", "test_reference", "test_gradcheck",
+    "reference", "reference_elementwise", "reference_options", "seq2seq_reference", "gradcheck", "masks", "problems",
+    "elementwise_problems", "tolerances", "test_reference", "test_gradcheck",
 ]  # fmt: skip
 
 # cimport in its two forms, and the Python imports of a .pyx file

@@ -154,7 +154,7 @@ def test_resumed_metrics(tmp_path):
         (["f1"], r"metrics\[0\]: expected one of accuracy, .* found 'f1'"),
         (["accuracy", 3], r"metrics\[1\]: expected a name or a function, found int"),
         (["mse", losses.mse], r"metrics\[1\]: expected a name of its own, found 'mse'"),
-        (3, "metrics: expected a sequence, found int"),
+        (3, "metrics: expected a sequence, found 3"),
     ],
 )
 def test_bad_metrics_are_named(given, message):

@@ -310,7 +310,7 @@ BAD = {
     "None": (
         lambda: optim.clip_grad_norm(None, 1),
         TypeError,
-        r"^params_or_grads: expected a module or float32 or float64 arrays, found NoneType$",
+        r"^params_or_grads: expected a module or float32 or float64 arrays, found None$",
     ),
     "int arrays": (
         lambda: optim.grad_norm([np.zeros(2, int)]),

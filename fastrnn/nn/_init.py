@@ -20,6 +20,7 @@ from .._onethread import one_thread
 MOST_BYTES = 2**46  # of one array, where nothing says how much memory there is
 WORTH_HOLDING = 128  # size from which BLAS starts threads for a factorisation
 MOST_MODULES = 2000  # that a file may describe
+PEEPHOLES = "weight_ci", "weight_cf", "weight_co"  # of an LSTM
 FORGET_BLOCK = 1  # of an LSTM's four gates i f g o
 
 # name -> (recurrent, input, bias, forget bias)
@@ -110,8 +111,8 @@ def initialise(params, rng, init="default", hidden=None):
     Parameters
     ----------
     params : dict of str to array
-        Names ``weight_ih*`` (G*H, I), ``weight_hh*`` (G*H, H or P), ``weight_hr*`` (P, H), ``weight_c*`` (G*H,),
-        ``bias_*`` (G*H,) or (H,), and ``gain_*``, which are set to one.
+        Names ``weight_ih*`` (G*H, I), ``weight_hh*`` (G*H, H or P), ``weight_hr*`` (P, H), ``weight_c*`` (G*H,) or
+        (H,), ``bias_*`` (G*H,) or (H,), and ``gain_*``, which are set to one.
     rng : numpy.random.Generator
     init : "default", "pytorch" or "irnn", or dict
         "pytorch" draws everything from U(-k, k), k = 1/sqrt(H); "irnn" starts from the identity. A dict may name
@@ -208,11 +209,13 @@ def _gate_blocks(params, name, hidden):
     recurrent = params.get("weight_hh" + suffix)
     if recurrent is None and hidden is not None and kind in ("weight_ih", "bias_ih", "weight_c"):
         return hidden, params[name].shape[0] // hidden
-    if kind not in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh", "bias_c") or recurrent is None:
-        raise ValueError("params: expected names weight_ih*, weight_hh*, weight_hr*, bias_ih*, bias_hh*, bias_c*, "
-                         f"gain_*, with a weight_hh* for every layer; found {name!r}")
+    if kind not in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh", "bias_c", *PEEPHOLES) \
+            or recurrent is None:
+        raise ValueError("params: expected names weight_ih*, weight_hh*, weight_hr*, weight_ci*, weight_cf*, "
+                         "weight_co*, bias_ih*, bias_hh*, bias_c*, gain_*, with a weight_hh* for every layer; "
+                         f"found {name!r}")
     hidden = recurrent.shape[1] if projection is None else projection.shape[1]
-    return hidden, 1 if kind in ("weight_hr", "bias_c") else recurrent.shape[0] // hidden
+    return hidden, 1 if kind in ("weight_hr", "bias_c", *PEEPHOLES) else recurrent.shape[0] // hidden
 
 
 def _fans(shape):

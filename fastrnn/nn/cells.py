@@ -5,6 +5,7 @@ import numpy as np
 from .._check import check_axes, check_bool, check_layer_norm, check_option, check_state, check_steps, shown
 from .._engine import Engine
 from .module import Tape, open_tape
+from .options import OWN
 from .recurrent import Recurrent
 
 
@@ -111,6 +112,8 @@ _SHARED = """
         Of the initial parameters and the masks.
     recurrent_dropout, zoneout, weight_dropout : float
         As in the sequence runners, see `fastrnn.{kind}`.
+    {options}
+        As in `fastrnn.{kind}`.
 {norm}    init : str or dict
         "default" (orthogonal recurrent, Glorot input, forget bias 1), "pytorch" or "irnn"; or a dict of scheme,
         recurrent, input, bias and forget_bias, such as {{"recurrent": "identity", "forget_bias": 2.0}}.
@@ -131,15 +134,16 @@ class RNNCell(Cell):
 
     h' = act(W_ih x + b_ih + W_hh h + b_hh)
 """ + _SHARED.format(own="""    nonlinearity : "tanh" or "relu"
-""", gates=", G = 1", kind="RNN", norm="")
+""", gates=", G = 1", kind="RNN", norm="", options="activations, clip")
 
     kind = "RNN"
 
     def __init__(self, input_size, hidden_size, *, nonlinearity="tanh", bias=True, dtype="float32", seed=None,
-                 init="default", recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0):
+                 init="default", recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, activations=None, clip=None):
         self.nonlinearity = check_option(nonlinearity, "nonlinearity", ("tanh", "relu"))
+        options = self._set_options((self.nonlinearity,), 1, activations, clip)
         self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout),
-                    relu=nonlinearity == "relu")
+                    relu=nonlinearity == "relu", **options)
 
 
 class LSTMCell(Cell):
@@ -149,15 +153,18 @@ class LSTMCell(Cell):
     c' = f * c + i * g                                      h' = o * tanh(c')
 """ + _SHARED.format(own="", gates="; gates in the order i, f, g, o. With\n"
                                  "    layer_norm also gain_ih, gain_hh (4*H,), gain_c and bias_c (H,)",
-                         kind="LSTM", norm=_NORM.format(kind="LSTM"))
+                         kind="LSTM", norm=_NORM.format(kind="LSTM"),
+                         options="activations, clip, peepholes, coupled_gates")
 
     kind = "LSTM"
 
     def __init__(self, input_size, hidden_size, *, bias=True, dtype="float32", seed=None, init="default",
-                 recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False):
+                 recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False, activations=None,
+                 clip=None, peepholes=False, coupled_gates=False):
         self.layer_norm = check_bool(layer_norm, "layer_norm")
+        options = self._set_options(OWN["LSTM"], 1, activations, clip, peepholes, coupled_gates, self.layer_norm)
         self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout),
-                    layer_norm=self.layer_norm)
+                    layer_norm=self.layer_norm, peepholes=self.peepholes, **options)
 
 
 class GRUCell(Cell):
@@ -170,13 +177,15 @@ class GRUCell(Cell):
 """ + _SHARED.format(own="""    reset_after : bool
         Whether the reset gate acts after the recurrent product of n, or on h before it.
 """, gates="; gates in the order r, z, n. With\n    layer_norm also gain_ih and gain_hh (3*H,)", kind="GRU",
-                         norm=_NORM.format(kind="GRU"))
+                         norm=_NORM.format(kind="GRU"), options="activations, clip")
 
     kind = "GRU"
 
     def __init__(self, input_size, hidden_size, *, bias=True, reset_after=True, dtype="float32", seed=None,
-                 init="default", recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False):
+                 init="default", recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False,
+                 activations=None, clip=None):
         self.reset_after = check_bool(reset_after, "reset_after")
         self.layer_norm = check_layer_norm(layer_norm, self.reset_after)
+        options = self._set_options(OWN["GRU"], 1, activations, clip, layer_norm=self.layer_norm)
         self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout),
-                    reset_after=self.reset_after, layer_norm=self.layer_norm)
+                    reset_after=self.reset_after, layer_norm=self.layer_norm, **options)

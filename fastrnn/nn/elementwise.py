@@ -6,6 +6,7 @@ No matrix acts on their state, so that the products of many steps are one, and w
 import math
 
 from .._check import check_number, check_positive_int, shown
+from .options import check_direction
 from .recurrent import GATES
 from .runners import COMMON, Runner
 
@@ -15,6 +16,7 @@ class Elementwise(Runner, base=True):
 
     def _setup(self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
                recompute, **cell):
+        self.direction = check_direction("forward", bidirectional)
         super()._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed,
                        init, (0.0, 0.0, 0.0), recompute, **cell)
 

@@ -228,10 +228,14 @@ class Module(Fixed):
 
     def config(self):
         """dict of the type's name and the JSON-able constructor arguments; see `module_from_config`."""
-        values = {name: _plain(getattr(self, name)) for name in _arguments(type(self))}
+        values = {name: _plain(self._argument(name)) for name in _arguments(type(self))}
         if "dtype" in values:
             values["dtype"] = self.dtype.name
         return {"type": _type_name(type(self)), **values}
+
+    def _argument(self, name):
+        """What the constructor's argument of this name was, for `config`."""
+        return getattr(self, name)
 
     @classmethod
     def from_config(cls, config):

@@ -5,10 +5,12 @@ from .._check import check_bool, check_number, check_positive_int, check_zoneout
 from .._weights import Weights
 from ._init import claim, initialise
 from .module import Module
+from .options import check_clip, engine_options, plain_activations
 
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3, "MinGRU": 2, "MinLSTM": 3, "SRU": 3, "QRNN": 3}
 KINDS = (
     "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "gain_ih", "gain_hh", "gain_c", "bias_c", "weight_c",
+    "weight_ci", "weight_cf", "weight_co",
 )
 
 
@@ -17,19 +19,21 @@ class Recurrent(Module, base=True):
 
     kind = None     # "RNN", "LSTM", "GRU", or one of those of `elementwise`
     recurrent = True
-    fixed = ("kind",)
+    fixed = ("kind", "activation_functions")
 
     def _sizes(self, input_size, hidden_size, bias):
         self.input_size = check_positive_int(input_size, "input_size")
         self.hidden_size = check_positive_int(hidden_size, "hidden_size")
         self.bias = check_bool(bias, "bias")
 
-    def _shapes(self, width, projection=0, layer_norm=False, **_):
+    def _shapes(self, width, projection=0, layer_norm=False, peepholes=False, **_):
         """dict of bare name -> shape: the parameters of one layer and direction with inputs of `width` values."""
         rows = GATES[self.kind] * self.hidden_size
         cell = {"weight_ih": (rows, width), "weight_hh": (rows, projection or self.hidden_size)}
         if self.bias:
             cell.update(bias_ih=(rows,), bias_hh=(rows,))
+        if peepholes:
+            cell.update(dict.fromkeys(("weight_ci", "weight_cf", "weight_co"), (self.hidden_size,)))
         if projection:
             cell.update(weight_hr=(projection, self.hidden_size))
         if layer_norm:
@@ -38,12 +42,12 @@ class Recurrent(Module, base=True):
             cell.update(gain_c=(self.hidden_size,), **{"bias_c": (self.hidden_size,)} if self.bias else {})
         return cell
 
-    def _allocate(self, suffixes, input_sizes, directions, projection=0, **options):
+    def _allocate(self, suffixes, input_sizes, directions, projection=0, peepholes=False, **options):
         """Make and initialise the parameters of one cell for each suffix, and the engine's view of them."""
         shapes = {}
         names = []
         for suffix, width in zip(suffixes, input_sizes):
-            cell = self._shapes(width, projection=projection, **options)
+            cell = self._shapes(width, projection=projection, peepholes=peepholes, **options)
             shapes.update({name + suffix: shape for name, shape in cell.items()})
             names.append([name + suffix if name in cell else None for name in KINDS])
         for name, shape in shapes.items():
@@ -54,6 +58,22 @@ class Recurrent(Module, base=True):
         del params
         self._watched = Weights(self.kind, self._params, self._grads, names, list(input_sizes), self.hidden_size,
                                 directions, **options)
+
+    def _set_options(self, own, directions, activations, clip, peepholes=False, coupled_gates=False, layer_norm=False):
+        """Check and keep what the constructor was asked for beside the cell's own equations; what `Weights` takes."""
+        self.clip = check_clip(clip)
+        peepholes, coupled = check_bool(peepholes, "peepholes"), check_bool(coupled_gates, "coupled_gates")
+        if self.kind == "LSTM":
+            self.peepholes, self.coupled_gates = peepholes, coupled
+        options = engine_options(self.kind, own, directions, activations, self.clip, peepholes, coupled)
+        self.activation_functions = plain_activations(activations)
+        if options and layer_norm:
+            raise ValueError("layer_norm: expected False with other activations, clip, peepholes or coupled_gates, "
+                             "found True")
+        return options
+
+    def _argument(self, name):
+        return self.activation_functions if name == "activations" else super()._argument(name)
 
     def _set_chances(self, recurrent_dropout, zoneout, weight_dropout):
         """Check the probabilities of a constructor, or one that is assigned to, and hand them to the engine."""

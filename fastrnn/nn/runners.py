@@ -23,6 +23,7 @@ from .._check import (
 from .._engine import Engine
 from ._init import claim_layers
 from .module import Tape, open_tape
+from .options import OWN, check_direction
 from .recurrent import GATES, Recurrent
 from .segments import SegmentedPass, plan
 
@@ -55,13 +56,18 @@ class Runner(Recurrent, base=True):
         suffixes = [f"_l{layer}{way}" for layer in range(self.num_layers) for way in ("", "_reverse")[:directions]]
         inputs = [self.input_size if layer == 0 else directions * self._out
                   for layer in range(self.num_layers) for _ in range(directions)]
-        self._allocate(suffixes, inputs, directions, **cell)
+        self._allocate(suffixes, inputs, directions, reverse=self.direction == "reverse", **cell)
         self._set_chances(*chances)
         self.recompute = recompute
         self._engine = Engine(self._watched)
         if self.dropout and self.num_layers == 1:
             warnings.warn("dropout: expected num_layers of at least 2, as it acts between layers; found 1",
                           stacklevel=3)
+
+    def _set_direction(self, direction, bidirectional):
+        """Check and keep the direction; how many there are."""
+        self.direction = check_direction(direction, bidirectional)
+        return 2 if self.direction == "bidirectional" else 1
 
     def _part_width(self, part):
         """The width of one of the arrays of a state."""
@@ -359,7 +365,18 @@ _SHARED = COMMON + """    recurrent_dropout : float
     weight_dropout : float
         Probability with which `forward` drops a recurrent weight, by one mask of W_hh for the whole pass (DropConnect;
         Merity et al. 2018); a call never drops. What is not dropped is scaled by 1 / (1 - p), here and above.
-{norm}    dtype : "float32" or "float64"
+    direction : "forward", "reverse" or "bidirectional"
+        "reverse" reads each sequence from its last valid step to its first; y stays in the sequence's order.
+        "bidirectional" is ``bidirectional=True``.
+    activations : sequence, optional
+        In the place of {functions}.
+        For each a name, or a tuple of a name, alpha and beta, as the ONNX operator of this cell takes them: sigmoid,
+        tanh, relu, affine (alpha, beta), leaky_relu (alpha), thresholded_relu (alpha), scaled_tanh (alpha, beta),
+        hard_sigmoid (alpha, beta), elu (alpha), softsign, softplus. Two such sequences give each of two directions its
+        own.
+    clip : float, optional
+        What goes into an activation of a gate is limited to -clip .. clip.
+{gates}{norm}    dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
         Of the initial parameters and the masks.
     recompute : bool
@@ -383,21 +400,32 @@ _NORM = """    layer_norm : bool
 """
 
 
+_GATES = """    peepholes : bool
+        The gates see the cell state (Gers and Schmidhuber 2000): p_i * c_{t-1} joins the input of i, p_f * c_{t-1}
+        that of f and p_o * c_t that of o. Further parameters: weight_ci_l0, weight_cf_l0 and weight_co_l0 (H,).
+    coupled_gates : bool
+        f = 1 - i (Greff et al. 2017). The parameters keep their shapes; f's part of them has no effect.
+"""
+
+
 class RNN(Runner):
     __doc__ = """Simple recurrent network (Elman 1990).
 
     h_t = act(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh)
 """ + _SHARED.format(own="""    nonlinearity : "tanh" or "relu"
-""", projection="", gains="", norm="", pair="", states="h")
+""", projection="", gains="", norm="", gates="", functions="(tanh,)", pair="",
+                         states="h")
 
     kind = "RNN"
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="tanh", bias=True, batch_first=False,
                  dropout=0.0, bidirectional=False, dtype="float32", seed=None, init="default", recurrent_dropout=0.0,
-                 zoneout=0.0, weight_dropout=0.0, recompute=False):
+                 zoneout=0.0, weight_dropout=0.0, recompute=False, direction="forward", activations=None, clip=None):
         self.nonlinearity = check_option(nonlinearity, "nonlinearity", ("tanh", "relu"))
-        self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
-                    (recurrent_dropout, zoneout, weight_dropout), recompute, relu=nonlinearity == "relu")
+        directions = self._set_direction(direction, bidirectional)
+        options = self._set_options((self.nonlinearity,), directions, activations, clip)
+        self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, directions == 2, dtype, seed, init,
+                    (recurrent_dropout, zoneout, weight_dropout), recompute, relu=nonlinearity == "relu", **options)
 
 
 class LSTM(Runner):
@@ -417,21 +445,26 @@ class LSTM(Runner):
         P < H: width of the projected h; 0 for none.
 """, projection=", weight_hr_l0 (P, H)", gains="""
     With layer_norm also gain_ih_l0 and gain_hh_l0 (4*H,), gain_c_l0 and bias_c_l0 (H,); gains start at one.""",
-                         norm=_NORM, pair=" or pair (p_h, p_c)", states="h, and of c,")
+                         norm=_NORM, gates=_GATES, functions="(sigmoid, tanh, tanh): of i, f and o, of g, of c_t",
+                         pair=" or pair (p_h, p_c)", states="h, and of c,")
 
     kind = "LSTM"
     _state = "h", "c"
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
                  bidirectional=False, proj_size=0, dtype="float32", seed=None, init="default", recurrent_dropout=0.0,
-                 zoneout=0.0, weight_dropout=0.0, layer_norm=False, recompute=False):
+                 zoneout=0.0, weight_dropout=0.0, layer_norm=False, recompute=False, direction="forward",
+                 activations=None, clip=None, peepholes=False, coupled_gates=False):
         self.layer_norm = check_bool(layer_norm, "layer_norm")
+        directions = self._set_direction(direction, bidirectional)
+        options = self._set_options(OWN["LSTM"], directions, activations, clip, peepholes, coupled_gates,
+                                    self.layer_norm)
         self.proj_size = check_positive_int(proj_size, "proj_size", low=0)
         if self.proj_size >= check_positive_int(hidden_size, "hidden_size"):
             raise ValueError(f"proj_size: expected less than hidden_size {hidden_size}, found {proj_size}")
-        self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
+        self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, directions == 2, dtype, seed, init,
                     (recurrent_dropout, zoneout, weight_dropout), recompute, projection=self.proj_size,
-                    layer_norm=self.layer_norm)
+                    layer_norm=self.layer_norm, peepholes=self.peepholes, **options)
 
 
 class GRU(Runner):
@@ -449,15 +482,19 @@ class GRU(Runner):
 """ + _SHARED.format(own="""    reset_after : bool
         Whether the reset gate acts after the recurrent product of n, or on h_{t-1} before it.
 """, projection="", gains="""
-    With layer_norm also gain_ih_l0 and gain_hh_l0 (3*H,); they start at one.""", norm=_NORM, pair="", states="h")
+    With layer_norm also gain_ih_l0 and gain_hh_l0 (3*H,); they start at one.""", norm=_NORM, gates="",
+                         functions="(sigmoid, tanh): of r and z, of n", pair="", states="h")
 
     kind = "GRU"
 
     def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
                  bidirectional=False, reset_after=True, dtype="float32", seed=None, init="default",
-                 recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False, recompute=False):
+                 recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False, recompute=False,
+                 direction="forward", activations=None, clip=None):
         self.reset_after = check_bool(reset_after, "reset_after")
         self.layer_norm = check_layer_norm(layer_norm, self.reset_after)
-        self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
+        directions = self._set_direction(direction, bidirectional)
+        options = self._set_options(OWN["GRU"], directions, activations, clip, layer_norm=self.layer_norm)
+        self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, directions == 2, dtype, seed, init,
                     (recurrent_dropout, zoneout, weight_dropout), recompute, reset_after=self.reset_after,
-                    layer_norm=self.layer_norm)
+                    layer_norm=self.layer_norm, **options)

@@ -30,8 +30,9 @@ class Stream(Fixed):
     """
 
     def __init__(self, runner, batch_size=1):
-        if runner.bidirectional:
-            raise ValueError("runner: expected one direction for a stream, found bidirectional=True")
+        if runner.direction != "forward" or runner.bidirectional:
+            found = "bidirectional=True" if runner.bidirectional else "direction='reverse'"
+            raise ValueError(f"runner: expected one direction, forward, for a stream, found {found}")
         self._runner = runner
         self.batch_size = check_positive_int(batch_size, "batch_size")
         width = runner.input_size + 8 * runner.num_layers * runner.hidden_size  # states, and what a step needs

@@ -12,6 +12,7 @@ that calls them. What happens to the states between steps is no cell's business:
 
 from libc.string cimport memset
 
+from fastrnn._activations cimport Activation
 from fastrnn._kernels cimport fr_int, fr_kernels, fr_matrix, fr_panels, fr_scan, fr_team, meet_team
 from fastrnn._panels cimport pack_columns, pack_rows, panel_share
 from fastrnn._workspace cimport Arena, Scratch, room_in, take_array
@@ -22,6 +23,12 @@ cdef struct Gains:
     char *hh
     char *c
     char *b_c
+
+cdef struct Options:
+    # Of the cells of `_general`: f, g and h as the ONNX operators call them, and what they clip their inputs to.
+    Activation f, g, h
+    double clip
+    bint coupled
 
 cdef struct Layer:
     # One direction of one layer: sizes, live parameters and gradients, packed weights.
@@ -35,6 +42,8 @@ cdef struct Layer:
     bint relu
     bint skips                              # x goes past the state, times skip_scale; its gradient lies in `extra`
     double skip_scale
+    Options options
+    bint peeps                              # whether any peephole is there
     # Parameters: [GH,I], [GH,P], [GH], [GH], [P,H], [2H]; NULL where absent.
     const char *w_ih
     const char *w_hh
@@ -42,6 +51,7 @@ cdef struct Layer:
     const char *b_hh
     const char *w_hr
     const char *w_c
+    const char *p_c[3]                      # peepholes of i, f and o: [H] each
     Gains gains
     char *dw_ih
     char *dw_hh
@@ -49,6 +59,7 @@ cdef struct Layer:
     char *db_hh
     char *dw_hr
     char *dw_c
+    char *dp_c[3]
     Gains dgains
     # Packed for the forward pass.
     char *start                             # [GH] where the sums of z start
@@ -57,6 +68,7 @@ cdef struct Layer:
     fr_panels p_hh
     fr_panels p_hn                              # recurrent weights of n, where a GRU needs them apart
     fr_panels p_hr
+    char *peepholes                         # [3H] those of i, f and o, zeros where absent; for BPTT too
     char *norm                              # [S*H] gains and shifts of layer normalisation, see each cell; for BPTT too
     # Packed for BPTT: the transposed products.
     fr_panels q_ih
@@ -97,6 +109,8 @@ cdef struct CellOps:
     int extra                               # E
     int stats                               # further values in a row of `extra`
     int sums                                # S
+    int values                              # where in `extra` the gates' values lie, in units of H; see values_apart
+    bint values_apart                       # the gates' values lie in `extra`, not in z
     bint has_c
     bint direct                             # h_t depends on h_{t-1} otherwise than through h_in
     # Carve and fill the packed weights; with arena.base NULL only measure.
@@ -111,6 +125,13 @@ cdef struct CellOps:
     # Instead of the steps, where no product depends on a state: the scan's skip points at x; forward, or backward.
     void (*scan_forward)(const Layer *layer, fr_scan *scan) noexcept nogil
     void (*scan_backward)(const Layer *layer, fr_scan *scan) noexcept nogil
+
+
+cdef inline CellOps no_cell() noexcept nogil:
+    """All fields empty; each cell fills in its own."""
+    cdef CellOps ops
+    memset(&ops, 0, sizeof(CellOps))
+    return ops
 
 
 cdef inline fr_int step_work(const Layer *layer) noexcept nogil:

@@ -33,6 +33,7 @@ cdef struct Call:
     fr_int start                    # of the caller's steps, in either direction's own order, the first one to run
     fr_int whole                    # the caller's steps
     int cell                        # number of the first layer and direction among all, for the masks
+    bint reverse                    # the only direction reads backwards
     const Layer *packed             # [layers * directions]
     Rows rows[MAX_PARTS]
     Run *runs                       # [parts, layers, directions]

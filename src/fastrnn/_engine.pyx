@@ -92,6 +92,11 @@ cdef inline Run *runs_of(const Call *call, int part, int layer) noexcept nogil:
     return call.runs + (<fr_int>part * call.layers + layer) * call.directions
 
 
+cdef inline bint backwards(const Call *call, int direction) noexcept nogil:
+    """Whether this direction reads a sequence from its last valid step to its first."""
+    return direction == 1 or call.reverse
+
+
 cdef inline const Layer *layer_of(const Call *call, int layer, int direction) noexcept nogil:
     return call.packed + layer * call.directions + direction
 
@@ -104,7 +109,7 @@ cdef void aim_output(const Call *call, const Rows *rows, Run *at, int layer, int
         at.y = call.y.data + rows.first * call.y.stride_b + direction * width + call.start * call.y.stride_t
         at.step_y = call.y.stride_t
         at.ld_y = call.y.stride_b // call.packed.k.itemsize
-        if direction == 1:
+        if backwards(call, direction):
             at.y += (call.whole - 1 - 2 * call.start) * call.y.stride_t
             at.step_y = -call.y.stride_t
 
@@ -297,7 +302,7 @@ cdef void store_output(const Call *call, int part) noexcept nogil:
     cdef int direction
     for direction in range(call.directions):
         y.data = call.y.data + direction * width
-        scatter(&y, runs[direction].h + rows.batch * width, width, rows, direction == 1, width)
+        scatter(&y, runs[direction].h + rows.batch * width, width, rows, backwards(call, direction), width)
 
 
 cdef inline bint ends(Call *call, const fr_team *team) noexcept nogil:
@@ -317,7 +322,7 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
     if call.rows[part].batch == 0 or (team == NULL and look(call.interrupt)):
         return
     if leads and not call.x_in_place:
-        gather(call.inputs[<fr_int>part * call.layers], &call.x, &call.rows[part], False,
+        gather(call.inputs[<fr_int>part * call.layers], &call.x, &call.rows[part], call.reverse,
                call.packed.features * call.packed.k.itemsize)
     for layer in range(call.layers):
         if leads and layer > 0:
@@ -340,7 +345,7 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
 cdef inline void aim_trace(const Call *call, Run *at, int index, int direction) noexcept nogil:
     """Let BPTT note dL/dh_t of this direction where the caller wants it."""
     at.dh_steps = call.dh_steps
-    at.reverse = direction == 1
+    at.reverse = backwards(call, direction)
     if at.dh_steps.data != NULL:
         at.dh_steps.data += index * call.dh_layer
 
@@ -379,7 +384,7 @@ cdef void backward_task(void *arg, int worker) noexcept nogil:
     if not leads:
         pass
     elif call.dy.data != NULL:
-        gather(dy, &call.dy, rows, False, P * call.directions * size)
+        gather(dy, &call.dy, rows, call.reverse, P * call.directions * size)
     else:
         memset(dy, 0, rows.count * P * call.directions * size)
     for layer in range(call.layers - 1, -1, -1):
@@ -424,9 +429,9 @@ cdef void backward_task(void *arg, int worker) noexcept nogil:
     if not leads or call.dx.data == NULL:
         return
     if call.adds_dx:
-        add_scattered(&call.dx, dy, rows, call.packed.k, False, call.packed.features)
+        add_scattered(&call.dx, dy, rows, call.packed.k, call.reverse, call.packed.features)
     else:
-        scatter(&call.dx, dy, call.packed.features * size, rows, False, call.packed.features * size)
+        scatter(&call.dx, dy, call.packed.features * size, rows, call.reverse, call.packed.features * size)
 
 
 cdef fr_int blocks_of(const Call *call) noexcept nogil:
@@ -594,6 +599,7 @@ cdef class Engine:
                 call.layers = 1
                 call.cell = span.layer * self.directions
         call.directions = self.directions
+        call.reverse = self.weights.reverse
         call.keep = keep
         call.dropout = dropout
         call.chances = self.weights.chances
@@ -616,7 +622,7 @@ cdef class Engine:
             total = lengths.sum()
         self._deal(call, B, T, total)
         call.y_in_place = not keep and lengths is None and T > 0 and y is not None
-        call.x_in_place = (not keep and lengths is None and call.parts == 1
+        call.x_in_place = (not keep and not call.reverse and lengths is None and call.parts == 1
                            and call.x.stride_t == B * call.packed.features * call.packed.k.itemsize
                            and (B == 1 or call.x.stride_b * B == call.x.stride_t))
         for part in range(call.parts):
@@ -999,7 +1005,8 @@ cdef class Engine:
         cdef const Layer *cell
         cdef View view
         cdef int part, layer, direction, index
-        cdef fr_int size = call.packed.k.itemsize, count = call.layers * call.directions
+        cdef fr_int size = call.packed.k.itemsize, count = call.layers * call.directions, width
+        cdef bint reverse
         cdef int typenum = typenum_of(<int>size)
         if gates is not None:
             if not isinstance(gates, np.ndarray) or cnp.PyArray_NDIM(gates) != 4:
@@ -1018,17 +1025,22 @@ cdef class Engine:
                 direction = index % call.directions
                 at = runs_of(call, part, layer) + direction
                 cell = layer_of(call, layer, direction)
+                reverse = backwards(call, direction)
                 if gates is not None:
                     _view(&view, gates[index], NULL)
-                    scatter(&view, at.z, cell.ld_z * size, rows, direction == 1,
-                            min(cell.gates, gates.shape[3]) * size)
+                    width = min(cell.gates, gates.shape[3]) * size
+                    if cell.ops.values_apart:
+                        scatter(&view, at.extra + cell.ops.values * cell.hidden * size, cell.extra * size, rows,
+                                reverse, width)
+                    else:
+                        scatter(&view, at.z, cell.ld_z * size, rows, reverse, width)
                 if h is not None:
                     _view(&view, h[index], NULL)
-                    scatter(&view, at.h + rows.batch * cell.out * size, cell.out * size, rows, direction == 1,
+                    scatter(&view, at.h + rows.batch * cell.out * size, cell.out * size, rows, reverse,
                             cell.out * size)
                 if c is not None:
                     _view(&view, c[index], NULL)
-                    scatter(&view, at.c + rows.batch * cell.hidden * size, cell.hidden * size, rows, direction == 1,
+                    scatter(&view, at.c + rows.batch * cell.hidden * size, cell.hidden * size, rows, reverse,
                             cell.hidden * size)
         return 0
 

@@ -15,8 +15,7 @@ Gate order in memory: r, z, n. `extra` keeps W_hn h_{t-1} + b_hn: [R,H] (after),
 The two biases of n stay apart in the reset-after form.
 """
 
-from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Product, Step, leads, meet, product, start_values, unit_room)
+from fastrnn._cell cimport Arena, Layer, Product, Step, leads, meet, no_cell, product, start_values, unit_room
 from fastrnn._kernels cimport fr_int, fr_matrix
 from fastrnn._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
@@ -121,8 +120,22 @@ cdef int products_before(const Layer *layer, Product *p) noexcept nogil:
     p[1] = Product(False, 2 * H, 2 * H, H, True)
     return 2
 
+gru_after_ops = no_cell()
+gru_after_ops.gates = 3
+gru_after_ops.extra = 1
+gru_after_ops.direct = True
+gru_after_ops.pack_forward = &pack_forward_after
+gru_after_ops.pack_backward = &pack_backward
+gru_after_ops.step_forward = &step_forward_after
+gru_after_ops.step_backward = &step_backward_after
+gru_after_ops.products = &products_after
 
-gru_after_ops = CellOps(3, 1, 0, 0, False, True, &pack_forward_after, &pack_backward, &step_forward_after,
-                        &step_backward_after, &products_after, NULL, NULL, NULL)
-gru_before_ops = CellOps(3, 1, 0, 0, False, True, &pack_forward_before, &pack_backward, &step_forward_before,
-                         &step_backward_before, &products_before, NULL, NULL, NULL)
+gru_before_ops = no_cell()
+gru_before_ops.gates = 3
+gru_before_ops.extra = 1
+gru_before_ops.direct = True
+gru_before_ops.pack_forward = &pack_forward_before
+gru_before_ops.pack_backward = &pack_backward
+gru_before_ops.step_forward = &step_forward_before
+gru_before_ops.step_backward = &step_backward_before
+gru_before_ops.products = &products_before

@@ -12,8 +12,7 @@
 Gate order in memory: r, z, n. After BPTT z holds d(W_ih x_t), and `extra` d(W_hh h_{t-1}) in the place of its norm.
 """
 
-from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Product, Step, leads, meet, pack_whole_transposed, product)
+from fastrnn._cell cimport Arena, Layer, Product, Step, leads, meet, no_cell, pack_whole_transposed, product
 from fastrnn._kernels cimport fr_int, fr_matrix
 from fastrnn._norm cimport (
     STATS, add_values, normalise, normalise_backward, place, set_values, sum_shift, take_norm)
@@ -107,6 +106,15 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
     add_values(layer, layer.db_hh, place(layer, sums, SHIFT), N)
     add_values(layer, part_of_n(layer, layer.db_hh), place(layer, sums, SHIFT_U), 1)
 
-
-lngru_ops = CellOps(3, EXTRA, STATS, SUMS, False, True, &pack_forward, &pack_backward, &step_forward, &step_backward,
-                    &products, &add_sums, NULL, NULL)
+lngru_ops = no_cell()
+lngru_ops.gates = 3
+lngru_ops.extra = EXTRA
+lngru_ops.stats = STATS
+lngru_ops.sums = SUMS
+lngru_ops.direct = True
+lngru_ops.pack_forward = &pack_forward
+lngru_ops.pack_backward = &pack_backward
+lngru_ops.step_forward = &step_forward
+lngru_ops.step_backward = &step_backward
+lngru_ops.products = &products
+lngru_ops.add_sums = &add_sums

@@ -17,7 +17,7 @@ Gate order in memory: i, f, g, o. After BPTT z holds d(W_ih x_t), and `extra` d(
 from libc.string cimport memcpy
 
 from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Product, Step, leads, meet, pack_whole_transposed, product, unit_room)
+    Arena, Layer, Product, Step, leads, meet, no_cell, pack_whole_transposed, product, unit_room)
 from fastrnn._kernels cimport fr_int
 from fastrnn._norm cimport (
     STATS, add_values, normalise, normalise_backward, place, set_values, sum_shift, take_norm)
@@ -137,8 +137,28 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
     add_values(layer, layer.db_hh, place(layer, sums, SHIFT), 4)
     add_values(layer, layer.dgains.b_c, place(layer, sums, SHIFT_C), 1)
 
+lnlstm_ops = no_cell()
+lnlstm_ops.gates = 4
+lnlstm_ops.extra = EXTRA
+lnlstm_ops.stats = STATS
+lnlstm_ops.sums = SUMS
+lnlstm_ops.has_c = True
+lnlstm_ops.pack_forward = &pack_forward
+lnlstm_ops.pack_backward = &pack_backward
+lnlstm_ops.step_forward = &step_forward
+lnlstm_ops.step_backward = &step_backward
+lnlstm_ops.products = &products
+lnlstm_ops.add_sums = &add_sums
 
-lnlstm_ops = CellOps(4, EXTRA, STATS, SUMS, True, False, &pack_forward, &pack_backward, &step_forward, &step_backward,
-                     &products, &add_sums, NULL, NULL)
-lnlstm_projected_ops = CellOps(4, EXTRA + 1, STATS, SUMS, True, False, &pack_forward, &pack_backward,
-                               &projected_forward, &projected_backward, &products, &add_sums, NULL, NULL)
+lnlstm_projected_ops = no_cell()
+lnlstm_projected_ops.gates = 4
+lnlstm_projected_ops.extra = EXTRA + 1
+lnlstm_projected_ops.stats = STATS
+lnlstm_projected_ops.sums = SUMS
+lnlstm_projected_ops.has_c = True
+lnlstm_projected_ops.pack_forward = &pack_forward
+lnlstm_projected_ops.pack_backward = &pack_backward
+lnlstm_projected_ops.step_forward = &projected_forward
+lnlstm_projected_ops.step_backward = &projected_backward
+lnlstm_projected_ops.products = &products
+lnlstm_projected_ops.add_sums = &add_sums

@@ -16,7 +16,7 @@ Gate order in memory: i, f, g, o. `extra` keeps m_t: [R,H] when there is a proje
 from libc.string cimport memcpy
 
 from fastrnn._cell cimport (
-    Arena, CellOps, Layer, Step, leads, meet, pack_whole, pack_whole_transposed, product, unit_room, whole_product)
+    Arena, Layer, Step, leads, meet, no_cell, pack_whole, pack_whole_transposed, product, unit_room, whole_product)
 from fastrnn._kernels cimport fr_int, fr_matrix
 from fastrnn._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
@@ -73,8 +73,21 @@ cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
     multiply(matrix(dm, layer.hidden), matrix(s.dh, layer.out), &layer.q_hr, zero(), s.rows)
     gates_backward(layer, s, dm)
 
+lstm_ops = no_cell()
+lstm_ops.gates = 4
+lstm_ops.has_c = True
+lstm_ops.pack_forward = &pack_forward
+lstm_ops.pack_backward = &pack_backward
+lstm_ops.step_forward = &step_forward
+lstm_ops.step_backward = &step_backward
+lstm_ops.products = &whole_product
 
-lstm_ops = CellOps(4, 0, 0, 0, True, False, &pack_forward, &pack_backward, &step_forward, &step_backward,
-                   &whole_product, NULL, NULL, NULL)
-lstm_projected_ops = CellOps(4, 1, 0, 0, True, False, &pack_forward, &pack_backward, &projected_forward,
-                             &projected_backward, &whole_product, NULL, NULL, NULL)
+lstm_projected_ops = no_cell()
+lstm_projected_ops.gates = 4
+lstm_projected_ops.extra = 1
+lstm_projected_ops.has_c = True
+lstm_projected_ops.pack_forward = &pack_forward
+lstm_projected_ops.pack_backward = &pack_backward
+lstm_projected_ops.step_forward = &projected_forward
+lstm_projected_ops.step_backward = &projected_backward
+lstm_projected_ops.products = &whole_product

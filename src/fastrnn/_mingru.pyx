@@ -12,7 +12,7 @@ The form that the paper trains in log space, where g keeps the candidate above 0
 as it is. Gate order in memory: z, n.
 """
 
-from fastrnn._cell cimport CellOps, Layer
+from fastrnn._cell cimport Layer, no_cell
 from fastrnn._kernels cimport fr_scan
 from fastrnn._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
 
@@ -24,6 +24,13 @@ cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
 cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
     layer.k.mingru_backward(scan)
 
-
-mingru_ops = CellOps(2, 0, 0, 2, False, True, &pack_input, &pack_input_transposed, NULL, NULL, &no_products,
-                     &add_bias_sums, &scan_forward, &scan_backward)
+mingru_ops = no_cell()
+mingru_ops.gates = 2
+mingru_ops.sums = 2
+mingru_ops.direct = True
+mingru_ops.pack_forward = &pack_input
+mingru_ops.pack_backward = &pack_input_transposed
+mingru_ops.products = &no_products
+mingru_ops.add_sums = &add_bias_sums
+mingru_ops.scan_forward = &scan_forward
+mingru_ops.scan_backward = &scan_backward

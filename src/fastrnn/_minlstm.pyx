@@ -13,7 +13,7 @@ The form that the paper trains in log space, with normalised gates, in its seque
 order in memory: f, i, n; kept are f', i', n and in `extra` f + i: [R,H].
 """
 
-from fastrnn._cell cimport CellOps, Layer
+from fastrnn._cell cimport Layer, no_cell
 from fastrnn._kernels cimport fr_scan
 from fastrnn._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
 
@@ -25,6 +25,14 @@ cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
 cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
     layer.k.minlstm_backward(scan)
 
-
-minlstm_ops = CellOps(3, 1, 0, 3, False, True, &pack_input, &pack_input_transposed, NULL, NULL, &no_products,
-                      &add_bias_sums, &scan_forward, &scan_backward)
+minlstm_ops = no_cell()
+minlstm_ops.gates = 3
+minlstm_ops.extra = 1
+minlstm_ops.sums = 3
+minlstm_ops.direct = True
+minlstm_ops.pack_forward = &pack_input
+minlstm_ops.pack_backward = &pack_input_transposed
+minlstm_ops.products = &no_products
+minlstm_ops.add_sums = &add_bias_sums
+minlstm_ops.scan_forward = &scan_forward
+minlstm_ops.scan_backward = &scan_backward

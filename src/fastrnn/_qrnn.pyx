@@ -12,7 +12,7 @@
 Gate order in memory: u, f, o. The last k inputs stand beside each other as one, see `_window`.
 """
 
-from fastrnn._cell cimport CellOps, Layer
+from fastrnn._cell cimport Layer, no_cell
 from fastrnn._kernels cimport fr_scan
 from fastrnn._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
 
@@ -24,6 +24,14 @@ cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
 cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
     layer.k.qrnn_backward(scan)
 
-
-qrnn_ops = CellOps(3, 0, 0, 3, True, True, &pack_input, &pack_input_transposed, NULL, NULL, &no_products,
-                   &add_bias_sums, &scan_forward, &scan_backward)
+qrnn_ops = no_cell()
+qrnn_ops.gates = 3
+qrnn_ops.sums = 3
+qrnn_ops.has_c = True
+qrnn_ops.direct = True
+qrnn_ops.pack_forward = &pack_input
+qrnn_ops.pack_backward = &pack_input_transposed
+qrnn_ops.products = &no_products
+qrnn_ops.add_sums = &add_bias_sums
+qrnn_ops.scan_forward = &scan_forward
+qrnn_ops.scan_backward = &scan_backward

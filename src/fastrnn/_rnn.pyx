@@ -7,7 +7,7 @@
 """
 
 from fastrnn._cell cimport (
-    CellOps, Layer, Step, leads, meet, pack_whole, pack_whole_transposed, product, whole_product)
+    Layer, Step, leads, meet, no_cell, pack_whole, pack_whole_transposed, product, whole_product)
 from fastrnn._kernels cimport fr_int, fr_matrix
 from fastrnn._panels cimport matrix, multiply, zero
 
@@ -29,6 +29,10 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
     # dh_in: [R,H] = dz: [R,H] W_hh
     multiply(matrix(s.dh_in, H), matrix(s.z, layer.ld_z), &layer.q_hh, zero(), s.rows)
 
-
-rnn_ops = CellOps(1, 0, 0, 0, False, False, &pack_whole, &pack_whole_transposed, &step_forward, &step_backward,
-                  &whole_product, NULL, NULL, NULL)
+rnn_ops = no_cell()
+rnn_ops.gates = 1
+rnn_ops.pack_forward = &pack_whole
+rnn_ops.pack_backward = &pack_whole_transposed
+rnn_ops.step_forward = &step_forward
+rnn_ops.step_backward = &step_backward
+rnn_ops.products = &whole_product

@@ -16,7 +16,7 @@ state, `extra` holds after BPTT its gradient from there: [R,H]. `sums` ends with
 
 from libc.string cimport memcpy, memset
 
-from fastrnn._cell cimport Arena, CellOps, Layer
+from fastrnn._cell cimport Arena, Layer, no_cell
 from fastrnn._kernels cimport fr_int, fr_scan
 from fastrnn._panels cimport pack_rows
 from fastrnn._scan cimport no_products, pack_input_transposed
@@ -80,8 +80,27 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
     if layer.db_ih != NULL:
         layer.k.add(layer.db_ih, n, block(layer, sums, 1), n, 1, n)
 
+sru_ops = no_cell()
+sru_ops.gates = 3
+sru_ops.extra = 1
+sru_ops.sums = 5
+sru_ops.has_c = True
+sru_ops.direct = True
+sru_ops.pack_forward = &pack_forward
+sru_ops.pack_backward = &pack_backward
+sru_ops.products = &no_products
+sru_ops.add_sums = &add_sums
+sru_ops.scan_forward = &scan_forward
+sru_ops.scan_backward = &scan_backward
 
-sru_ops = CellOps(3, 1, 0, 5, True, True, &pack_forward, &pack_backward, NULL, NULL, &no_products, &add_sums,
-                  &scan_forward, &scan_backward)
-sru_projected_ops = CellOps(4, 0, 0, 6, True, True, &pack_forward, &pack_backward, NULL, NULL, &no_products,
-                            &add_sums, &projected_forward, &projected_backward)
+sru_projected_ops = no_cell()
+sru_projected_ops.gates = 4
+sru_projected_ops.sums = 6
+sru_projected_ops.has_c = True
+sru_projected_ops.direct = True
+sru_projected_ops.pack_forward = &pack_forward
+sru_projected_ops.pack_backward = &pack_backward
+sru_projected_ops.products = &no_products
+sru_projected_ops.add_sums = &add_sums
+sru_projected_ops.scan_forward = &projected_forward
+sru_projected_ops.scan_backward = &projected_backward

@@ -57,7 +57,7 @@ cdef class StreamCore:
         cdef int turn, i
         cdef const Layer *cell = weights.layers
         cdef fr_int ld_z = 0, extra = 0, wide = 0
-        if weights.directions != 1 or not 1 <= batch <= MOST_SEQUENCES:
+        if weights.directions != 1 or weights.reverse or not 1 <= batch <= MOST_SEQUENCES:
             raise ValueError(f"weights, batch: expected one direction and 1 to {MOST_SEQUENCES} sequences, found "
                              f"{weights.directions} and {batch}")
         self.weights = weights

@@ -9,6 +9,8 @@ from fastrnn._workspace cimport Workspace
 cdef class Weights(Watched):
     cdef Layer *layers              # [layers * directions]
     cdef readonly int count, directions, itemsize
+    cdef readonly bint reverse      # the only direction reads backwards
+    cdef readonly bint general      # cells of `_general`
     cdef Pinned grads
     cdef unsigned long long number  # of its own
     cdef Packed packed

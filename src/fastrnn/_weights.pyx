@@ -1,13 +1,17 @@
 """A runner's parameters, their gradients, and the packed copies that the kernels read."""
 
+from libc.math cimport INFINITY
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
 from fastrnn._arrays cimport WRITE, Pinned, check_array, check_chance, typenum_of
+from fastrnn._activations cimport activation_of
 from fastrnn._backend cimport blas_context, products
-from fastrnn._cell cimport CellOps, Gains
+from fastrnn._cell cimport CellOps, Gains, Options
+from fastrnn._general cimport (
+    gru_after_general_ops, gru_before_general_ops, lstm_general_ops, lstm_general_projected_ops, rnn_general_ops)
 from fastrnn._gru cimport gru_after_ops, gru_before_ops
 from fastrnn._kernels cimport fr_int
 from fastrnn._lngru cimport lngru_ops
@@ -33,15 +37,25 @@ cdef enum:
     SHARED_SETS = 1024
     LINE = 64
     MOST_UNITS = 2147483647
-    NAMES = 10                      # of the arrays of one direction of one layer
+    NAMES = 13                      # of the arrays of one direction of one layer
 
 
 cdef char *_data(object array):
     return <char *>cnp.PyArray_DATA(array) if array is not None else NULL
 
 
-cdef const CellOps *ops_of(str cell, bint projected, bint skips, bint reset_after, bint layer_norm) except NULL:
-    """The step functions of one layer."""
+cdef const CellOps *ops_of(str cell, bint projected, bint skips, bint reset_after, bint layer_norm,
+                           bint general) except NULL:
+    """The step functions of one layer; general: with more than the cell's own activations."""
+    if general and (layer_norm or cell not in ("RNN", "LSTM", "GRU")):
+        raise ValueError(f"cell: expected an RNN, LSTM or GRU without layer_norm for other activations, clipping, "
+                         f"coupled gates or peepholes; found {cell}")
+    if general and cell == "LSTM":
+        return &lstm_general_projected_ops if projected else &lstm_general_ops
+    if general and cell == "GRU":
+        return &gru_after_general_ops if reset_after else &gru_before_general_ops
+    if general:
+        return &rnn_general_ops
     if cell == "LSTM":
         if layer_norm:
             return &lnlstm_projected_ops if projected else &lnlstm_ops
@@ -65,12 +79,13 @@ cdef unsigned long long _made = 0       # Weights so far
 
 
 cdef int _check_cell(Weights weights, str cell, tuple names, dict params, dict grads, fr_int features, int i,
-                     fr_int hidden, fr_int window, bint projected, bint reset_after, bint layer_norm) except -1:
+                     fr_int hidden, fr_int window, bint projected, bint reset_after, bint layer_norm,
+                     bint general) except -1:
     """The arrays of one direction of one layer have the shapes that its kernels read and write; h's width."""
     cdef int typenum = typenum_of(weights.itemsize)
     cdef fr_int out = hidden, rows
     cdef bint skips = cell == "SRU" and features == hidden
-    cdef const CellOps *ops = ops_of(cell, projected, skips, reset_after, layer_norm)
+    cdef const CellOps *ops = ops_of(cell, projected, skips, reset_after, layer_norm, general)
     if projected and names[4] in params:
         out = cnp.PyArray_DIM(params[names[4]], 0)
     if i >= weights.directions and features != weights.directions * out or not 1 <= features <= MOST_UNITS:
@@ -80,10 +95,10 @@ cdef int _check_cell(Weights weights, str cell, tuple names, dict params, dict g
     rows = ops.gates * hidden
     # Which a cell cannot do without: weight_ih, weight_hh, the gains, weight_c.
     needed = (True, ops.scan_forward == NULL, False, False, projected, layer_norm, layer_norm,
-              layer_norm and cell == "LSTM", False, cell == "SRU")
+              layer_norm and cell == "LSTM", False, cell == "SRU", False, False, False)
     biases = 2 * hidden if cell == "SRU" else rows
     shapes = ((rows, window * features), (rows, out), (biases,), (biases,), (out, hidden), (rows,), (rows,), (hidden,),
-              (hidden,), (2 * hidden,))
+              (hidden,), (2 * hidden,), (hidden,), (hidden,), (hidden,))
     for name, shape, need in zip(names, shapes, needed):
         if name is None and need:
             raise ValueError(f"names[{i}]: expected every array that a {cell} needs, found None among them")
@@ -92,6 +107,8 @@ cdef int _check_cell(Weights weights, str cell, tuple names, dict params, dict g
         for arrays, what in ((params, "params"), (grads, "grads")):
             check_array(arrays.get(name), f"{what}[{name!r}]", typenum, WRITE, shape[0],
                         shape[1] if len(shape) == 2 else -1)
+    if any(name is not None for name in names[10:]) and (cell != "LSTM" or not general):
+        raise ValueError(f"names[{i}]: expected peepholes of an LSTM only, found {names[10:]}")
     if not projected and names[4] is not None or ops.scan_forward != NULL and names[1] is not None:
         raise ValueError(f"names[{i}]: expected no weights that a {cell} has not, found {names[1]} and {names[4]}")
     return 0
@@ -118,15 +135,19 @@ cdef class Weights(Watched):
     """Parameters and gradients of `num_layers` x `directions` cells.
 
     `names` holds for each layer and direction the keys of (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, gain_ih,
-    gain_hh, gain_c, bias_c, weight_c) in `params` and `grads`; absent ones are None. All arrays are C-contiguous and of
-    one dtype.
+    gain_hh, gain_c, bias_c, weight_c, weight_ci, weight_cf, weight_co) in `params` and `grads`; absent ones are None.
+    All arrays are C-contiguous and of one dtype. activations: for each direction the (name, alpha, beta) of f, g and h;
+    with them, clip or coupled gates the cell is one of `_general`.
     """
 
     def __cinit__(self, str cell, params, grads, list names not None, list input_sizes not None, fr_int hidden,
                   int directions, bint relu=False, bint reset_after=True, bint layer_norm=False, fr_int window=1,
-                  double skip_scale=1.0):
+                  double skip_scale=1.0, activations=None, double clip=INFINITY, bint coupled=False,
+                  bint reverse=False):
         cdef Layer *layer
-        cdef int i
+        cdef Options *options
+        cdef int i, part
+        cdef bint general = activations is not None
         global _made
         _made += 1
         self.number = _made
@@ -146,16 +167,28 @@ cdef class Weights(Watched):
             raise ValueError("names, input_sizes, hidden, directions, window: expected one entry for each direction of "
                              f"each layer and sizes of 1 to {MOST_UNITS}, found {len(names)}, {len(input_sizes)}, "
                              f"{hidden}, {directions} and {window}")
+        if reverse and directions != 1:
+            raise ValueError(f"reverse: expected False with {directions} directions")
+        self.reverse = reverse
+        self.general = general
         self.directions = directions
         self.count = len(names)
         self.itemsize = cnp.PyArray_ITEMSIZE(self.pinned.arrays[0])
         projected = cell == "LSTM" and names[0][4] is not None
+        if not clip > 0:
+            raise ValueError(f"clip: expected a number above 0, found {clip}")
+        if general:
+            activations = [[tuple(entry) for entry in one] for one in activations]
+            if len(activations) != directions or any(len(one) != 3 for one in activations):
+                raise ValueError(f"activations: expected f, g and h for each of {directions} directions")
+        elif clip != INFINITY or coupled or any(name is not None for entry in names for name in entry[10:]):
+            raise ValueError("activations: expected with clip, coupled gates and peepholes, found None")
         for i in range(self.count):
             if input_sizes[i] != input_sizes[i // directions * directions]:
                 raise ValueError(f"input_sizes[{i}]: expected that of the layer's other direction, found "
                                  f"{input_sizes[i]}")
             _check_cell(self, cell, names[i], params, grads, input_sizes[i], i, hidden, window, projected, reset_after,
-                        layer_norm)
+                        layer_norm, general)
         self.layers = <Layer *>calloc(self.count, sizeof(Layer))
         if self.layers == NULL:
             raise MemoryError
@@ -164,7 +197,7 @@ cdef class Weights(Watched):
             layer.k = products(self.itemsize)
             layer.skips = cell == "SRU" and input_sizes[i] == hidden
             layer.skip_scale = skip_scale
-            layer.ops = ops_of(cell, projected, layer.skips, reset_after, layer_norm)
+            layer.ops = ops_of(cell, projected, layer.skips, reset_after, layer_norm, general)
             layer.features = input_sizes[i]
             layer.window = window
             layer.input_size = window * layer.features
@@ -174,11 +207,19 @@ cdef class Weights(Watched):
             layer.ld_z = layer.gates + (LINE // self.itemsize if layer.gates * self.itemsize % SHARED_SETS == 0 else 0)
             layer.extra = layer.ops.extra * hidden + layer.ops.stats
             layer.relu = relu
-            w_ih, w_hh, b_ih, b_hh, w_hr, *gains, w_c = (params.get(name) for name in names[i])
+            if general:
+                options = &layer.options
+                options.f, options.g, options.h = [activation_of(one) for one in activations[i % directions]]
+                options.clip, options.coupled = clip, coupled
+            for part in range(3):
+                layer.p_c[part] = _data(params.get(names[i][10 + part]))
+                layer.dp_c[part] = _data(grads.get(names[i][10 + part]))
+                layer.peeps = layer.peeps or layer.p_c[part] != NULL
+            w_ih, w_hh, b_ih, b_hh, w_hr, *gains, w_c = (params.get(name) for name in names[i][:10])
             layer.gains = Gains(_data(gains[0]), _data(gains[1]), _data(gains[2]), _data(gains[3]))
             layer.w_ih, layer.w_hh, layer.b_ih = _data(w_ih), _data(w_hh), _data(b_ih)
             layer.b_hh, layer.w_hr, layer.w_c = _data(b_hh), _data(w_hr), _data(w_c)
-            w_ih, w_hh, b_ih, b_hh, w_hr, *gains, w_c = (grads.get(name) for name in names[i])
+            w_ih, w_hh, b_ih, b_hh, w_hr, *gains, w_c = (grads.get(name) for name in names[i][:10])
             layer.dgains = Gains(_data(gains[0]), _data(gains[1]), _data(gains[2]), _data(gains[3]))
             layer.dw_ih, layer.dw_hh, layer.db_ih = _data(w_ih), _data(w_hh), _data(b_ih)
             layer.db_hh, layer.dw_hr, layer.dw_c = _data(b_hh), _data(w_hr), _data(w_c)

@@ -4,6 +4,7 @@ import numpy as np
 
 from ...data.batches import Batch, LaneStream, Sequences, Targets, check_classes, check_ids
 from ...nn.layers import Embedding
+from ...nn.module import walk
 from .. import losses
 from .passes import infer
 
@@ -128,5 +129,9 @@ def largest_batch(data, shares=1):
 
 def _check_carry(model, what):
     """A state can be carried through time in one direction only."""
-    if any(getattr(m, "bidirectional", False) for m in (model, *getattr(model, "modules", ()))):
-        raise ValueError(f"{what}: expected a model that reads in one direction, found a bidirectional one")
+    for module in walk(model):
+        both = getattr(module, "bidirectional", False)
+        direction = getattr(module, "direction", "bidirectional" if both else "forward")
+        if direction != "forward":
+            found = "a bidirectional one" if direction == "bidirectional" else "one that reads backwards"
+            raise ValueError(f"{what}: expected a model that reads in one direction, found {found}")

@@ -267,7 +267,7 @@ def kinds():
         "RNN": lambda: f.RNN(5, 7, 2, **plain),
         "LSTM": lambda: f.LSTM(5, 7, 2, bidirectional=True, dropout=0.3, **plain),
         "LSTM proj": lambda: f.LSTM(5, 7, proj_size=3, **plain),
-        "LSTM chances": lambda: f.LSTM(5, 7, recurrent_dropout=0.2, zoneout=0.1, weight_dropout=0.2, **plain),
+        "LSTM probabilities": lambda: f.LSTM(5, 7, recurrent_dropout=0.2, zoneout=0.1, weight_dropout=0.2, **plain),
         "LSTM recompute": lambda: f.LSTM(5, 7, 2, recompute=True, **plain),
         "LSTM norm": lambda: f.LSTM(5, 7, layer_norm=True, **plain),
         "GRU": lambda: f.GRU(5, 7, 2, **plain),

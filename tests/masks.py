@@ -43,24 +43,24 @@ def between_layers(seed, layer, steps, batch, width, p, first_step=0):
     return factors((seed + layer * 0xD1B54A32D192ED03) % WORD, t, b, width, p=p)
 
 
-def between_steps(seed, cell, reverse, lengths, steps, widths, weights, chances, first_step=0):
+def between_steps(seed, cell, reverse, lengths, steps, widths, weights, probabilities, first_step=0):
     """A dict as reference.py takes it, for one layer and direction.
 
-    `lengths` are B ints, `widths` those of h and, perhaps, of c, `weights` the shape of weight_hh; `chances` holds the
-    probabilities by the names of the reference's masks. The reverse direction counts its own steps.
+    `lengths` are B ints, `widths` those of h and, perhaps, of c, `weights` the shape of weight_hh; `probabilities` go
+    by the names of the reference's masks. The reverse direction counts its own steps.
     """
     batch = np.arange(len(lengths))
     t, b = np.meshgrid(np.arange(steps), batch, indexing="ij")
     if reverse:
         t = np.maximum(np.asarray(lengths) - 1 - t, 0)
     masks = {}
-    if chances["weight"]:
+    if probabilities["weight"]:
         rows = np.arange(weights[0])
-        masks["weight"] = factors(seed_for(seed, cell, WEIGHTS), 0 * rows, rows, weights[1], p=chances["weight"])
-    if chances["recurrent"]:
+        masks["weight"] = factors(seed_for(seed, cell, WEIGHTS), 0 * rows, rows, weights[1], p=probabilities["weight"])
+    if probabilities["recurrent"]:
         own = seed_for(seed, cell, RECURRENT)
-        masks["recurrent"] = factors(own, 0 * batch, batch, widths[0], p=chances["recurrent"])
+        masks["recurrent"] = factors(own, 0 * batch, batch, widths[0], p=probabilities["recurrent"])
     for name, purpose, width in zip(("h", "c"), (H, C), widths):
-        if chances[name]:
-            masks[name] = drawn(seed_for(seed, cell, purpose), t + first_step, b, width, chances[name]) * 1.0
+        if probabilities[name]:
+            masks[name] = drawn(seed_for(seed, cell, purpose), t + first_step, b, width, probabilities[name]) * 1.0
     return masks

@@ -68,7 +68,7 @@ class Problem:
     def normal(self, rng, *shape):
         return self.rounded(rng.standard_normal(shape))
 
-    def chances(self):
+    def probabilities(self):
         zone_h, zone_c = self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout,) * 2
         return {"recurrent": self.recurrent_dropout, "h": zone_h, "c": zone_c, "weight": self.weight_dropout}
 
@@ -91,7 +91,7 @@ class Problem:
                 self.steps,
                 widths,
                 shape,
-                self.chances(),
+                self.probabilities(),
                 self.first_step,
             )
             for cell in range(self.rows)
@@ -105,8 +105,8 @@ class Problem:
 
     def infer(self):
         """y, state"""
-        chances = self.chances()
-        expected = {k: np.full((self.steps, 1, 1), chances[k]) for k in ("h", "c")}
+        probabilities = self.probabilities()
+        expected = {k: np.full((self.steps, 1, 1), probabilities[k]) for k in ("h", "c")}
         return reference.forward(
             self.cell, self.params, self.x, self.state, self.lengths, None, [expected] * self.rows
         )[:2]

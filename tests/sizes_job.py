@@ -267,8 +267,8 @@ def calls():
         "_engine.Engine.collect": lambda: (dropped.collect, [dropped.packs(0.5, 1, False), 0.5, 1]),
         "_engine.Engine": lambda: (Engine, [RNN(3, 4)._watched]),
         "_weights.Weights": weights_arguments,
-        "_weights.Weights.set_chances": lambda: (RNN(3, 4)._watched.set_chances, [0.1, 0.1, 0.0, 0.1]),
-        "_weights.Weights.set_chances scan": lambda: (MinLSTM(3, 4)._watched.set_chances, [0.0] * 4),
+        "_weights.Weights.set_dropout": lambda: (RNN(3, 4)._watched.set_dropout, [0.1, 0.1, 0.0, 0.1]),
+        "_weights.Weights.set_dropout scan": lambda: (MinLSTM(3, 4)._watched.set_dropout, [0.0] * 4),
         "_weights.Packed": lambda: (Packed, [2]),
         "_attention.AttentionWeights": lambda: (AttentionWeights, [
             *({name: _arrays.room(p.shape, p.dtype) for name, p in attention.params.items()} for _ in range(2)),

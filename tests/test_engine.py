@@ -41,7 +41,7 @@ CELLS = {
     "layer_norm_gru": (fastrnn.GRUCell, {"layer_norm": True}),
     **reference_options.runners(fastrnn, reference_options.SMOOTH, "Cell"),
 }
-CHANCES = "dropout", "recurrent_dropout", "zoneout", "weight_dropout"
+PROBABILITIES = "dropout", "recurrent_dropout", "zoneout", "weight_dropout"
 PLAIN = [cell for cell in RUNNERS if not cell.startswith("layer_norm")]
 LAYOUTS = ["time-major", "batch-first", "unbatched", "ragged"]
 
@@ -87,8 +87,8 @@ def make_runner(problem, layout="time-major", **options):
     runner, own = RUNNERS[problem.cell]
     if problem.proj_size:
         options["proj_size"] = problem.proj_size
-    chances = {name: getattr(problem, name) for name in CHANCES}
-    options = {name: p for name, p in chances.items() if p} | options
+    probabilities = {name: getattr(problem, name) for name in PROBABILITIES}
+    options = {name: p for name, p in probabilities.items() if p} | options
     rnn = runner(
         problem.input_size,
         problem.hidden_size,
@@ -149,7 +149,7 @@ def lengths_argument(problem, layout):
 
 def assert_close(name, found, expected, problem):
     kind = "engine, layer-normalised" if problem.cell.startswith("layer_norm") else \
-        "engine, dropping" if any(getattr(problem, chance) for chance in CHANCES) else "engine"
+        "engine, dropping" if any(getattr(problem, chance) for chance in PROBABILITIES) else "engine"
     allowed = tolerance(f"{kind}, {problem.dtype}")
     error = relative_error(found, expected, tolerance("engine, smallest scale"))
     assert error < allowed, f"{name}: relative error {error}, allowed {allowed}"
@@ -257,7 +257,7 @@ def test_cells(drawn, unbatched):
     problem, _ = drawn
     problem = replace(problem, steps=1, batch=1 if unbatched else problem.batch, lengths=None)
     kind, options = CELLS[problem.cell]
-    options = options | {name: getattr(problem, name) for name in CHANCES if name != "dropout"}
+    options = options | {name: getattr(problem, name) for name in PROBABILITIES if name != "dropout"}
     cell = kind(problem.input_size, problem.hidden_size, bias=problem.bias, dtype=problem.dtype, **options)
     assert {f"{name}_l0" for name in cell.params} == problem.params.keys()
     for name, value in cell.params.items():

@@ -131,7 +131,7 @@ def test_batch_first_and_networks():
     assert module_from_config(nets[1].config()).modules[0].recompute is True
 
 
-def test_a_pass_keeps_the_chances_of_its_forward():
+def test_a_pass_keeps_the_probabilities_of_its_forward():
     x = np.random.default_rng(0).standard_normal((2100, 3)).astype("float32")
     rnn = fastrnn.GRU(3, 8, recompute=True, weight_dropout=0.5, zoneout=0.2, seed=1)
     grads = []

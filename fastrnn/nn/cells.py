@@ -12,13 +12,13 @@ from .recurrent import Recurrent
 class Cell(Recurrent, base=True):
     """One step of one kind of cell; see `RNNCell`, `LSTMCell`, `GRUCell`. B batch, I input, H hidden."""
 
-    def _setup(self, input_size, hidden_size, bias, dtype, seed, init, chances, **cell):
+    def _setup(self, input_size, hidden_size, bias, dtype, seed, init, probabilities, **cell):
         super().__init__(dtype, seed)
         self._sizes(input_size, hidden_size, bias)
         self.init = init
         self._parts = 2 if self.kind == "LSTM" else 1
         self._allocate([""], [self.input_size], 1, **cell)
-        self._set_chances(*chances)
+        self._set_dropout(*probabilities)
         self._engine = Engine(self._watched)
 
     def __call__(self, x, state=None):

@@ -20,13 +20,13 @@ class Elementwise(Runner, base=True):
         super()._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed,
                        init, (0.0, 0.0, 0.0), recompute, **cell)
 
-    def _set_chances(self, recurrent_dropout, zoneout, weight_dropout):
-        chances = {"recurrent_dropout": recurrent_dropout, "zoneout": zoneout, "weight_dropout": weight_dropout}
-        for name, value in chances.items():
+    def _set_dropout(self, recurrent_dropout, zoneout, weight_dropout):
+        probabilities = {"recurrent_dropout": recurrent_dropout, "zoneout": zoneout, "weight_dropout": weight_dropout}
+        for name, value in probabilities.items():
             if value != 0:
                 raise ValueError(f"{name}: expected 0 for {type(self).__name__}, which has no recurrent product; "
                                  f"found {shown(value)}")
-        self._chances = (0.0, 0.0, 0.0)
+        self._probabilities = (0.0, 0.0, 0.0)
 
     def _shapes(self, width, window=1, **_):
         rows = GATES[self.kind] * self.hidden_size

@@ -75,40 +75,41 @@ class Recurrent(Module, base=True):
     def _argument(self, name):
         return self.activation_functions if name == "activations" else super()._argument(name)
 
-    def _set_chances(self, recurrent_dropout, zoneout, weight_dropout):
+    def _set_dropout(self, recurrent_dropout, zoneout, weight_dropout):
         """Check the probabilities of a constructor, or one that is assigned to, and hand them to the engine."""
         zoneout = check_zoneout(zoneout, "zoneout", self.kind == "LSTM")
-        self._chances = (check_number(recurrent_dropout, "recurrent_dropout", low=0, high=1), zoneout,
+        self._probabilities = (check_number(recurrent_dropout, "recurrent_dropout", low=0, high=1), zoneout,
                          check_number(weight_dropout, "weight_dropout", low=0, high=1))
         zone_h, zone_c = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
-        self._watched.set_chances(self._chances[0], zone_h, zone_c if self.kind == "LSTM" else 0, self._chances[2])
+        recurrent, _, weight = self._probabilities
+        self._watched.set_dropout(recurrent, zone_h, zone_c if self.kind == "LSTM" else 0, weight)
 
     @property
     def recurrent_dropout(self):
         """Probability with which a value of h_{t-1} is dropped from the recurrent product; may be assigned."""
-        return self._chances[0]
+        return self._probabilities[0]
 
     @recurrent_dropout.setter
     def recurrent_dropout(self, value):
-        self._set_chances(value, self.zoneout, self.weight_dropout)
+        self._set_dropout(value, self.zoneout, self.weight_dropout)
 
     @property
     def zoneout(self):
         """Probability with which a value of the state stays, or for an LSTM (p_h, p_c); may be assigned."""
-        return self._chances[1]
+        return self._probabilities[1]
 
     @zoneout.setter
     def zoneout(self, value):
-        self._set_chances(self.recurrent_dropout, value, self.weight_dropout)
+        self._set_dropout(self.recurrent_dropout, value, self.weight_dropout)
 
     @property
     def weight_dropout(self):
         """Probability with which a recurrent weight is dropped; may be assigned."""
-        return self._chances[2]
+        return self._probabilities[2]
 
     @weight_dropout.setter
     def weight_dropout(self, value):
-        self._set_chances(self.recurrent_dropout, self.zoneout, value)
+        self._set_dropout(self.recurrent_dropout, self.zoneout, value)
 
     def _mask_seed(self, seed, first_step, dropout=0.0):
         """The two of one training pass; without a seed one is drawn, if there is a mask to draw."""

@@ -42,7 +42,7 @@ class Runner(Recurrent, base=True):
     _window = 1         # inputs that a step sees
 
     def _setup(self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
-               chances, recompute, **cell):
+               probabilities, recompute, **cell):
         super().__init__(dtype, seed)
         self._sizes(input_size, hidden_size, bias)
         self.num_layers = check_positive_int(num_layers, "num_layers", high=MOST_LAYERS)
@@ -57,7 +57,7 @@ class Runner(Recurrent, base=True):
         inputs = [self.input_size if layer == 0 else directions * self._out
                   for layer in range(self.num_layers) for _ in range(directions)]
         self._allocate(suffixes, inputs, directions, reverse=self.direction == "reverse", **cell)
-        self._set_chances(*chances)
+        self._set_dropout(*probabilities)
         self.recompute = recompute
         self._engine = Engine(self._watched)
         if self.dropout and self.num_layers == 1:

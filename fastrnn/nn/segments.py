@@ -65,7 +65,7 @@ class SegmentedPass:
     """
 
     def __init__(self, runner, call, dropout, seed, first_step):
-        self._runner, self._chances = runner, runner._chances
+        self._runner, self._probabilities = runner, runner._probabilities
         self._engine = engine = runner._engine
         self._lengths, self._x = call.lengths, call.x
         self._dropout, self._seed, self._first = dropout, seed, first_step
@@ -115,15 +115,15 @@ class SegmentedPass:
     @contextlib.contextmanager
     def _as_before(self):
         """With the probabilities of the forward pass, which may have been changed since."""
-        now = self._runner._chances
-        self._runner._set_chances(*self._chances)
+        now = self._runner._probabilities
+        self._runner._set_dropout(*self._probabilities)
         try:
             yield
         finally:
-            self._runner._set_chances(*now)
+            self._runner._set_dropout(*now)
 
     def _back(self, dy, dfinal, dx, dinitial, dh):
-        packed = self._engine.packs(self._chances[2], self._seed, False)
+        packed = self._engine.packs(self._probabilities[2], self._seed, False)
         for group in reversed(self._groups):
             target = dx if group is self._groups[0] else np.zeros_like(group.x)
             if group.layer is not None:
@@ -141,7 +141,7 @@ class SegmentedPass:
             if group.layer and self._dropout:
                 self._engine.drop(target, self._lengths, self._dropout, self._seed, self._first, group.layer)
             dy = target
-        self._engine.collect(packed, self._chances[2], self._seed)
+        self._engine.collect(packed, self._probabilities[2], self._seed)
 
     def activations(self, found):
         """As the engine's, of a pass that BPTT has not used: fills the arrays of the dict `found`, None left out."""

@@ -160,7 +160,7 @@ cdef int check_sizes(str name, fr_int expected, fr_int found) except -1:
     return 0
 
 
-cdef int check_chance(str name, double p) except -1:
+cdef int check_probability(str name, double p) except -1:
     """A probability."""
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: expected a probability of 0 to 1, found {p}")

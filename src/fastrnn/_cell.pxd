@@ -1,19 +1,19 @@
 """The step contract that every cell fulfils.
 
 Shapes: R rows (active sequences of one step), I input, H hidden, P the width of h (H, or the projection), G gates,
-E extra values a unit. Row-major; names start with `d` for gradients.
+E values saved a unit. Row-major; names start with `d` for gradients.
 
-A cell turns the input product into the next state. Before `step_forward`, z: [R, G*H] holds W_ih x + start, where
-start is what `pack_forward` put into `Layer.start`. A cell whose products depend on no state has `scan_forward` and
+A cell turns the input product into the next state. Before `step_forward`, z: [R, G*H] holds W_ih x + bias, where
+bias is what `pack_forward` put into `Layer.bias`. A cell whose products depend on no state has `scan_forward` and
 `scan_backward` instead, which take many steps at once; see `_scan`. Room for more is in the table, not in the loop:
-peepholes, clipping or layer normalisation need other step functions and `extra` values, and change nothing in the code
+peepholes, clipping or layer normalisation need other step functions and saved values, and change nothing in the code
 that calls them. What happens to the states between steps is no cell's business: see `_noise`.
 """
 
 from libc.string cimport memset
 
 from fastrnn._activations cimport Activation
-from fastrnn._kernels cimport fr_int, fr_kernels, fr_matrix, fr_panels, fr_scan, fr_team, meet_team
+from fastrnn._kernels cimport fr_int, fr_kernels, fr_matrix, fr_panels, fr_scan, fr_team, team_barrier
 from fastrnn._panels cimport pack_columns, pack_rows, panel_share
 from fastrnn._workspace cimport Arena, Scratch, room_in, take_array
 
@@ -38,9 +38,9 @@ cdef struct Layer:
     fr_int window, features                 # I is so many inputs beside each other, oldest first, of so many values
     fr_int gates                            # G*H
     fr_int ld_z                             # from row to row of z: G*H, and a little more where that is a power of two
-    fr_int extra                            # E*H + what the cell keeps whatever H is
+    fr_int saved                            # E*H + what the cell keeps whatever H is
     bint relu
-    bint skips                              # x goes past the state, times skip_scale; its gradient lies in `extra`
+    bint skips                              # x goes past the state, times skip_scale; its gradient lies in `saved`
     double skip_scale
     Options options
     bint peeps                              # whether any peephole is there
@@ -62,8 +62,8 @@ cdef struct Layer:
     char *dp_c[3]
     Gains dgains
     # Packed for the forward pass.
-    char *start                             # [GH] where the sums of z start
-    char *start_n                           # [H] the same for a GRU's recurrent part of n
+    char *bias                              # [GH] where the sums of z start
+    char *bias_n                            # [H] the same for a GRU's recurrent part of n
     fr_panels p_ih
     fr_panels p_hh
     fr_panels p_hn                              # recurrent weights of n, where a GRU needs them apart
@@ -80,7 +80,7 @@ cdef struct Step:
     # One time step; pointers move with t, rows are the sequences still active.
     fr_int rows
     char *z                                 # [R, GH] see above; after a kept forward step the gates, after backward dz
-    char *extra                             # [R, EH] what else BPTT needs, see each cell
+    char *saved                             # [R, EH] what else BPTT needs, see each cell
     const char *h_prev                      # [R, P]
     char *h                                 # [R, P]  may be h_prev when nothing is kept
     const char *h_in                        # [R, P] what the recurrent product reads: h_prev, or some of it dropped
@@ -99,18 +99,18 @@ cdef struct Step:
 
 cdef struct Product:
     # One block of the recurrent weight gradient: dW_hh[row : row+width] += left[:, column : column+width]^T right,
-    # db_hh likewise. left is z, and then column is row, or extra; right is h_prev or extra.
-    bint left_extra
+    # db_hh likewise. left is z, and then column is row, or saved; right is h_prev or saved.
+    bint left_saved
     fr_int column, row, width
-    bint right_extra
+    bint right_saved
 
 cdef struct CellOps:
     int gates                               # G
-    int extra                               # E
-    int stats                               # further values in a row of `extra`
+    int saved                               # E
+    int stats                               # further values in a row of `saved`
     int sums                                # S
-    int values                              # where in `extra` the gates' values lie, in units of H; see values_apart
-    bint values_apart                       # the gates' values lie in `extra`, not in z
+    int values                              # where in `saved` the gates' values lie, in units of H; see values_saved
+    bint values_saved                       # the gates' values lie in `saved`, not in z
     bint has_c
     bint direct                             # h_t depends on h_{t-1} otherwise than through h_in
     # Carve and fill the packed weights; with arena.base NULL only measure.
@@ -156,15 +156,15 @@ cdef inline bint leads(const Step *step) noexcept nogil:
     return step.team == NULL or step.part == 0
 
 
-cdef inline void meet(const Step *step) noexcept nogil:
+cdef inline void barrier(const Step *step) noexcept nogil:
     """Wait until every worker of the team has come here."""
     if step.team != NULL:
-        meet_team(step.team)
+        team_barrier(step.team)
 
 
 cdef inline void product(const Step *step, fr_matrix out, fr_matrix left, const fr_panels *w,
                          fr_matrix start) noexcept nogil:
-    """out: [R,N] = start: [R,N] + left: [R,K] w: [K,N], this worker's panels of it; then the team must meet."""
+    """out: [R,N] = start: [R,N] + left: [R,K] w: [K,N], this worker's panels of it; a barrier must follow."""
     cdef fr_int first = 0, end = w.columns
     if step.team != NULL:
         first = panel_share(w.columns, w.format.width, step.part, step.team.size)
@@ -173,24 +173,24 @@ cdef inline void product(const Step *step, fr_matrix out, fr_matrix left, const 
         w.format.multiply(out, left, w, start, step.rows, first, end - first)
 
 
-cdef inline char *start_values(Arena *arena, const Layer *layer, fr_int width, const char *first,
-                               const char *second) noexcept nogil:
+cdef inline char *summed_bias(Arena *arena, const Layer *layer, fr_int width, const char *first,
+                              const char *second) noexcept nogil:
     """[width] = first + second, either of which may be NULL."""
     cdef int itemsize = layer.k.itemsize
-    cdef char *start = take_array(arena, width, 1, itemsize)
+    cdef char *bias = take_array(arena, width, 1, itemsize)
     cdef fr_int j
-    if start != NULL:
+    if bias != NULL:
         for j in range(width * itemsize):
-            start[j] = first[j] if first != NULL else 0
+            bias[j] = first[j] if first != NULL else 0
         if second != NULL:
-            layer.k.add(start, width, second, width, 1, width)
-    return start
+            layer.k.add(bias, width, second, width, 1, width)
+    return bias
 
 
 # For cells whose recurrent product is one matrix and whose biases just add up.
 
 cdef inline void pack_whole(Layer *layer, Arena *arena) noexcept nogil:
-    layer.start = start_values(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
+    layer.bias = summed_bias(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
     layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
     layer.p_hh = pack_rows(arena, layer.k, layer.w_hh, layer.gates, layer.out)
 

@@ -77,7 +77,7 @@ cdef class Decoder:
     cdef int typenum
     cdef fr_int embedding           # E
     # What may serve again; a tape itself never does, as somebody may still hold it.
-    cdef list spare                 # tapes of inference, without memory
+    cdef list free_calls                 # tapes of inference, without memory
     cdef list memories
     cdef list backward_memories
 

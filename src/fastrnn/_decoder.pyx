@@ -28,7 +28,7 @@ from fastrnn._rows cimport carve_rows, index_rows, load_state, store_last, store
 from fastrnn._sequence cimport carve_backward, carve_forward, place, share, weight_gradient
 from fastrnn._signals cimport STEP_COST, look, settle, watch
 from fastrnn._workspace cimport (
-    keep_workspace, pop_or_none, room_in, spare_workspace, take_array, take_scratch)
+    keep_workspace, pop_or_none, room_in, free_workspace, take_array, take_scratch)
 
 cnp.import_array()
 
@@ -182,7 +182,7 @@ cdef void forward_task(void *arg, int part) noexcept nogil:
             place(&step, cell, rows, runs + layer, t, call.keep)
             step.z = runs[layer].z + (first * cell.ld_z * size if call.keep else 0)
             # z: [R,GH] = x: [R,I] W_ih^T + start
-            multiply(matrix(step.z, cell.ld_z), matrix(x, width), &cell.p_ih, matrix(cell.start, 0), step.rows)
+            multiply(matrix(step.z, cell.ld_z), matrix(x, width), &cell.p_ih, matrix(cell.bias, 0), step.rows)
             cell.ops.step_forward(cell, &step, call.keep)
             x = step.h
             width = H
@@ -377,7 +377,7 @@ cdef class Decoder:
         self.weights = weights
         self.attention = attention
         self.before = before and attention is not None
-        self.spare = []
+        self.free_calls = []
         self.memories = []
         self.backward_memories = []
 
@@ -425,7 +425,7 @@ cdef class Decoder:
         return values, keys, valid, source
 
     cdef DecoderTape _run(self, x, lengths, memory, h0, c0, y, context, weights, hn, cn, bint keep):
-        cdef DecoderTape tape = None if keep else pop_or_none(self.spare)
+        cdef DecoderTape tape = None if keep else pop_or_none(self.free_calls)
         cdef Decoding *call
         cdef Packing packing
         cdef fr_int N, B
@@ -434,7 +434,7 @@ cdef class Decoder:
         if tape is None:
             tape = DecoderTape()
         call = &tape.call
-        tape.memory = spare_workspace(self.memories)
+        tape.memory = free_workspace(self.memories)
         tape.packed = self.weights.forward_pack()
         if self.attention is not None:
             packing = tape.attention = self.attention.forward_pack()
@@ -557,7 +557,7 @@ cdef class Decoder:
         if tape.owner is not self or not fr_swap(&tape.ready, 0):
             raise ValueError("tape: expected one from a new forward(), found one that backward() has used or is using")
         try:
-            memory = spare_workspace(self.backward_memories)
+            memory = free_workspace(self.backward_memories)
             packed = self.weights.backward_pack()
             self.weights.grads.check(True)
             if self.attention is not None:
@@ -616,6 +616,6 @@ cdef class Decoder:
         cdef Workspace memory = tape.memory
         tape.packed = tape.attention = tape.arrays = tape.owner = tape.memory = None
         keep_workspace(self.memories, memory, 2)
-        if not tape.call.keep and len(self.spare) < 2:
-            self.spare.append(tape)
+        if not tape.call.keep and len(self.free_calls) < 2:
+            self.free_calls.append(tape)
         return 0

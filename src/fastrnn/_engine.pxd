@@ -4,7 +4,7 @@ from libc.stdint cimport uint64_t
 
 from fastrnn._cell cimport Layer
 from fastrnn._kernels cimport fr_int, fr_team
-from fastrnn._noise cimport Chances
+from fastrnn._noise cimport Probabilities
 from fastrnn._rows cimport Rows, View
 from fastrnn._sequence cimport Run
 from fastrnn._signals cimport Interrupt
@@ -27,7 +27,7 @@ cdef struct Call:
     bint x_in_place, y_in_place     # no copies: the caller's arrays have the layers' own row order
     fr_int batch
     double dropout
-    Chances chances
+    Probabilities probabilities
     uint64_t seed
     fr_int first                    # number of the first step, for the masks
     fr_int start                    # of the caller's steps, in either direction's own order, the first one to run
@@ -84,7 +84,7 @@ cdef class Engine:
     cdef readonly int layers, directions
     cdef fr_int window_width        # of the last inputs that a state holds
     # What may serve again; a tape itself never does, as somebody may still hold it.
-    cdef list spare                 # Activations of inference, without memory
+    cdef list free_calls                 # Activations of inference, without memory
     cdef list memories              # Workspaces of these and of tapes
     cdef list backward_memories
     cdef list gradient_memories     # copies of the gradients, while they are added to

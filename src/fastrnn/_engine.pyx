@@ -14,12 +14,12 @@ import numpy as np
 cimport numpy as cnp
 
 from fastrnn._arrays cimport (
-    COPIED, ROWS, WRITE, Pinned, check_array, check_chance, own_ints, plain, plain_parts, typenum_of)
+    COPIED, ROWS, WRITE, Pinned, check_array, check_probability, own_ints, plain, plain_parts, typenum_of)
 from fastrnn._backend cimport blas_context, by_blas
 from fastrnn._cell cimport step_work
 from fastrnn._dropout cimport drop, drop_sequence
 from fastrnn._kernels cimport (
-    FR_NO_ROUND, can_meet, fr_load, fr_product, fr_store, fr_swap, meet_team, team_ended)
+    FR_NO_ROUND, has_barrier, fr_load, fr_product, fr_store, fr_swap, team_barrier, team_ended)
 from fastrnn._noise cimport carve_noise, start_noise
 from fastrnn._pool cimport reserve, run, run_reserved, workers_for
 from fastrnn._rows cimport (
@@ -30,7 +30,7 @@ from fastrnn._sequence cimport (
 from fastrnn._signals cimport PIECE, STEP_COST, look, look_now, settle, watch
 from fastrnn._window cimport last_inputs
 from fastrnn._workspace cimport (
-    Arena, Scratch, Workspace, keep_workspace, pop_or_none, spare_workspace, take_array, take_scratch)
+    Arena, Scratch, Workspace, keep_workspace, pop_or_none, free_workspace, take_array, take_scratch)
 
 cnp.import_array()
 
@@ -141,8 +141,8 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
                 runs = runs_of(call, part, layer) + direction if real else &measured
                 aim_output(call, rows, runs, layer, direction)
                 carve_forward(layer_of(call, layer, direction), rows, runs, arena, call.keep)
-                runs.noise = carve_noise(&call.chances, layer_of(call, layer, direction), rows.batch, rows.count, arena,
-                                         call.keep)
+                runs.noise = carve_noise(&call.probabilities, layer_of(call, layer, direction), rows.batch, rows.count,
+                                         arena, call.keep)
                 runs.window.source = own
                 if direction == 1:
                     runs.window.source = take_array(arena, rows.count, cell.features, size)
@@ -331,7 +331,7 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
             if leads:
                 prepare_direction(call, part, layer, direction)
             if team != NULL:
-                meet_team(team)
+                team_barrier(team)
             forward(layer_of(call, layer, direction), &call.rows[part], runs_of(call, part, layer) + direction,
                     call.keep, team, worker, call.interrupt)
             if ends(call, team):
@@ -400,7 +400,7 @@ cdef void backward_task(void *arg, int worker) noexcept nogil:
                 if direction == 1:
                     reverse_output(buffers[2], dy, call, rows, layer)
             if team != NULL:
-                meet_team(team)
+                team_barrier(team)
             dx_own = NULL
             if layer > 0 or call.dx.data != NULL or cell.window > 1:
                 dx_own = dx if direction == 0 else buffers[3]
@@ -518,17 +518,17 @@ cdef class Engine:
             self.window_width = max(self.window_width, (weights.layers[i].window - 1) * weights.layers[i].features)
         self.directions = weights.directions
         self.layers = weights.count // weights.directions
-        self.spare = []
+        self.free_calls = []
         self.memories = []
         self.backward_memories = []
         self.gradient_memories = []
 
     cdef Activations _activations(self, bint keep):
         """With memory, for a call alone; with `keep` new, for a tape."""
-        cdef Activations act = None if keep else pop_or_none(self.spare)
+        cdef Activations act = None if keep else pop_or_none(self.free_calls)
         if act is None:
             act = Activations()
-        act.memory = spare_workspace(self.memories)
+        act.memory = free_workspace(self.memories)
         return act
 
     cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1:
@@ -555,7 +555,7 @@ cdef class Engine:
         call.team.size = 1
         call.team.arrived = call.team.round = 0
         call.team.last = FR_NO_ROUND
-        if B == 1 and call.threads > 1 and can_meet() and (
+        if B == 1 and call.threads > 1 and has_barrier() and (
                 call.packed.ops.scan_forward != NULL or madds >= WORTH_A_TEAM * self.weights.count):
             call.team.size = call.threads
         return 0
@@ -602,7 +602,7 @@ cdef class Engine:
         call.reverse = self.weights.reverse
         call.keep = keep
         call.dropout = dropout
-        call.chances = self.weights.chances
+        call.probabilities = self.weights.probabilities
         call.seed = seed
         call.first = first + start
         call.start = start
@@ -707,9 +707,9 @@ cdef class Engine:
         sequence has ended before. y may then be None. packed: what `packs` gave. Without `keep` there is no tape.
         """
         cdef Activations act = self._activations(keep)
-        check_chance("dropout", dropout)
+        check_probability("dropout", dropout)
         x, y, initial, final = plain(x), plain(y), plain_parts(initial, "initial"), plain_parts(final, "final")
-        act.packed = self.packs(self.weights.chances.weight, seed, True) if packed is None else packed
+        act.packed = self.packs(self.weights.probabilities.weight, seed, True) if packed is None else packed
         self.weights.check(act.packed, True)
         lengths = self._check_forward(act, x, y, initial, final, lengths, span, True)
         self._prepare(act, x, y, lengths, keep, dropout, seed, first, span)
@@ -833,7 +833,7 @@ cdef class Engine:
         cdef int typenum = typenum_of(self.weights.itemsize)
         cdef fr_int b, count
         x = plain(x)
-        check_chance("dropout", dropout)
+        check_probability("dropout", dropout)
         if not isinstance(x, np.ndarray) or cnp.PyArray_NDIM(x) not in (2, 3) or layer < 0:
             raise ValueError("x, layer: expected shape (T, B, width) or (N, width) and a layer of 0 or more")
         if cnp.PyArray_NDIM(x) == 3:
@@ -904,7 +904,7 @@ cdef class Engine:
         call.interrupt = watch(&call.signals, call.madds) if call.madds > PIECE else NULL
         if call.interrupt != NULL:
             # Kept between calls: new pages for LSTM 512, B = 16, T = 30, one thread, took 8 of 51 ms.
-            before = spare_workspace(self.gradient_memories)
+            before = free_workspace(self.gradient_memories)
             grads.copy_to(before)
         try:
             with nogil:
@@ -942,7 +942,7 @@ cdef class Engine:
         act.take(self)
         try:
             if packed is None:
-                packed = self.packs(call.chances.weight, call.seed, False)
+                packed = self.packs(call.probabilities.weight, call.seed, False)
             self.weights.check(packed, False)
             self._check_backward(act, dy, dfinal, dx, dinitial, dh)
             memory = self._place_bptt(act, packed)
@@ -961,7 +961,7 @@ cdef class Engine:
             self._run_backward(call)
             self._add_weight_gradients(act, memory)
         if collects:
-            self.collect(packed, call.chances.weight, call.seed)
+            self.collect(packed, call.probabilities.weight, call.seed)
 
     cdef int _run_backward(self, Call *call) except -1:
         cdef int workers
@@ -978,7 +978,7 @@ cdef class Engine:
 
     cdef Workspace _place_bptt(self, Activations act, Packed packed):
         """Memory in which the arrays of the backward pass are placed."""
-        cdef Workspace memory = spare_workspace(self.backward_memories)
+        cdef Workspace memory = free_workspace(self.backward_memories)
         cdef Arena arena
         cdef int turn
         act.call.packed = packed.layers + act.call.cell
@@ -1029,8 +1029,8 @@ cdef class Engine:
                 if gates is not None:
                     _view(&view, gates[index], NULL)
                     width = min(cell.gates, gates.shape[3]) * size
-                    if cell.ops.values_apart:
-                        scatter(&view, at.extra + cell.ops.values * cell.hidden * size, cell.extra * size, rows,
+                    if cell.ops.values_saved:
+                        scatter(&view, at.saved + cell.ops.values * cell.hidden * size, cell.saved * size, rows,
                                 reverse, width)
                     else:
                         scatter(&view, at.z, cell.ld_z * size, rows, reverse, width)
@@ -1049,6 +1049,6 @@ cdef class Engine:
         cdef Workspace memory = act.memory
         act.packed = act.memory = act.starts = act.owner = None
         keep_workspace(self.memories, memory, 2)
-        if not act.call.keep and len(self.spare) < 2:
-            self.spare.append(act)
+        if not act.call.keep and len(self.free_calls) < 2:
+            self.free_calls.append(act)
         return 0

@@ -8,7 +8,7 @@ biases, and p for peepholes (Gers and Schmidhuber 2000):
             g = g(k(a_g))    c_t = f * c_{t-1} + i * g    o = f(k(a_o + p_o * c_t))    h_t = o * h(c_t)
     GRU     r, z = f(k(a_r)), f(k(a_z))      n = g(k(a_n))      h_t = (1 - z) * n + z * h_{t-1}
 
-Gate order in memory as in `_lstm` and `_gru`. z keeps the gates' inputs before they are clipped, and `extra` their
+Gate order in memory as in `_lstm` and `_gru`. z keeps the gates' inputs before they are clipped, and `saved` their
 values: for the LSTM i, f, g, o and h(c_t), after m_t where there is a projection; for the GRU r, z, n after what `_gru`
 keeps there. `sums` of the LSTM: the biases' gradient [4H] and the peepholes' [3H].
 """
@@ -18,7 +18,7 @@ from libc.string cimport memcpy, memset
 
 from fastrnn._activations cimport activate, real, slope
 from fastrnn._cell cimport (
-    Arena, Layer, Step, leads, meet, no_cell, pack_whole, pack_whole_transposed, product, unit_room,
+    Arena, Layer, Step, leads, barrier, no_cell, pack_whole, pack_whole_transposed, product, unit_room,
     whole_product)
 from fastrnn._gru cimport gru_after_ops, gru_before_ops
 from fastrnn._kernels cimport fr_int, fr_matrix
@@ -40,13 +40,13 @@ cdef void rnn_forward(const Layer *layer, const Step *s, bint keep) noexcept nog
     cdef fr_matrix z = matrix(s.z, layer.ld_z)
     # z: [R,H] += h_in: [R,H] W_hh^T
     product(s, z, matrix(s.h_in, s.ld_h_in), &layer.p_hh, z)
-    meet(s)
+    barrier(s)
     if leads(s):
         if layer.k.itemsize == 4:
             rnn_unit(<float *>NULL, layer, s)
         else:
             rnn_unit(<double *>NULL, layer, s)
-    meet(s)
+    barrier(s)
 
 
 cdef void rnn_unit_backward(real *kind, const Layer *layer, const Step *s) noexcept nogil:
@@ -105,7 +105,7 @@ cdef void lstm_pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 
 cdef inline real *values_of(real *kind, const Layer *layer, const Step *s, fr_int r) noexcept nogil:
     """The gates' values of row r."""
-    return <real *>s.extra + r * layer.extra + layer.ops.values * layer.hidden
+    return <real *>s.saved + r * layer.saved + layer.ops.values * layer.hidden
 
 
 cdef void lstm_unit(real *m, const Layer *layer, const Step *s, fr_int ld) noexcept nogil:
@@ -178,13 +178,13 @@ cdef inline void lstm_gates(const Layer *layer, const Step *s, char *m, fr_int l
     cdef fr_matrix z = matrix(s.z, layer.ld_z)
     # z: [R,4H] += h_in: [R,P] W_hh^T
     product(s, z, matrix(s.h_in, s.ld_h_in), &layer.p_hh, z)
-    meet(s)
+    barrier(s)
     if leads(s):
         if layer.k.itemsize == 4:
             lstm_unit(<float *>m, layer, s, ld)
         else:
             lstm_unit(<double *>m, layer, s, ld)
-    meet(s)
+    barrier(s)
 
 
 cdef void lstm_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
@@ -192,10 +192,10 @@ cdef void lstm_forward(const Layer *layer, const Step *s, bint keep) noexcept no
 
 
 cdef void lstm_projected_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
-    lstm_gates(layer, s, s.extra, layer.extra)
+    lstm_gates(layer, s, s.saved, layer.saved)
     # h: [R,P] = m: [R,H] W_hr^T
-    product(s, matrix(s.h, s.ld_h), matrix(s.extra, layer.extra), &layer.p_hr, zero())
-    meet(s)
+    product(s, matrix(s.h, s.ld_h), matrix(s.saved, layer.saved), &layer.p_hr, zero())
+    barrier(s)
 
 
 cdef inline void lstm_gates_backward(const Layer *layer, const Step *s, const char *dm) noexcept nogil:
@@ -234,14 +234,14 @@ cdef void lstm_add_sums(const Layer *layer, const char *sums) noexcept nogil:
 
 
 cdef void gru_unit_after(real *kind, const Layer *layer, const Step *s) noexcept nogil:
-    """What follows the products of the reset-after form, whose recurrent part of n lies in `extra`."""
+    """What follows the products of the reset-after form, whose recurrent part of n lies in `saved`."""
     cdef double bound = layer.options.clip
     cdef fr_int r, j, H = layer.hidden
     cdef real *z
     cdef real *v
     cdef real *hn
     for r in range(s.rows):
-        z, v, hn = <real *>s.z + r * layer.ld_z, values_of(kind, layer, s, r), <real *>s.extra + r * layer.extra
+        z, v, hn = <real *>s.z + r * layer.ld_z, values_of(kind, layer, s, r), <real *>s.saved + r * layer.saved
         activate(layer.k, &layer.options.f, v, z, bound, 2 * H)
         for j in range(H):
             z[2 * H + j] += v[j] * hn[j]
@@ -263,13 +263,13 @@ cdef void gru_update(real *kind, const Layer *layer, const Step *s) noexcept nog
 
 
 cdef void gru_unit_before(real *kind, const Layer *layer, const Step *s) noexcept nogil:
-    """r and z, and r * h_in in `extra`."""
+    """r and z, and r * h_in in `saved`."""
     cdef fr_int r, j, H = layer.hidden
     cdef real *v
     cdef real *rh
     cdef const real *h_in
     for r in range(s.rows):
-        v, rh = values_of(kind, layer, s, r), <real *>s.extra + r * layer.extra
+        v, rh = values_of(kind, layer, s, r), <real *>s.saved + r * layer.saved
         h_in = <const real *>s.h_in + r * s.ld_h_in
         activate(layer.k, &layer.options.f, v, <real *>s.z + r * layer.ld_z, layer.options.clip, 2 * H)
         for j in range(H):
@@ -280,14 +280,14 @@ cdef void gru_after_forward(const Layer *layer, const Step *s, bint keep) noexce
     cdef fr_matrix z = matrix(s.z, layer.ld_z), h_in = matrix(s.h_in, s.ld_h_in)
     # z[:, :2H] += h_in: [R,H] W_h[rz]^T;   hn: [R,H] = h_in W_hn^T + b_hn
     product(s, z, h_in, &layer.p_hh, z)
-    product(s, matrix(s.extra, layer.extra), h_in, &layer.p_hn, matrix(layer.start_n, 0))
-    meet(s)
+    product(s, matrix(s.saved, layer.saved), h_in, &layer.p_hn, matrix(layer.bias_n, 0))
+    barrier(s)
     if leads(s):
         if layer.k.itemsize == 4:
             gru_unit_after(<float *>NULL, layer, s)
         else:
             gru_unit_after(<double *>NULL, layer, s)
-    meet(s)
+    barrier(s)
 
 
 cdef void gru_before_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
@@ -295,21 +295,21 @@ cdef void gru_before_forward(const Layer *layer, const Step *s, bint keep) noexc
     cdef fr_matrix z_n = matrix(s.z + 2 * layer.hidden * layer.k.itemsize, layer.ld_z)
     # z[:, :2H] += h_in: [R,H] W_h[rz]^T;   z[:, 2H:] += (r * h_in): [R,H] W_hn^T
     product(s, z, matrix(s.h_in, s.ld_h_in), &layer.p_hh, z)
-    meet(s)
+    barrier(s)
     if leads(s):
         if layer.k.itemsize == 4:
             gru_unit_before(<float *>NULL, layer, s)
         else:
             gru_unit_before(<double *>NULL, layer, s)
-    meet(s)
-    product(s, z_n, matrix(s.extra, layer.extra), &layer.p_hn, z_n)
-    meet(s)
+    barrier(s)
+    product(s, z_n, matrix(s.saved, layer.saved), &layer.p_hn, z_n)
+    barrier(s)
     if leads(s):
         if layer.k.itemsize == 4:
             gru_update(<float *>NULL, layer, s)
         else:
             gru_update(<double *>NULL, layer, s)
-    meet(s)
+    barrier(s)
 
 
 cdef void gru_unit_backward(real *kind, const Layer *layer, const Step *s, bint after) noexcept nogil:
@@ -323,7 +323,7 @@ cdef void gru_unit_backward(real *kind, const Layer *layer, const Step *s, bint 
     cdef real *dh
     cdef const real *h_prev
     for r in range(s.rows):
-        z, v, hn = <real *>s.z + r * layer.ld_z, values_of(kind, layer, s, r), <real *>s.extra + r * layer.extra
+        z, v, hn = <real *>s.z + r * layer.ld_z, values_of(kind, layer, s, r), <real *>s.saved + r * layer.saved
         dh, h_prev = <real *>s.dh + r * H, <const real *>s.h_prev + r * s.ld_h_prev
         for j in range(H):
             z[2 * H + j] = dh[j] * (1 - v[H + j]) * slope(&layer.options.g, z[2 * H + j], v[2 * H + j], bound)
@@ -342,7 +342,7 @@ cdef void gru_after_backward(const Layer *layer, const Step *s) noexcept nogil:
         gru_unit_backward(<double *>NULL, layer, s, True)
     # dh_in: [R,H] += dz[:, :2H] W_h[rz] + dhn: [R,H] W_hn
     multiply(dh_in, matrix(s.z, layer.ld_z), &layer.q_hh, dh_in, s.rows)
-    multiply(dh_in, matrix(s.extra, layer.extra), &layer.q_hn, dh_in, s.rows)
+    multiply(dh_in, matrix(s.saved, layer.saved), &layer.q_hn, dh_in, s.rows)
 
 
 cdef void gru_reset_backward(real *drh, const Layer *layer, const Step *s) noexcept nogil:
@@ -388,8 +388,8 @@ rnn_general_ops.products = &whole_product
 
 lstm_general_ops = no_cell()
 lstm_general_ops.gates = 4
-lstm_general_ops.extra = 5
-lstm_general_ops.values_apart = True
+lstm_general_ops.saved = 5
+lstm_general_ops.values_saved = True
 lstm_general_ops.sums = SUMS
 lstm_general_ops.has_c = True
 lstm_general_ops.pack_forward = &lstm_pack_forward
@@ -400,21 +400,21 @@ lstm_general_ops.products = &whole_product
 lstm_general_ops.add_sums = &lstm_add_sums
 
 lstm_general_projected_ops = lstm_general_ops
-lstm_general_projected_ops.extra = 6
+lstm_general_projected_ops.saved = 6
 lstm_general_projected_ops.values = 1
 lstm_general_projected_ops.step_forward = &lstm_projected_forward
 lstm_general_projected_ops.step_backward = &lstm_projected_backward
 
 gru_after_general_ops = gru_after_ops
-gru_after_general_ops.extra = 4
+gru_after_general_ops.saved = 4
 gru_after_general_ops.values = 1
-gru_after_general_ops.values_apart = True
+gru_after_general_ops.values_saved = True
 gru_after_general_ops.step_forward = &gru_after_forward
 gru_after_general_ops.step_backward = &gru_after_backward
 
 gru_before_general_ops = gru_before_ops
-gru_before_general_ops.extra = 4
+gru_before_general_ops.saved = 4
 gru_before_general_ops.values = 1
-gru_before_general_ops.values_apart = True
+gru_before_general_ops.values_saved = True
 gru_before_general_ops.step_forward = &gru_before_forward
 gru_before_general_ops.step_backward = &gru_before_backward

@@ -11,11 +11,11 @@
     before:  drh = dn W_hn        dz_r = drh * h_{t-1} * r (1 - r)
              dh_{t-1} = dh_t * z + drh * r + [dz_r dz_z] W_h[rz]
 
-Gate order in memory: r, z, n. `extra` keeps W_hn h_{t-1} + b_hn: [R,H] (after), or r * h_{t-1}: [R,H] (before).
+Gate order in memory: r, z, n. `saved` keeps W_hn h_{t-1} + b_hn: [R,H] (after), or r * h_{t-1}: [R,H] (before).
 The two biases of n stay apart in the reset-after form.
 """
 
-from fastrnn._cell cimport Arena, Layer, Product, Step, leads, meet, no_cell, product, start_values, unit_room
+from fastrnn._cell cimport Arena, Layer, Product, Step, leads, barrier, no_cell, product, summed_bias, unit_room
 from fastrnn._kernels cimport fr_int, fr_matrix
 from fastrnn._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
@@ -38,15 +38,15 @@ cdef void pack_recurrent(Layer *layer, Arena *arena) noexcept nogil:
 
 cdef void pack_forward_after(Layer *layer, Arena *arena) noexcept nogil:
     cdef fr_int H = layer.hidden
-    layer.start = start_values(arena, layer, 3 * H, layer.b_ih, NULL)
-    if layer.start != NULL and layer.b_hh != NULL:
-        layer.k.add(layer.start, 2 * H, layer.b_hh, 2 * H, 1, 2 * H)
-    layer.start_n = start_values(arena, layer, H, rows_of_n(layer, layer.b_hh, 1), NULL)
+    layer.bias = summed_bias(arena, layer, 3 * H, layer.b_ih, NULL)
+    if layer.bias != NULL and layer.b_hh != NULL:
+        layer.k.add(layer.bias, 2 * H, layer.b_hh, 2 * H, 1, 2 * H)
+    layer.bias_n = summed_bias(arena, layer, H, rows_of_n(layer, layer.b_hh, 1), NULL)
     pack_recurrent(layer, arena)
 
 
 cdef void pack_forward_before(Layer *layer, Arena *arena) noexcept nogil:
-    layer.start = start_values(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
+    layer.bias = summed_bias(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
     pack_recurrent(layer, arena)
 
 
@@ -62,20 +62,20 @@ cdef void step_forward_after(const Layer *layer, const Step *s, bint keep) noexc
     cdef fr_matrix z = matrix(s.z, layer.ld_z), h_in = matrix(s.h_in, s.ld_h_in)
     # z[:, :2H] += h_in: [R,H] W_h[rz]^T;   hn: [R,H] = h_in W_hn^T + b_hn
     product(s, z, h_in, &layer.p_hh, z)
-    product(s, matrix(s.extra, H), h_in, &layer.p_hn, matrix(layer.start_n, 0))
-    meet(s)
+    product(s, matrix(s.saved, H), h_in, &layer.p_hn, matrix(layer.bias_n, 0))
+    barrier(s)
     if leads(s):
-        layer.k.gru_forward(s.h, s.ld_h, s.z, layer.ld_z, s.extra, H, s.h_prev, s.ld_h_prev, s.rows, H)
-    meet(s)
+        layer.k.gru_forward(s.h, s.ld_h, s.z, layer.ld_z, s.saved, H, s.h_prev, s.ld_h_prev, s.rows, H)
+    barrier(s)
 
 
 cdef void step_backward_after(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden
     cdef fr_matrix dh_in = matrix(s.dh_in, H)
-    layer.k.gru_backward(s.z, layer.ld_z, s.extra, H, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
+    layer.k.gru_backward(s.z, layer.ld_z, s.saved, H, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
     # dh_in: [R,H] += dz[:, :2H] W_h[rz] + dhn: [R,H] W_hn
     multiply(dh_in, matrix(s.z, layer.ld_z), &layer.q_hh, dh_in, s.rows)
-    multiply(dh_in, matrix(s.extra, H), &layer.q_hn, dh_in, s.rows)
+    multiply(dh_in, matrix(s.saved, H), &layer.q_hn, dh_in, s.rows)
 
 
 cdef void step_forward_before(const Layer *layer, const Step *s, bint keep) noexcept nogil:
@@ -84,15 +84,15 @@ cdef void step_forward_before(const Layer *layer, const Step *s, bint keep) noex
     cdef fr_matrix h_in = matrix(s.h_in, s.ld_h_in)
     # z[:, :2H] += h_in: [R,H] W_h[rz]^T;   z[:, 2H:] += (r * h_in): [R,H] W_hn^T
     product(s, z, h_in, &layer.p_hh, z)
-    meet(s)
+    barrier(s)
     if leads(s):
-        layer.k.gru_reset(s.extra, H, s.z, layer.ld_z, s.h_in, s.ld_h_in, s.rows, H)
-    meet(s)
-    product(s, z_n, matrix(s.extra, H), &layer.p_hn, z_n)
-    meet(s)
+        layer.k.gru_reset(s.saved, H, s.z, layer.ld_z, s.h_in, s.ld_h_in, s.rows, H)
+    barrier(s)
+    product(s, z_n, matrix(s.saved, H), &layer.p_hn, z_n)
+    barrier(s)
     if leads(s):
         layer.k.gru_update(s.h, s.ld_h, s.z, layer.ld_z, s.h_prev, s.ld_h_prev, s.rows, H)
-    meet(s)
+    barrier(s)
 
 
 cdef void step_backward_before(const Layer *layer, const Step *s) noexcept nogil:
@@ -122,7 +122,7 @@ cdef int products_before(const Layer *layer, Product *p) noexcept nogil:
 
 gru_after_ops = no_cell()
 gru_after_ops.gates = 3
-gru_after_ops.extra = 1
+gru_after_ops.saved = 1
 gru_after_ops.direct = True
 gru_after_ops.pack_forward = &pack_forward_after
 gru_after_ops.pack_backward = &pack_backward
@@ -132,7 +132,7 @@ gru_after_ops.products = &products_after
 
 gru_before_ops = no_cell()
 gru_before_ops.gates = 3
-gru_before_ops.extra = 1
+gru_before_ops.saved = 1
 gru_before_ops.direct = True
 gru_before_ops.pack_forward = &pack_forward_before
 gru_before_ops.pack_backward = &pack_backward

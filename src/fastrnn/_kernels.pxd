@@ -9,7 +9,7 @@ cdef extern from "kernels.h" nogil:
         fr_int steps, rows, hidden, first, end
         int keep, trace
         void *z
-        void *extra
+        void *saved
         void *state
         const void *before
         void *out
@@ -18,7 +18,7 @@ cdef extern from "kernels.h" nogil:
         void *dy
         void *carry
         void *sums
-        fr_int ld_z, ld_extra, ld_state, step_state, ld_before, ld_out, step_out, ld_skip, ld_dy, ld_carry
+        fr_int ld_z, ld_saved, ld_state, step_state, ld_before, ld_out, step_out, ld_skip, ld_dy, ld_carry
         double skip_scale
 
     ctypedef struct fr_matrix:
@@ -115,8 +115,8 @@ cdef extern from "kernels.h" nogil:
     void fr_team_end(fr_team *team) noexcept
     bint fr_team_ended(const fr_team *team) noexcept
 
-    void fr_meet(fr_team *team) noexcept
-    int fr_can_meet() noexcept
+    void fr_barrier(fr_team *team) noexcept
+    int fr_has_barrier() noexcept
     const fr_isa *fr_isas() noexcept
     uint64_t fr_flush_begin() noexcept
     void fr_flush_end(uint64_t word) noexcept
@@ -168,10 +168,10 @@ cdef const fr_kernels *kernels(int itemsize) noexcept nogil
 cdef fr_kernels *table(int itemsize) noexcept nogil
 cdef gemm_tn_fn own_gemm_tn(int itemsize) noexcept nogil
 cdef int generation() noexcept nogil
-cdef void meet_team(fr_team *team) noexcept nogil
+cdef void team_barrier(fr_team *team) noexcept nogil
 cdef void end_team(fr_team *team) noexcept nogil
 cdef bint team_ended(const fr_team *team) noexcept nogil
-cdef bint can_meet() noexcept nogil
+cdef bint has_barrier() noexcept nogil
 cdef uint64_t flush_begin() noexcept nogil
 cdef void flush_end(uint64_t word) noexcept nogil
 cdef void play(int role) noexcept nogil

@@ -37,8 +37,8 @@ cdef int generation() noexcept nogil:
     return _generation
 
 
-cdef void meet_team(fr_team *team) noexcept nogil:
-    fr_meet(team)
+cdef void team_barrier(fr_team *team) noexcept nogil:
+    fr_barrier(team)
 
 
 cdef void end_team(fr_team *team) noexcept nogil:
@@ -49,8 +49,8 @@ cdef bint team_ended(const fr_team *team) noexcept nogil:
     return fr_team_ended(team)
 
 
-cdef bint can_meet() noexcept nogil:
-    return fr_can_meet()
+cdef bint has_barrier() noexcept nogil:
+    return fr_has_barrier()
 
 
 cdef uint64_t flush_begin() noexcept nogil:

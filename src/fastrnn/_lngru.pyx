@@ -9,21 +9,21 @@
     d(W_i x_t) = norm'(gain_i * da)        d(W_h h_{t-1}) = norm'(gain_h * [da_r da_z]), norm'(gain_hn * da_n * r)
     dh_{t-1} = dh_t * z + d(W_h h_{t-1}) W_hh
 
-Gate order in memory: r, z, n. After BPTT z holds d(W_ih x_t), and `extra` d(W_hh h_{t-1}) in the place of its norm.
+Gate order in memory: r, z, n. After BPTT z holds d(W_ih x_t), and `saved` d(W_hh h_{t-1}) in the place of its norm.
 """
 
-from fastrnn._cell cimport Arena, Layer, Product, Step, leads, meet, no_cell, pack_whole_transposed, product
+from fastrnn._cell cimport Arena, Layer, Product, Step, leads, barrier, no_cell, pack_whole_transposed, product
 from fastrnn._kernels cimport fr_int, fr_matrix
 from fastrnn._norm cimport (
     STATS, add_values, normalise, normalise_backward, place, set_values, sum_shift, take_norm)
 from fastrnn._panels cimport matrix, multiply, pack_rows, zero
 
 cdef enum:
-    # Places in `extra`, in units of H: u_t [H], the norms of W_ih x_t [3H] and of W_hh h_{t-1} [3H], four rstd.
+    # Places in `saved`, in units of H: u_t [H], the norms of W_ih x_t [3H] and of W_hh h_{t-1} [3H], four rstd.
     U = 0
     NORM_IH = 1
     NORM_HH = 4
-    EXTRA = 7
+    SAVED = 7
     # Places in `norm` and `sums`; a gate's lie beside each other as in z.
     GAIN_IH = 0
     GAIN_HH = 3
@@ -61,35 +61,35 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 
 
 cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
-    cdef fr_int H = layer.hidden, E = layer.extra
-    cdef char *hh = place(layer, s.extra, NORM_HH)
-    cdef char *u = place(layer, s.extra, U)
+    cdef fr_int H = layer.hidden, E = layer.saved
+    cdef char *hh = place(layer, s.saved, NORM_HH)
+    cdef char *u = place(layer, s.saved, U)
     cdef char *z_n = part_of_n(layer, s.z)
     # hh: [R,3H] = h_in: [R,H] W_hh^T
     product(s, matrix(hh, E), matrix(s.h_in, s.ld_h_in), &layer.p_hh, zero())
-    meet(s)
+    barrier(s)
     if leads(s):
-        normalise(layer, s, s.z, layer.ld_z, s.z, layer.ld_z, NORM_IH, 0, EXTRA, GAIN_IH, SHIFT, N)
-        normalise(layer, s, z_n, layer.ld_z, z_n, layer.ld_z, NORM_IH + N, 1, EXTRA, GAIN_IH + N, SHIFT + N, 1)
-        normalise(layer, s, s.z, layer.ld_z, hh, E, NORM_HH, 2, EXTRA, GAIN_HH, -1, N)
-        normalise(layer, s, u, E, part_of_n(layer, hh), E, NORM_HH + N, 3, EXTRA, GAIN_HH + N, SHIFT_U, 1)
+        normalise(layer, s, s.z, layer.ld_z, s.z, layer.ld_z, NORM_IH, 0, SAVED, GAIN_IH, SHIFT, N)
+        normalise(layer, s, z_n, layer.ld_z, z_n, layer.ld_z, NORM_IH + N, 1, SAVED, GAIN_IH + N, SHIFT + N, 1)
+        normalise(layer, s, s.z, layer.ld_z, hh, E, NORM_HH, 2, SAVED, GAIN_HH, -1, N)
+        normalise(layer, s, u, E, part_of_n(layer, hh), E, NORM_HH + N, 3, SAVED, GAIN_HH + N, SHIFT_U, 1)
         layer.k.gru_forward(s.h, s.ld_h, s.z, layer.ld_z, u, E, s.h_prev, s.ld_h_prev, s.rows, H)
-    meet(s)
+    barrier(s)
 
 
 cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
-    cdef fr_int H = layer.hidden, E = layer.extra
-    cdef char *hh = place(layer, s.extra, NORM_HH)
-    cdef char *u = place(layer, s.extra, U)
+    cdef fr_int H = layer.hidden, E = layer.saved
+    cdef char *hh = place(layer, s.saved, NORM_HH)
+    cdef char *u = place(layer, s.saved, U)
     cdef char *z_n = part_of_n(layer, s.z)
     cdef fr_matrix dh_in = matrix(s.dh_in, H)
     layer.k.gru_backward(s.z, layer.ld_z, u, E, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
     sum_shift(layer, s, s.z, layer.ld_z, SHIFT, 3)
     sum_shift(layer, s, u, E, SHIFT_U, 1)
-    normalise_backward(layer, s, hh, E, s.z, layer.ld_z, NORM_HH, 2, EXTRA, GAIN_HH, N)
-    normalise_backward(layer, s, part_of_n(layer, hh), E, u, E, NORM_HH + N, 3, EXTRA, GAIN_HH + N, 1)
-    normalise_backward(layer, s, s.z, layer.ld_z, s.z, layer.ld_z, NORM_IH, 0, EXTRA, GAIN_IH, N)
-    normalise_backward(layer, s, z_n, layer.ld_z, z_n, layer.ld_z, NORM_IH + N, 1, EXTRA, GAIN_IH + N, 1)
+    normalise_backward(layer, s, hh, E, s.z, layer.ld_z, NORM_HH, 2, SAVED, GAIN_HH, N)
+    normalise_backward(layer, s, part_of_n(layer, hh), E, u, E, NORM_HH + N, 3, SAVED, GAIN_HH + N, 1)
+    normalise_backward(layer, s, s.z, layer.ld_z, s.z, layer.ld_z, NORM_IH, 0, SAVED, GAIN_IH, N)
+    normalise_backward(layer, s, z_n, layer.ld_z, z_n, layer.ld_z, NORM_IH + N, 1, SAVED, GAIN_IH + N, 1)
     # dh_in: [R,H] += d(W_hh h_in): [R,3H] W_hh
     multiply(dh_in, matrix(hh, E), &layer.q_hh, dh_in, s.rows)
 
@@ -108,7 +108,7 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
 
 lngru_ops = no_cell()
 lngru_ops.gates = 3
-lngru_ops.extra = EXTRA
+lngru_ops.saved = SAVED
 lngru_ops.stats = STATS
 lngru_ops.sums = SUMS
 lngru_ops.direct = True

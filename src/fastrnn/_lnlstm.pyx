@@ -11,25 +11,25 @@
     da_o = dm_t * tanh(n_t) * o (1 - o)             dc_{t-1} = dc_t * f
     d(W_ih x_t) = norm'(gain_ih * da)    d(W_hh h_{t-1}) = norm'(gain_hh * da)    dh_{t-1} = d(W_hh h_{t-1}) W_hh
 
-Gate order in memory: i, f, g, o. After BPTT z holds d(W_ih x_t), and `extra` d(W_hh h_{t-1}) in the place of its norm.
+Gate order in memory: i, f, g, o. After BPTT z holds d(W_ih x_t), and `saved` d(W_hh h_{t-1}) in the place of its norm.
 """
 
 from libc.string cimport memcpy
 
 from fastrnn._cell cimport (
-    Arena, Layer, Product, Step, leads, meet, no_cell, pack_whole_transposed, product, unit_room)
+    Arena, Layer, Product, Step, leads, barrier, no_cell, pack_whole_transposed, product, unit_room)
 from fastrnn._kernels cimport fr_int
 from fastrnn._norm cimport (
     STATS, add_values, normalise, normalise_backward, place, set_values, sum_shift, take_norm)
 from fastrnn._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
 cdef enum:
-    # Places in `extra`, in units of H: first m_t [H] with a projection, then the norms of c_t [H], W_ih x_t [4H] and
+    # Places in `saved`, in units of H: first m_t [H] with a projection, then the norms of c_t [H], W_ih x_t [4H] and
     # W_hh h_{t-1} [4H], three rstd.
     NORM_C = 0          # one further with a projection, like all that follow
     NORM_IH = 1
     NORM_HH = 5
-    EXTRA = 9
+    SAVED = 9
     # Places in `norm` and `sums`.
     GAIN_IH = 0
     GAIN_HH = 4
@@ -40,7 +40,7 @@ cdef enum:
 
 
 cdef inline fr_int shift_of(const Layer *layer) noexcept nogil:
-    """How far the places in `extra` are moved."""
+    """How far the places in `saved` are moved."""
     return 1 if layer.w_hr != NULL else 0
 
 
@@ -70,25 +70,25 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 
 
 cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_int ld) noexcept nogil:
-    cdef fr_int H = layer.hidden, E = layer.extra, moved = shift_of(layer), stats = EXTRA + moved
-    cdef char *hh = place(layer, s.extra, NORM_HH + moved)
+    cdef fr_int H = layer.hidden, E = layer.saved, moved = shift_of(layer), stats = SAVED + moved
+    cdef char *hh = place(layer, s.saved, NORM_HH + moved)
     # hh: [R,4H] = h_in: [R,P] W_hh^T
     product(s, matrix(hh, E), matrix(s.h_in, s.ld_h_in), &layer.p_hh, zero())
-    meet(s)
+    barrier(s)
     if leads(s):
         normalise(layer, s, s.z, layer.ld_z, s.z, layer.ld_z, NORM_IH + moved, 0, stats, GAIN_IH, SHIFT, 4)
         normalise(layer, s, s.z, layer.ld_z, hh, E, NORM_HH + moved, 1, stats, GAIN_HH, -1, 4)
         layer.k.lstm_cell(s.c, H, s.z, layer.ld_z, s.c_prev, H, s.rows, H)
         normalise(layer, s, m, ld, s.c, H, NORM_C + moved, 2, stats, GAIN_C, SHIFT_C, 1)
         layer.k.lstm_output(m, ld, s.z, layer.ld_z, m, ld, s.rows, H)
-    meet(s)
+    barrier(s)
 
 
 cdef inline void gates_backward(const Layer *layer, const Step *s, const char *dm) noexcept nogil:
-    cdef fr_int H = layer.hidden, E = layer.extra, moved = shift_of(layer), stats = EXTRA + moved
-    cdef char *hh = place(layer, s.extra, NORM_HH + moved)
+    cdef fr_int H = layer.hidden, E = layer.saved, moved = shift_of(layer), stats = SAVED + moved
+    cdef char *hh = place(layer, s.saved, NORM_HH + moved)
     cdef char *dn = unit_room(layer, s)
-    layer.k.lstm_output_backward(dn, H, s.z, layer.ld_z, dm, H, place(layer, s.extra, NORM_C + moved), E,
+    layer.k.lstm_output_backward(dn, H, s.z, layer.ld_z, dm, H, place(layer, s.saved, NORM_C + moved), E,
                                  place(layer, layer.norm, GAIN_C), place(layer, layer.norm, SHIFT_C), s.rows, H)
     sum_shift(layer, s, dn, H, SHIFT_C, 1)
     normalise_backward(layer, s, dn, H, dn, H, NORM_C + moved, 2, stats, GAIN_C, 1)
@@ -110,10 +110,10 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
 
 
 cdef void projected_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
-    gates_forward(layer, s, s.extra, layer.extra)
+    gates_forward(layer, s, s.saved, layer.saved)
     # h: [R,P] = m: [R,H] W_hr^T
-    product(s, matrix(s.h, s.ld_h), matrix(s.extra, layer.extra), &layer.p_hr, zero())
-    meet(s)
+    product(s, matrix(s.h, s.ld_h), matrix(s.saved, layer.saved), &layer.p_hr, zero())
+    barrier(s)
 
 
 cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
@@ -139,7 +139,7 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
 
 lnlstm_ops = no_cell()
 lnlstm_ops.gates = 4
-lnlstm_ops.extra = EXTRA
+lnlstm_ops.saved = SAVED
 lnlstm_ops.stats = STATS
 lnlstm_ops.sums = SUMS
 lnlstm_ops.has_c = True
@@ -152,7 +152,7 @@ lnlstm_ops.add_sums = &add_sums
 
 lnlstm_projected_ops = no_cell()
 lnlstm_projected_ops.gates = 4
-lnlstm_projected_ops.extra = EXTRA + 1
+lnlstm_projected_ops.saved = SAVED + 1
 lnlstm_projected_ops.stats = STATS
 lnlstm_projected_ops.sums = SUMS
 lnlstm_projected_ops.has_c = True

@@ -10,13 +10,13 @@
     dz_o = dm_t * tanh(c_t) * o (1 - o)
     dc_{t-1} = dc_t * f            dh_{t-1} = dz_t W_hh
 
-Gate order in memory: i, f, g, o. `extra` keeps m_t: [R,H] when there is a projection.
+Gate order in memory: i, f, g, o. `saved` keeps m_t: [R,H] when there is a projection.
 """
 
 from libc.string cimport memcpy
 
 from fastrnn._cell cimport (
-    Arena, Layer, Step, leads, meet, no_cell, pack_whole, pack_whole_transposed, product, unit_room, whole_product)
+    Arena, Layer, Step, leads, barrier, no_cell, pack_whole, pack_whole_transposed, product, unit_room, whole_product)
 from fastrnn._kernels cimport fr_int, fr_matrix
 from fastrnn._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
@@ -38,10 +38,10 @@ cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_in
     cdef fr_matrix z = matrix(s.z, layer.ld_z)
     # z: [R,4H] += h_in: [R,P] W_hh^T
     product(s, z, matrix(s.h_in, s.ld_h_in), &layer.p_hh, z)
-    meet(s)
+    barrier(s)
     if leads(s):
         layer.k.lstm_forward(m, ld, s.c, H, s.z, layer.ld_z, s.c_prev, H, keep, s.rows, H)
-    meet(s)
+    barrier(s)
 
 
 cdef inline void gates_backward(const Layer *layer, const Step *s, const char *dm) noexcept nogil:
@@ -60,10 +60,10 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
 
 
 cdef void projected_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
-    gates_forward(layer, s, s.extra, layer.hidden, keep)
+    gates_forward(layer, s, s.saved, layer.hidden, keep)
     # h: [R,P] = m: [R,H] W_hr^T
-    product(s, matrix(s.h, s.ld_h), matrix(s.extra, layer.hidden), &layer.p_hr, zero())
-    meet(s)
+    product(s, matrix(s.h, s.ld_h), matrix(s.saved, layer.hidden), &layer.p_hr, zero())
+    barrier(s)
 
 
 cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
@@ -84,7 +84,7 @@ lstm_ops.products = &whole_product
 
 lstm_projected_ops = no_cell()
 lstm_projected_ops.gates = 4
-lstm_projected_ops.extra = 1
+lstm_projected_ops.saved = 1
 lstm_projected_ops.has_c = True
 lstm_projected_ops.pack_forward = &pack_forward
 lstm_projected_ops.pack_backward = &pack_backward

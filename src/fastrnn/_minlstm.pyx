@@ -10,7 +10,7 @@
     dh_{t-1} = dh_t * f'_t
 
 The form that the paper trains in log space, with normalised gates, in its sequential mode: h_0 is taken as it is. Gate
-order in memory: f, i, n; kept are f', i', n and in `extra` f + i: [R,H].
+order in memory: f, i, n; kept are f', i', n and in `saved` f + i: [R,H].
 """
 
 from fastrnn._cell cimport Layer, no_cell
@@ -27,7 +27,7 @@ cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
 
 minlstm_ops = no_cell()
 minlstm_ops.gates = 3
-minlstm_ops.extra = 1
+minlstm_ops.saved = 1
 minlstm_ops.sums = 3
 minlstm_ops.direct = True
 minlstm_ops.pack_forward = &pack_input

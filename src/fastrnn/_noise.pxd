@@ -7,14 +7,14 @@ from fastrnn._kernels cimport fr_int
 from fastrnn._rows cimport Rows
 from fastrnn._workspace cimport Arena
 
-cdef struct Chances:
+cdef struct Probabilities:
     double recurrent        # that a value of h_{t-1} is dropped from the recurrent product
     double zone_h, zone_c   # that a value of h or c stays as it was
     double weight           # that a recurrent weight is dropped
 
 cdef struct Noise:
-    # Of one direction of one layer for one worker's rows; arrays are NULL where their chance is 0.
-    Chances p
+    # Of one direction of one layer for one worker's rows; arrays are NULL where their probability is 0.
+    Probabilities p
     bint training           # draw, or take the expected values
     uint64_t seed
     int cell                # which layer and direction
@@ -34,9 +34,9 @@ cdef enum:
 cdef uint64_t purpose_seed(uint64_t seed, int cell, int purpose) noexcept nogil
 cdef void drop_weights(char *dst, const char *src, int itemsize, fr_int rows, fr_int columns, double p,
                        uint64_t seed, bint add) noexcept nogil
-cdef Noise *carve_noise(const Chances *p, const Layer *layer, fr_int batch, fr_int count, Arena *arena,
+cdef Noise *carve_noise(const Probabilities *p, const Layer *layer, fr_int batch, fr_int count, Arena *arena,
                         bint training) noexcept nogil
-cdef Noise expected_noise(const Chances *p, const Layer *layer, char *h_new, char *c_new) noexcept nogil
+cdef Noise expected_noise(const Probabilities *p, const Layer *layer, char *h_new, char *c_new) noexcept nogil
 cdef void start_noise(Noise *noise, const Layer *layer, const Rows *rows, uint64_t seed, int cell,
                       fr_int first) noexcept nogil
 cdef void noisy_forward(const Noise *noise, const Layer *layer, const Rows *rows, const Step *step, fr_int t,

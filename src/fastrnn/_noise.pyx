@@ -19,7 +19,7 @@ BPTT computes it again, and thread count and row order do not change it.
 
 from libc.string cimport memset
 
-from fastrnn._cell cimport leads, meet
+from fastrnn._cell cimport leads, barrier
 from fastrnn._dropout cimport drawn, limit_of, mix, row_key, scale_of
 from fastrnn._workspace cimport take, take_array
 
@@ -55,10 +55,10 @@ cdef void drop_weights(char *dst, const char *src, int itemsize, fr_int rows, fr
         drop_weights_of(<double *>dst, <const double *>src, rows, columns, p, seed, add)
 
 
-cdef Noise *carve_noise(const Chances *p, const Layer *layer, fr_int batch, fr_int count, Arena *arena,
+cdef Noise *carve_noise(const Probabilities *p, const Layer *layer, fr_int batch, fr_int count, Arena *arena,
                         bint training) noexcept nogil:
-    """Place what the chances need for `batch` sequences of `count` steps in all; NULL where they are 0, or nothing is
-    placed yet."""
+    """Place what the probabilities need for `batch` sequences of `count` steps in all; NULL where they are 0, or
+    nothing is placed yet."""
     cdef Noise room
     cdef Noise *noise
     cdef fr_int size = layer.k.itemsize, kept = count if training else batch, P = layer.out, H = layer.hidden
@@ -80,7 +80,7 @@ cdef Noise *carve_noise(const Chances *p, const Layer *layer, fr_int batch, fr_i
     return noise
 
 
-cdef Noise expected_noise(const Chances *p, const Layer *layer, char *h_new, char *c_new) noexcept nogil:
+cdef Noise expected_noise(const Probabilities *p, const Layer *layer, char *h_new, char *c_new) noexcept nogil:
     """What inference needs, in the caller's room h_new: [R, P] and c_new: [R, H]."""
     cdef Noise noise
     memset(&noise, 0, sizeof(Noise))
@@ -228,7 +228,7 @@ cdef void noisy_forward(const Noise *noise, const Layer *layer, const Rows *rows
             else:
                 multiply(<double *>inner.h_in, <const double *>step.h_prev, step.ld_h_prev,
                          <const double *>noise.mask, step.rows, P)
-        meet(step)
+        barrier(step)
     layer.ops.step_forward(layer, &inner, keep)
     if noise.h_new == NULL and noise.c_new == NULL:
         return
@@ -238,7 +238,7 @@ cdef void noisy_forward(const Noise *noise, const Layer *layer, const Rows *rows
                  t, step.rows, P)
         if noise.c_new != NULL:
             zone(noise, layer, rows, step.c, H, inner.c, step.c_prev, H, noise.p.zone_c, FOR_C, t, step.rows, H)
-    meet(step)
+    barrier(step)
 
 
 cdef void noisy_backward(const Noise *noise, const Layer *layer, const Rows *rows, const Step *step,

@@ -38,8 +38,8 @@ cdef inline void add_values(const Layer *layer, char *dst, const char *src, fr_i
 
 cdef inline void fits(const Layer *layer, fr_int scaled, int stat, fr_int stats, fr_int gain,
                       fr_int width) noexcept nogil:
-    fr_must(scaled + width <= stats and stat < STATS and stats * layer.hidden + STATS <= layer.extra,
-            "what a norm keeps lies outside the cell's extra values")
+    fr_must(scaled + width <= stats and stat < STATS and stats * layer.hidden + STATS <= layer.saved,
+            "what a norm keeps lies outside the cell's saved values")
     fr_must(gain + width <= layer.ops.sums, "a gain lies outside the cell's")
 
 
@@ -47,11 +47,11 @@ cdef inline void normalise(const Layer *layer, const Step *s, char *y, fr_int ld
                            fr_int scaled, int stat, fr_int stats, fr_int gain, fr_int shift,
                            fr_int width) noexcept nogil:
     """y: [R, width * H] = norm(x) * gain + shift, or += norm(x) * gain where shift is below 0. norm(x) goes to `scaled`
-    of the step's extra values, each row's rstd to number `stat` of those from `stats` on."""
+    of the step's saved values, each row's rstd to number `stat` of those from `stats` on."""
     fits(layer, scaled, stat, stats, gain, width)
     fr_must(shift + width <= layer.ops.sums, "a shift lies outside the cell's")
-    layer.k.norm_forward(y, ldy, place(layer, s.extra, scaled), layer.extra, place(layer, s.extra, stats, stat),
-                         layer.extra, x, ldx, place(layer, layer.norm, gain),
+    layer.k.norm_forward(y, ldy, place(layer, s.saved, scaled), layer.saved, place(layer, s.saved, stats, stat),
+                         layer.saved, x, ldx, place(layer, layer.norm, gain),
                          place(layer, layer.norm, shift) if shift >= 0 else NULL, s.rows, width * layer.hidden)
 
 
@@ -60,8 +60,8 @@ cdef inline void normalise_backward(const Layer *layer, const Step *s, char *dx,
                                     fr_int width) noexcept nogil:
     """dx: [R, width * H] from dy; the gain's gradient is added to the sums."""
     fits(layer, scaled, stat, stats, gain, width)
-    layer.k.norm_backward(dx, lddx, place(layer, s.sums, gain), dy, lddy, place(layer, s.extra, scaled), layer.extra,
-                          place(layer, s.extra, stats, stat), layer.extra, place(layer, layer.norm, gain), s.rows,
+    layer.k.norm_backward(dx, lddx, place(layer, s.sums, gain), dy, lddy, place(layer, s.saved, scaled), layer.saved,
+                          place(layer, s.saved, stats, stat), layer.saved, place(layer, layer.norm, gain), s.rows,
                           width * layer.hidden)
 
 

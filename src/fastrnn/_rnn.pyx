@@ -7,7 +7,7 @@
 """
 
 from fastrnn._cell cimport (
-    Layer, Step, leads, meet, no_cell, pack_whole, pack_whole_transposed, product, whole_product)
+    Layer, Step, leads, barrier, no_cell, pack_whole, pack_whole_transposed, product, whole_product)
 from fastrnn._kernels cimport fr_int, fr_matrix
 from fastrnn._panels cimport matrix, multiply, zero
 
@@ -17,10 +17,10 @@ cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept no
     cdef fr_matrix z = matrix(s.z, layer.ld_z)
     # z: [R,H] += h_in: [R,H] W_hh^T
     product(s, z, matrix(s.h_in, s.ld_h_in), &layer.p_hh, z)
-    meet(s)
+    barrier(s)
     if leads(s):
         layer.k.rnn_forward(s.h, s.ld_h, s.z, layer.ld_z, layer.relu, s.rows, H)
-    meet(s)
+    barrier(s)
 
 
 cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:

@@ -5,7 +5,7 @@ what is left is elementwise in the units, and a kernel takes it through many ste
 `sums` begins with the column sums of dz, [GH].
 """
 
-from fastrnn._cell cimport Arena, Layer, Product, Step, start_values
+from fastrnn._cell cimport Arena, Layer, Product, Step, summed_bias
 from fastrnn._kernels cimport fr_int, fr_scan
 from fastrnn._panels cimport pack_columns, pack_rows, panel_share
 
@@ -22,8 +22,8 @@ cdef inline fr_scan scan_of(const Layer *layer, const Step *step, fr_int steps, 
     scan.trace = False
     scan.z = step.z
     scan.ld_z = layer.ld_z
-    scan.extra = step.extra if layer.extra > 0 else NULL
-    scan.ld_extra = layer.extra
+    scan.saved = step.saved if layer.saved > 0 else NULL
+    scan.ld_saved = layer.saved
     scan.out = NULL
     scan.ld_out = scan.step_out = 0
     if layer.ops.has_c:
@@ -57,7 +57,7 @@ cdef inline fr_scan scan_of(const Layer *layer, const Step *step, fr_int steps, 
 
 
 cdef inline void pack_input(Layer *layer, Arena *arena) noexcept nogil:
-    layer.start = start_values(arena, layer, layer.gates, layer.b_ih, NULL)
+    layer.bias = summed_bias(arena, layer, layer.gates, layer.b_ih, NULL)
     layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
 
 

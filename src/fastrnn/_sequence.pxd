@@ -13,7 +13,7 @@ cdef struct Run:
     Window window   # its source: the inputs, [N, W]
     char *x         # [N, I]: the source, or where the layer sees several inputs at a step, these; not kept: [block, I]
     char *z         # [N, GH] when kept, else [block, GH]
-    char *extra     # [N, EH] when kept, else [batch, EH]
+    char *saved     # [N, EH] when kept, else [batch, EH]
     char *h         # [batch + N, P]; the first `batch` rows are the initial state, the only ones with y
     char *y         # where h_t goes instead, step_y bytes from step to step, ld_y elements from row to row; or NULL
     fr_int step_y, ld_y
@@ -34,7 +34,7 @@ cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run
 cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team, int part,
                   Interrupt *interrupt) noexcept nogil
 cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *dy, fr_int stride, char *dx,
-                   char *dspread, fr_team *team, int part, Interrupt *interrupt) noexcept nogil
+                   char *dunfolded, fr_team *team, int part, Interrupt *interrupt) noexcept nogil
 cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, fr_int block, int part, int parts,
                           const Scratch *work) noexcept nogil
 cdef fr_int share(fr_int n, int part, int parts) noexcept nogil

@@ -9,14 +9,14 @@ Where no product depends on a state, a scan takes the place of the steps (`_scan
 
 from libc.string cimport memset
 
-from fastrnn._cell cimport Product, Step, leads, lone_step, meet, product, step_work
+from fastrnn._cell cimport Product, Step, leads, lone_step, barrier, product, step_work
 from fastrnn._kernels cimport end_team, fr_bytes, fr_scan, keep_apart, team_ended
 from fastrnn._noise cimport noisy_backward, noisy_forward
 from fastrnn._panels cimport matrix, multiply
 from fastrnn._rows cimport scatter_step
 from fastrnn._scan cimport scan_of
 from fastrnn._signals cimport LOOK_EVERY, PIECE, STEP_COST, Interrupt, ended, look
-from fastrnn._window cimport fold, spread
+from fastrnn._window cimport fold, unfold
 from fastrnn._workspace cimport room_in, take_array, take_scratch
 
 cdef enum:
@@ -51,7 +51,7 @@ cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *a
     cdef fr_int size = layer.k.itemsize
     cdef fr_int block = max(rows.batch, min(rows.count, block_rows(layer)))
     run.z = take_array(arena, rows.count if keep else block, layer.ld_z, size)
-    run.extra = take_array(arena, rows.count if keep else rows.batch, layer.extra, size)
+    run.saved = take_array(arena, rows.count if keep else rows.batch, layer.saved, size)
     run.h = take_array(arena, rows.batch + (0 if run.y != NULL else rows.count), layer.out, size)
     run.c = NULL
     if layer.ops.has_c:
@@ -104,7 +104,7 @@ cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run
     if run.c != NULL:
         step.c_prev = run.c + (before * layer.hidden * size if keep else 0)
         step.c = run.c + (now * layer.hidden * size if keep else 0)
-    step.extra = run.extra + (rows.offset[t] * layer.extra * size if keep else 0)
+    step.saved = run.saved + (rows.offset[t] * layer.saved * size if keep else 0)
 
 
 cdef inline fr_scan place_scan(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t, fr_int end,
@@ -170,16 +170,16 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
         x = run.x + (first * I * size if keep or layer.window == 1 else 0)
         if layer.window > 1:
             if leads(&step):
-                spread(x, layer, rows, &run.window, t, end)
-            meet(&step)
+                unfold(x, layer, rows, &run.window, t, end)
+            barrier(&step)
         # z: [block, GH] = x: [block, I] W_ih^T + start
         step.rows = rows.offset[end] - first
-        product(&step, matrix(block, ld_z), matrix(x, I), &layer.p_ih, matrix(layer.start, 0))
-        meet(&step)     # a step may share its columns in another way
+        product(&step, matrix(block, ld_z), matrix(x, I), &layer.p_ih, matrix(layer.bias, 0))
+        barrier(&step)     # a step may share its columns in another way
         if layer.ops.scan_forward != NULL:
             scan_block(layer, rows, run, &step, block, t, end, keep)
             t = end
-            meet(&step)
+            barrier(&step)
             if ends_here(interrupt, &step, &since, rows.offset[end] - first, layer):
                 return
             continue
@@ -209,9 +209,9 @@ cdef void input_gradient(char *dx, const Layer *layer, const Run *run, const Ste
         end = first + share(count, step.part + 1, step.team.size)
         first += share(count, step.part, step.team.size)
     if layer.skips:
-        start = run.extra + first * layer.extra * size
+        start = run.saved + first * layer.saved * size
     multiply(matrix(dx + first * I * size, I), matrix(run.z + first * layer.ld_z * size, layer.ld_z), &layer.q_ih,
-             matrix(start, layer.extra), end - first)
+             matrix(start, layer.saved), end - first)
 
 
 cdef void sum_columns(const Layer *layer, const Run *run, const Step *step, fr_int first, fr_int end) noexcept nogil:
@@ -257,7 +257,7 @@ cdef void scan_backward(const Layer *layer, const Rows *rows, const Run *run, St
         scan.ld_carry = layer.hidden
         scan.trace = run.dh_steps.data != NULL
         layer.ops.scan_backward(layer, &scan)
-        meet(step)
+        barrier(step)
         if layer.db_ih != NULL:
             sum_columns(layer, run, step, rows.offset[first], rows.offset[t])
         if dx != NULL:
@@ -272,12 +272,12 @@ cdef void scan_backward(const Layer *layer, const Rows *rows, const Run *run, St
 
 
 cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *dy, fr_int stride, char *dx,
-                   char *dspread, fr_team *team, int part, Interrupt *interrupt) noexcept nogil:
+                   char *dunfolded, fr_team *team, int part, Interrupt *interrupt) noexcept nogil:
     """BPTT: run.z becomes dz, run.dh and run.dc go from the final state's gradients to the initial state's.
 
     dy: [N, P], rows `stride` elements apart; a scan may write to it. A sequence joins at its last valid step, where
     run.dh still holds the gradient of its final state. dx: [N, W], or NULL; a layer that sees several inputs at a step
-    needs `dspread`: [N, I] too. `team` shares the units of a scan. An interrupt ends it early.
+    needs `dunfolded`: [N, I] too. `team` shares the units of a scan. An interrupt ends it early.
     """
     cdef Step step = lone_step()
     cdef fr_int P = layer.out, size = layer.k.itemsize, t, since = 0
@@ -289,12 +289,12 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *d
     if run.sums != NULL:
         if leads(&step):
             memset(run.sums, 0, block_count(rows) * layer.ops.sums * layer.hidden * size)
-        meet(&step)
+        barrier(&step)
     if layer.ops.scan_backward != NULL:
-        scan_backward(layer, rows, run, &step, dy, stride, dx if layer.window == 1 else dspread, interrupt)
-        meet(&step)
+        scan_backward(layer, rows, run, &step, dy, stride, dx if layer.window == 1 else dunfolded, interrupt)
+        barrier(&step)
         if layer.window > 1 and leads(&step):
-            fold(dx, dspread, layer, rows, &run.window)
+            fold(dx, dunfolded, layer, rows, &run.window)
         return
     for t in range(rows.steps - 1, -1, -1):
         keep_apart()
@@ -333,10 +333,10 @@ cdef struct Block:
 cdef void bias_gradient(const Layer *layer, const Block *block, const Run *run, const Product *products, int count,
                         fr_int m, fr_int end, const Scratch *work) noexcept nogil:
     """Rows m .. end of db_ih and db_hh, as many as `work` has room for: column sums of dz, which both share but for the
-    sums of `extra`."""
+    sums of `saved`."""
     cdef fr_int size = layer.k.itemsize, first, last
     cdef const char *z = run.z + block.row * layer.ld_z * size
-    cdef const char *extra = run.extra + block.row * layer.extra * size
+    cdef const char *saved = run.saved + block.row * layer.saved * size
     cdef char *sums = room_in(work, (end - m) * size)
     cdef int i
     memset(sums, 0, (end - m) * size)
@@ -347,8 +347,8 @@ cdef void bias_gradient(const Layer *layer, const Block *block, const Run *run, 
         last = min(end, products[i].row + products[i].width)
         if first >= last:
             continue
-        if products[i].left_extra:
-            layer.k.sum_rows(layer.db_hh + first * size, extra + (first - products[i].row) * size, layer.extra,
+        if products[i].left_saved:
+            layer.k.sum_rows(layer.db_hh + first * size, saved + (first - products[i].row) * size, layer.saved,
                              block.count, last - first)
         else:
             layer.k.add(layer.db_hh + first * size, layer.gates, sums + (first - m) * size, layer.gates, 1,
@@ -359,12 +359,12 @@ cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Block *
                              const Product *p, fr_int skip, fr_int m, const Scratch *work) noexcept nogil:
     """Rows p.row + skip .. + m of dW_hh."""
     cdef fr_int size = layer.k.itemsize, P = layer.out
-    cdef fr_int ld = layer.extra if p.left_extra else layer.ld_z
-    cdef const char *left = (run.extra if p.left_extra else run.z) + (p.column + skip) * size
+    cdef fr_int ld = layer.saved if p.left_saved else layer.ld_z
+    cdef const char *left = (run.saved if p.left_saved else run.z) + (p.column + skip) * size
     cdef char *dw = layer.dw_hh + (p.row + skip) * P * size
     cdef fr_int t = block.t, first = block.row, start
-    if p.right_extra:
-        add_product(dw, layer, left + first * ld * size, ld, run.extra + first * layer.extra * size, layer.extra, P, m,
+    if p.right_saved:
+        add_product(dw, layer, left + first * ld * size, ld, run.saved + first * layer.saved * size, layer.saved, P, m,
                     block.count, work)
         return
     if run.noise != NULL and run.noise.h_in != NULL:
@@ -410,5 +410,5 @@ cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, 
     if layer.w_hr != NULL:
         m = share(layer.out, part, parts)
         add_product(layer.dw_hr + m * H * size, layer, run.dp + (of.row * layer.out + m) * size, layer.out,
-                    run.extra + of.row * layer.extra * size, layer.extra, H, share(layer.out, part + 1, parts) - m,
+                    run.saved + of.row * layer.saved * size, layer.saved, H, share(layer.out, part + 1, parts) - m,
                     of.count, work)

@@ -11,7 +11,7 @@
     dc_{t-1} = dc_t * f_t + da_f * v_f + da_r * v_r      dv_f += da_f * c_{t-1}        dv_r += da_r * c_{t-1}
 
 Order in memory: W x, f, r, and W_s x where there is one; of v and of the biases: f, r. Where x itself goes past the
-state, `extra` holds after BPTT its gradient from there: [R,H]. `sums` ends with the gradient of v: [2H].
+state, `saved` holds after BPTT its gradient from there: [R,H]. `sums` ends with the gradient of v: [2H].
 """
 
 from libc.string cimport memcpy, memset
@@ -42,11 +42,11 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 
 cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
     cdef fr_int size = layer.k.itemsize
-    layer.start = take_array(arena, layer.gates, 1, size)
-    if layer.start != NULL:
-        memset(layer.start, 0, layer.gates * size)
+    layer.bias = take_array(arena, layer.gates, 1, size)
+    if layer.bias != NULL:
+        memset(layer.bias, 0, layer.gates * size)
         if layer.b_ih != NULL:
-            memcpy(block(layer, layer.start, 1), layer.b_ih, 2 * layer.hidden * size)
+            memcpy(block(layer, layer.bias, 1), layer.b_ih, 2 * layer.hidden * size)
     layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
     pack_state_weights(layer, arena)
 
@@ -60,8 +60,8 @@ cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
 
 
 cdef inline void aim_at_projection(const Layer *layer, fr_scan *scan) noexcept nogil:
-    scan.skip = scan.extra = block(layer, scan.z, 3)
-    scan.ld_skip = scan.ld_extra = layer.ld_z
+    scan.skip = scan.saved = block(layer, scan.z, 3)
+    scan.ld_skip = scan.ld_saved = layer.ld_z
 
 
 cdef void projected_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
@@ -82,7 +82,7 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
 
 sru_ops = no_cell()
 sru_ops.gates = 3
-sru_ops.extra = 1
+sru_ops.saved = 1
 sru_ops.sums = 5
 sru_ops.has_c = True
 sru_ops.direct = True

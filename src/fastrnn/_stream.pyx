@@ -12,7 +12,7 @@ cimport numpy as cnp
 from fastrnn._arrays cimport plain, room, typenum_of
 from fastrnn._cell cimport Layer, Step, lone_step, step_work
 from fastrnn._kernels cimport flush_begin, flush_end, fr_enter, fr_int, fr_leave, fr_scan
-from fastrnn._noise cimport Chances, Noise, expected_noise, noisy_forward
+from fastrnn._noise cimport Probabilities, Noise, expected_noise, noisy_forward
 from fastrnn._panels cimport matrix, multiply
 from fastrnn._scan cimport scan_of
 from fastrnn._weights cimport Packed, Weights
@@ -37,13 +37,13 @@ cdef class StreamCore:
     cdef Weights weights
     cdef Workspace memory
     cdef char *z
-    cdef char *extra
+    cdef char *saved
     cdef char *h_new                # room for zoneout
     cdef char *c_new
     cdef char *h_data
     cdef char *c_data
     cdef char *w_data
-    cdef char *spread               # the last inputs and x beside each other
+    cdef char *unfolded               # the last inputs and x beside each other
     cdef fr_int batch, features, width, madds, w_width
     cdef int typenum
     cdef int inside                 # 1 while somebody reads or writes the state
@@ -56,7 +56,7 @@ cdef class StreamCore:
         cdef Arena arena
         cdef int turn, i
         cdef const Layer *cell = weights.layers
-        cdef fr_int ld_z = 0, extra = 0, wide = 0
+        cdef fr_int ld_z = 0, saved = 0, wide = 0
         if weights.directions != 1 or weights.reverse or not 1 <= batch <= MOST_SEQUENCES:
             raise ValueError(f"weights, batch: expected one direction and 1 to {MOST_SEQUENCES} sequences, found "
                              f"{weights.directions} and {batch}")
@@ -76,7 +76,7 @@ cdef class StreamCore:
         for i in range(weights.count):
             self.madds += self.batch * step_work(&weights.layers[i])
             ld_z = max(ld_z, weights.layers[i].ld_z)
-            extra = max(extra, weights.layers[i].extra)
+            saved = max(saved, weights.layers[i].saved)
             if weights.layers[i].window > 1:
                 wide = max(wide, weights.layers[i].input_size)
         self.memory = Workspace()
@@ -84,8 +84,8 @@ cdef class StreamCore:
             arena.base = self.memory.data if turn else NULL
             arena.used = 0
             self.z = take_array(&arena, self.batch, ld_z, weights.itemsize)
-            self.extra = take_array(&arena, self.batch, extra, weights.itemsize)
-            self.spread = take_array(&arena, self.batch, wide, weights.itemsize)
+            self.saved = take_array(&arena, self.batch, saved, weights.itemsize)
+            self.unfolded = take_array(&arena, self.batch, wide, weights.itemsize)
             self.h_new = take_array(&arena, self.batch, cell.out, weights.itemsize)
             self.c_new = take_array(&arena, self.batch, cell.hidden, weights.itemsize)
             self.memory.reserve(arena.used)
@@ -165,7 +165,7 @@ cdef class StreamCore:
     cdef const char *_take_in(self, const Layer *cell, int i, const char *x) noexcept nogil:
         """Layer i's last inputs and x beside each other; the newer of them are its last inputs from here on."""
         cdef fr_int size = cell.k.itemsize, W = cell.features * size, before = (cell.window - 1) * W, b
-        cdef char *row = self.spread
+        cdef char *row = self.unfolded
         cdef char *last = self.w_data + i * self.batch * self.w_width * size
         for b in range(self.batch):
             memcpy(row, last, before)
@@ -173,13 +173,13 @@ cdef class StreamCore:
             memcpy(last, row + W, before)
             row += before + W
             last += self.w_width * size
-        return self.spread
+        return self.unfolded
 
     cdef void _advance(self, const Layer *layers, const char *x, char *y) noexcept nogil:
         cdef Step step = lone_step()
         cdef fr_scan scan
         cdef const Layer *cell
-        cdef const Chances *p = &self.weights.chances
+        cdef const Probabilities *p = &self.weights.probabilities
         cdef bint zones = p.zone_h > 0 or p.zone_c > 0
         cdef Noise noise
         cdef fr_int size = layers.k.itemsize, B = self.batch, i
@@ -188,14 +188,14 @@ cdef class StreamCore:
         cdef char *c = self.c_data
         step.rows = B
         step.z = self.z
-        step.extra = self.extra
+        step.saved = self.saved
         if zones:
             noise = expected_noise(p, layers, self.h_new, self.c_new)
         for i in range(self.weights.count):
             cell = layers + i
             if cell.window > 1:
                 x = self._take_in(cell, i, x)
-            multiply(matrix(self.z, cell.ld_z), matrix(x, cell.input_size), &cell.p_ih, matrix(cell.start, 0), B)
+            multiply(matrix(self.z, cell.ld_z), matrix(x, cell.input_size), &cell.p_ih, matrix(cell.bias, 0), B)
             step.ld_h_prev = step.ld_h_in = step.ld_h = cell.out
             step.h_prev = step.h_in = step.h = h + i * B * cell.out * size
             step.c_prev = step.c = c + i * B * cell.hidden * size if c != NULL else NULL

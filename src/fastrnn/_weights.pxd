@@ -2,7 +2,7 @@ from libc.stdint cimport uint64_t
 
 from fastrnn._arrays cimport Pinned
 from fastrnn._cell cimport Layer
-from fastrnn._noise cimport Chances
+from fastrnn._noise cimport Probabilities
 from fastrnn._watch cimport Watched
 from fastrnn._workspace cimport Workspace
 
@@ -14,7 +14,7 @@ cdef class Weights(Watched):
     cdef Pinned grads
     cdef unsigned long long number  # of its own
     cdef Packed packed
-    cdef Chances chances
+    cdef Probabilities probabilities
 
     cdef Packed forward_pack(self)
     cdef Packed backward_pack(self)

@@ -6,7 +6,7 @@ from libc.string cimport memcpy, memset
 
 cimport numpy as cnp
 
-from fastrnn._arrays cimport WRITE, Pinned, check_array, check_chance, typenum_of
+from fastrnn._arrays cimport WRITE, Pinned, check_array, check_probability, typenum_of
 from fastrnn._activations cimport activation_of
 from fastrnn._backend cimport blas_context, products
 from fastrnn._cell cimport CellOps, Gains, Options
@@ -205,7 +205,7 @@ cdef class Weights(Watched):
             layer.out = cnp.PyArray_DIM(params[names[i][4]], 0) if projected else hidden
             layer.gates = layer.ops.gates * hidden
             layer.ld_z = layer.gates + (LINE // self.itemsize if layer.gates * self.itemsize % SHARED_SETS == 0 else 0)
-            layer.extra = layer.ops.extra * hidden + layer.ops.stats
+            layer.saved = layer.ops.saved * hidden + layer.ops.stats
             layer.relu = relu
             if general:
                 options = &layer.options
@@ -247,7 +247,7 @@ cdef class Weights(Watched):
 
     cdef int check_dropped(self, double p) except -1:
         """A probability, 0 where there are no recurrent weights to drop."""
-        check_chance("weight", p)
+        check_probability("weight", p)
         if p > 0 and self.layers.w_hh == NULL:
             raise ValueError(f"weight: expected 0 of a cell without recurrent weights, found {p}")
         return 0
@@ -299,14 +299,14 @@ cdef class Weights(Watched):
             drop_weights(self.layers[i].dw_hh, layer.dw_hh, layer.k.itemsize, layer.gates, layer.out, p,
                          purpose_seed(seed, i, FOR_WEIGHTS), True)
 
-    def set_chances(self, double recurrent, double zone_h, double zone_c, double weight):
+    def set_dropout(self, double recurrent, double zone_h, double zone_c, double weight):
         """Probabilities of recurrent dropout, of zoneout for h and c, and of dropped recurrent weights."""
         for name, p in (("recurrent", recurrent), ("zone_h", zone_h), ("zone_c", zone_c)):
-            check_chance(name, p)
+            check_probability(name, p)
             if p > 0 and self.layers.ops.scan_forward != NULL:
                 raise ValueError(f"{name}: expected 0 of a cell whose products depend on no state, found {p}")
         self.check_dropped(weight)
-        self.chances = Chances(recurrent, zone_h, zone_c, weight)
+        self.probabilities = Probabilities(recurrent, zone_h, zone_c, weight)
 
     cdef Packed _copies(self):
         cdef Packed packed = Packed.__new__(Packed, self.count)

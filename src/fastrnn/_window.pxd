@@ -10,8 +10,8 @@ cdef struct Window:
     char *before            # [batch, (k-1)*W] those before the first step, oldest first
     char *dbefore           # [batch, (k-1)*W] gradient of the last k-1 inputs in, of `before` out
 
-cdef void spread(char *x, const Layer *layer, const Rows *rows, const Window *window, fr_int t,
+cdef void unfold(char *x, const Layer *layer, const Rows *rows, const Window *window, fr_int t,
                  fr_int end) noexcept nogil
-cdef void fold(char *dx, const char *dspread, const Layer *layer, const Rows *rows,
+cdef void fold(char *dx, const char *dunfolded, const Layer *layer, const Rows *rows,
                const Window *window) noexcept nogil
 cdef void last_inputs(char *dst, const Layer *layer, const Rows *rows, const Window *window, fr_int j) noexcept nogil

@@ -1,6 +1,6 @@
 """Inputs beside each other: a causal convolution over time as one product.
 
-    row (t, j) of the spread input = [x_{t-k+1} .. x_{t-1}, x_t] of sequence j: [k*W]
+    row (t, j) of the unfold input = [x_{t-k+1} .. x_{t-1}, x_t] of sequence j: [k*W]
 
 Before a sequence's first step stand k - 1 inputs of its state. Below, place p counts from the oldest of them, so that
 block b of step t is place t + b, and the last k - 1 inputs of a sequence are what blocks 0 .. k-2 of a step after its
@@ -27,7 +27,7 @@ cdef inline const char *input_at(const Layer *layer, const Rows *rows, const Win
     return window.source + row_of(rows, p - before, j) * nbytes
 
 
-cdef void spread(char *x, const Layer *layer, const Rows *rows, const Window *window, fr_int t,
+cdef void unfold(char *x, const Layer *layer, const Rows *rows, const Window *window, fr_int t,
                  fr_int end) noexcept nogil:
     """x: [rows of the steps t .. end - 1, k*W]"""
     cdef fr_int nbytes = layer.features * layer.k.itemsize, j, b
@@ -46,9 +46,9 @@ cdef void last_inputs(char *dst, const Layer *layer, const Rows *rows, const Win
         memcpy(dst + b * nbytes, input_at(layer, rows, window, rows.length[j] + b, j), nbytes)
 
 
-cdef void fold(char *dx, const char *dspread, const Layer *layer, const Rows *rows,
+cdef void fold(char *dx, const char *dunfolded, const Layer *layer, const Rows *rows,
                const Window *window) noexcept nogil:
-    """dx: [N, W] and window.dbefore from dspread: [N, k*W] and what window.dbefore holds: each input's gradients."""
+    """dx: [N, W] and window.dbefore from dunfolded: [N, k*W] and what window.dbefore holds: each input's gradients."""
     cdef fr_int W = layer.features, nbytes = W * layer.k.itemsize, before = layer.window - 1, t, j, b, p, steps
     cdef char *initial
     cdef const char *last
@@ -72,7 +72,7 @@ cdef void fold(char *dx, const char *dspread, const Layer *layer, const Rows *ro
                 memset(initial + p * nbytes, 0, nbytes)
     # From the last step on: what a later segment of the steps has summed comes first here too.
     for t in range(rows.steps - 1, -1, -1):
-        row = dspread + rows.offset[t] * layer.input_size * layer.k.itemsize
+        row = dunfolded + rows.offset[t] * layer.input_size * layer.k.itemsize
         for j in range(rows.active[t]):
             for b in range(layer.window):
                 p = t + b

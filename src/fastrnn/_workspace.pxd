@@ -52,6 +52,6 @@ cdef class Workspace:
     cdef void release(self) noexcept
 
 # A list of what may serve again, and who takes it: each entry goes to one taker, of whatever thread.
-cdef object pop_or_none(list spare)
-cdef Workspace spare_workspace(list spare)
-cdef int keep_workspace(list spare, Workspace memory, Py_ssize_t most) except -1
+cdef object pop_or_none(list free_list)
+cdef Workspace free_workspace(list free_list)
+cdef int keep_workspace(list free_list, Workspace memory, Py_ssize_t most) except -1

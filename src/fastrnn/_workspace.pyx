@@ -37,23 +37,23 @@ cdef class Workspace:
         self.release()
 
 
-cdef object pop_or_none(list spare):
+cdef object pop_or_none(list free_list):
     try:
-        return spare.pop() if spare else None
+        return free_list.pop() if free_list else None
     except IndexError:      # another thread was faster
         return None
 
 
-cdef Workspace spare_workspace(list spare):
+cdef Workspace free_workspace(list free_list):
     """One that may serve again, or a new one."""
-    cdef Workspace memory = pop_or_none(spare)
+    cdef Workspace memory = pop_or_none(free_list)
     return Workspace() if memory is None else memory
 
 
-cdef int keep_workspace(list spare, Workspace memory, Py_ssize_t most) except -1:
+cdef int keep_workspace(list free_list, Workspace memory, Py_ssize_t most) except -1:
     """Let it serve again, if it is not large and fewer than `most` wait already; else it is empty from here on."""
-    if memory.size <= KEPT_BYTES and len(spare) < most:
-        spare.append(memory)
+    if memory.size <= KEPT_BYTES and len(free_list) < most:
+        free_list.append(memory)
     else:
         memory.release()
     return 0

@@ -80,7 +80,7 @@ void fr_flush_end(uint64_t word)
 /* Turns before yielding: about 20 us, ten times what the slowest unequal share of a step takes. */
 #define FR_PATIENCE 1000
 
-void fr_meet(fr_team *team)
+void fr_barrier(fr_team *team)
 {
     const int round = fr_load(&team->round);
     if (fr_add(&team->arrived, 1) == team->size) {
@@ -104,15 +104,15 @@ void fr_team_end(fr_team *team)
 
 int fr_team_ended(const fr_team *team) { return fr_load(&team->last) <= fr_load(&team->round); }
 
-int fr_can_meet(void) { return 1; }
+int fr_has_barrier(void) { return 1; }
 #else
-void fr_meet(fr_team *team) { (void)team; }
+void fr_barrier(fr_team *team) { (void)team; }
 
 void fr_team_end(fr_team *team) { (void)team; }
 
 int fr_team_ended(const fr_team *team) { return team == 0; }
 
-int fr_can_meet(void) { return 0; }
+int fr_has_barrier(void) { return 0; }
 #endif
 
 #if defined(__linux__)

@@ -12,12 +12,12 @@
 #define KC 256 /* a panel block of KC x NR stays in L1: 16 KB (AVX2 f32) to 32 KB (AVX-512) */
 #define MC 96  /* rows of a kept in L2 while every panel passes by: MC x KC x 4 = 96 KB */
 /* Weights of more than FAR bytes come from beyond L2 and are fetched AHEAD steps of k before their use. Of 1024 x 4096
- * floats, GFLOP/s of 116 with AVX-512 at 8 / 16 / 32 rows: 104 / 97 / 87 without it and without `spread`; 112 / 103 /
+ * floats, GFLOP/s of 116 with AVX-512 at 8 / 16 / 32 rows: 104 / 97 / 87 without it and without `padded`; 112 / 103 /
  * 108 with 32, the same with 64, 105 / 101 / 106 with 16. Weights in L2 run at 113 to 116 either way, 1 % slower so. */
 #define AHEAD 32
 #define FAR 1048576
 /* Rows of a that are multiples of a page apart share their places in L1: they are copied to rows of this length. */
-#define SPREAD (KC + 64 / (int)sizeof(REAL))
+#define PADDED_ROW (KC + 64 / (int)sizeof(REAL))
 #define CROWDED_ROWS (sizeof(REAL) == 4 ? 48 : 24)
 #define PAGE 4096
 
@@ -159,9 +159,9 @@ FR_INLINE void FN(row_blocks)(const FN(micro_fn) *table, REAL *c, fr_int ldc, co
     }
 }
 
-/* Blocks of at most mc rows, as even as can be; `spread`, where there is one, has room for their rows of a. */
+/* Blocks of at most mc rows, as even as can be; `padded`, where there is one, has room for their rows of a. */
 FR_INLINE void FN(gemm_blocks)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, const REAL *packed, const REAL *init,
-                               fr_int ldi, fr_int r, fr_int n, fr_int k, fr_int mc, REAL *spread)
+                               fr_int ldi, fr_int r, fr_int n, fr_int k, fr_int mc, REAL *padded)
 {
     /* A panel that is read by one row block only gains nothing from blocking k. */
     const fr_int kc = r <= MR ? k : KC;
@@ -173,14 +173,14 @@ FR_INLINE void FN(gemm_blocks)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, c
         do {
             const fr_int kn = k - kb < kc ? k - kb : kc;
             const REAL *left = a + m * lda + kb;
-            if (spread) {
+            if (padded) {
                 for (fr_int i = 0; i < rows; i++)
-                    memcpy(spread + i * SPREAD, left + i * lda, kn * sizeof(REAL));
-                left = spread;
+                    memcpy(padded + i * PADDED_ROW, left + i * lda, kn * sizeof(REAL));
+                left = padded;
             }
             for (fr_int j = 0; j < n; j += NR) {
                 const REAL *start = kb ? c + m * ldc + j : init ? init + m * ldi + j : 0;
-                FN(row_blocks)(table, c + m * ldc + j, ldc, left, spread ? SPREAD : lda, 1, packed + j * k + kb * NR,
+                FN(row_blocks)(table, c + m * ldc + j, ldc, left, padded ? PADDED_ROW : lda, 1, packed + j * k + kb * NR,
                                start, kb ? ldc : ldi, rows, kn, n - j);
             }
             kb += kc;
@@ -193,8 +193,8 @@ FR_INLINE void FN(gemm_blocks)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, c
 static FR_NOINLINE void FN(gemm_crowded)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, const REAL *packed,
                                          const REAL *init, fr_int ldi, fr_int r, fr_int n, fr_int k)
 {
-    REAL spread[CROWDED_ROWS * SPREAD];
-    FN(gemm_blocks)(c, ldc, a, lda, packed, init, ldi, r, n, k, CROWDED_ROWS, spread);
+    REAL padded[CROWDED_ROWS * PADDED_ROW];
+    FN(gemm_blocks)(c, ldc, a, lda, packed, init, ldi, r, n, k, CROWDED_ROWS, padded);
 }
 
 static void FN(multiply)(fr_matrix c_, fr_matrix a_, const fr_panels *w, fr_matrix init_, fr_int r, fr_int first,

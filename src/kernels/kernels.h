@@ -22,7 +22,7 @@ typedef struct fr_scan {
     int keep;              /* values replace z where BPTT needs them */
     int trace;             /* the state's whole gradient replaces dy */
     void *z;               /* [steps * rows, GH] */
-    void *extra;           /* [steps * rows, H] */
+    void *saved;           /* [steps * rows, H] */
     void *state;           /* [steps, rows, H]; step_state 0: only the last one stays, in the place of `before` */
     const void *before;    /* [rows, H] state before the first step */
     void *out;             /* [steps, rows, H] h where it is not the state */
@@ -31,7 +31,7 @@ typedef struct fr_scan {
     void *dy;              /* [steps * rows, H] gradient of h */
     void *carry;           /* [rows, H] gradient of the last state in, of `before` out */
     void *sums;            /* [2H] += gradient of the weight */
-    fr_int ld_z, ld_extra, ld_state, step_state, ld_before, ld_out, step_out, ld_skip, ld_dy, ld_carry;
+    fr_int ld_z, ld_saved, ld_state, step_state, ld_before, ld_out, step_out, ld_skip, ld_dy, ld_carry;
     double skip_scale;
 } fr_scan;
 
@@ -155,11 +155,11 @@ typedef struct fr_kernels {
     void (*mingru_forward)(const fr_scan *s);
     void (*mingru_backward)(const fr_scan *s);
     /* minLSTM, z: (f, i, candidate).  f, i = sigmoid; f' = f / (f + i), i' = i / (f + i), state = f' before + i' g.
-     * Kept: f', i', g, and f + i in extra. */
+     * Kept: f', i', g, and f + i in saved. */
     void (*minlstm_forward)(const fr_scan *s);
     void (*minlstm_backward)(const fr_scan *s);
     /* SRU, z: (candidate u, f, r, perhaps skip).  f, r = sigmoid(z + weight * before), state = f before + (1 - f) u,
-     * out = r state + (1 - r) skip_scale skip.  Backward: skip's gradient goes to extra, which may be skip. */
+     * out = r state + (1 - r) skip_scale skip.  Backward: skip's gradient goes to saved, which may be skip. */
     void (*sru_forward)(const fr_scan *s);
     void (*sru_backward)(const fr_scan *s);
     /* QRNN, z: (u, f, o).  u = tanh, f, o = sigmoid, state = f before + (1 - f) u, out = o state. */
@@ -188,12 +188,12 @@ typedef struct fr_team {
     int last; /* the round with which all of them end: FR_NO_ROUND, unless the leader has said so */
 } fr_team;
 enum { FR_NO_ROUND = 0x7fffffff };
-void fr_meet(fr_team *team);
+void fr_barrier(fr_team *team);
 /* The leader asks all to end once they have met again; whether they have. Both between two meetings: then every worker
  * gets the same answer at the same place. */
 void fr_team_end(fr_team *team);
 int fr_team_ended(const fr_team *team);
-int fr_can_meet(void); /* whether this build has it */
+int fr_has_barrier(void); /* whether this build has it */
 
 /* Linux at times puts a worker on its caller's CPU and leaves both there for 10 ms and more while another CPU idles or
  * only spins. A thread says what it is; as long as it is a worker, fr_keep_apart moves it off the CPU that the last

@@ -13,7 +13,7 @@
 
 /* The pointers of one row of one step. */
 typedef struct {
-    REAL *z, *extra, *state, *out, *dy, *carry, *sums;
+    REAL *z, *saved, *state, *out, *dy, *carry, *sums;
     const REAL *before, *skip, *weight;
 } FN(place);
 
@@ -23,7 +23,7 @@ FR_INLINE FN(place) FN(place_of)(const fr_scan *s, fr_int t, fr_int m)
     REAL *const state = (REAL *)s->state + m * s->ld_state;
     const FN(place) p = {
         .z = (REAL *)s->z + row * s->ld_z,
-        .extra = (REAL *)s->extra + row * s->ld_extra,
+        .saved = (REAL *)s->saved + row * s->ld_saved,
         .state = state + t * s->step_state,
         .out = (REAL *)s->out + t * s->step_out + m * s->ld_out,
         .dy = (REAL *)s->dy + row * s->ld_dy,
@@ -111,7 +111,7 @@ static void FN(minlstm_forward)(const fr_scan *s)
                 ST(p.z, f);
                 ST(p.z + hidden, i);
                 ST(p.z + 2 * hidden, g);
-                ST(p.extra, sum);
+                ST(p.saved, sum);
             }
             ST(p.state, FN(vfma)(f, LD(p.before), i * g));
         }
@@ -125,7 +125,7 @@ static void FN(minlstm_backward)(const fr_scan *s)
         const FN(place) p = FN(place_of)(s, t, m);
         FR_UNITS {
             const V dh = FN(state_gradient)(s, p, j, left, LD(p.dy));
-            const V f = LD(p.z), i = LD(p.z + hidden), g = LD(p.z + 2 * hidden), sum = LD(p.extra);
+            const V f = LD(p.z), i = LD(p.z + hidden), g = LD(p.z + 2 * hidden), sum = LD(p.saved);
             const V d = dh * (LD(p.before) - g) * f * i;
             ST(p.z, d * (ONE - f * sum));
             ST(p.z + hidden, d * (i * sum - ONE));
@@ -168,7 +168,7 @@ static void FN(sru_backward)(const fr_scan *s)
             const V dr = (LD(p.state) - LD(p.skip) * scale) * shown * (ONE - r);
             const V dc = FN(state_gradient)(s, p, j, left, shown), kept = dc * f;
             const V df = (before - u) * kept * (ONE - f);
-            ST(p.extra, (dh - shown) * scale);
+            ST(p.saved, (dh - shown) * scale);
             ST(p.z, dc - kept);
             ST(p.z + hidden, df);
             ST(p.z + 2 * hidden, dr);

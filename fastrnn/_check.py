@@ -335,8 +335,8 @@ def check_update(params, grads, slots):
             if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
                 raise TypeError(f"{kind}[{name!r}]: expected a float32 or float64 array, "
                                 f"found {getattr(array, 'dtype', type(array).__name__)}")
-            if not array.flags.c_contiguous:
-                raise ValueError(f"{kind}[{name!r}]: expected a C-contiguous array, "
+            if not (array.flags.c_contiguous and array.flags.aligned):
+                raise ValueError(f"{kind}[{name!r}]: expected a C-contiguous, aligned array, "
                                  f"found strides {array.strides}")
         if not p.flags.writeable:
             raise ValueError(f"params[{name!r}]: expected a writeable array, found a read-only one")
@@ -700,7 +700,7 @@ def _real_array(values, name):
                             f"found {type(values).__name__} ({error})") from None
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{name}: expected an array of real numbers, found dtype {array.dtype}")
-    return array
+    return array if array.flags.aligned else array.copy()
 
 
 _view = np.ndarray.view

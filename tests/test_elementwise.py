@@ -343,7 +343,7 @@ def test_mistakes():
         qrnn(np.zeros((4, 2)), np.zeros((1, 3)))
     with pytest.raises(ValueError, match=r"state\[1\]: expected shape \(1, 2\), found \(1, 3\)"):
         qrnn(np.zeros((4, 2)), (np.zeros((1, 3)), np.zeros((1, 3))))
-    with pytest.raises(ValueError, match="runner: expected one direction for a stream"):
+    with pytest.raises(ValueError, match="runner: expected one direction, forward, for a stream"):
         fastrnn.SRU(2, 3, bidirectional=True).stream()
 
 

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import SANITIZED
 
 import fastrnn
 from fastrnn import GRU, LSTM, QRNN, RNN, Embedding, LastStep, Linear, Sequential, Trainer, memory
@@ -46,6 +47,7 @@ NETS = [
 ]
 
 
+@pytest.mark.skipif(SANITIZED, reason="sanitizers take memory of their own")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 @pytest.mark.parametrize("net", NETS)
 def test_the_estimate_is_what_training_takes(net):
@@ -111,6 +113,7 @@ def test_what_is_available():
             memory.require(room + 10**12, "x", "all", "buy more")
 
 
+@pytest.mark.skipif(SANITIZED, reason="sanitizers take addresses of their own")
 def test_a_limit_of_the_address_space():
     code = """
 import resource

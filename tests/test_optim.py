@@ -259,7 +259,7 @@ BAD = {
     "not contiguous": (
         lambda: optim.SGD().step({"w": np.zeros((4, 4))[:, ::2]}, {"w": np.zeros((4, 2))}),
         ValueError,
-        r"^params\['w'\]: expected a C-contiguous array, found strides \(32, 16\)$",
+        r"^params\['w'\]: expected a C-contiguous, aligned array, found strides \(32, 16\)$",
     ),
     "read-only": (
         lambda: optim.SGD().step({"w": np.broadcast_to(np.zeros(1), (1,))}, {"w": np.zeros(1)}),

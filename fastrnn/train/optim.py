@@ -285,9 +285,15 @@ def _writeable(params_or_grads):
     return arrays
 
 
+def _flat(array):
+    """One axis, at an address that compiled code can read."""
+    flat = np.ravel(array)
+    return flat if flat.flags.aligned else flat.copy()
+
+
 def all_finite(params_or_grads):
     """True when no gradient of the module, or no array of the dict or list, holds a NaN or an infinity."""
-    return all(_optim.all_finite(np.ravel(array)) for array in _arrays(params_or_grads))
+    return all(_optim.all_finite(_flat(array)) for array in _arrays(params_or_grads))
 
 
 def grad_norm(params_or_grads):
@@ -295,7 +301,7 @@ def grad_norm(params_or_grads):
 
     It is accumulated in double, and finite exactly when every element is (and the norm itself fits a double).
     """
-    arrays = [np.ravel(array) for array in _arrays(params_or_grads)]
+    arrays = [_flat(array) for array in _arrays(params_or_grads)]
     total = sum(_optim.sum_squares(array) for array in arrays)
     if math.isinf(total) and all(map(_optim.all_finite, arrays)):  # the squares overflow, not the elements
         top = max(float(np.abs(array).max()) for array in arrays if array.size)

@@ -20,6 +20,7 @@ cdef struct Pin:
 cdef int check_array(object array, str name, int typenum, int kind, fr_int a, fr_int b=*, fr_int c=*,
                      fr_int d=*) except -1
 cdef object own_ints(object values, str name, fr_int size, fr_int low, fr_int high)
+cdef int check_aligned(str name, const void *data, size_t size) except -1
 cdef int check_probability(str name, double p) except -1
 cdef int check_sizes(str name, fr_int expected, fr_int found) except -1
 cdef int typenum_of(int itemsize) noexcept

@@ -153,6 +153,13 @@ def check_kept(kept, type tape not None):
     _check_kept(kept, tape, 0)
 
 
+cdef int check_aligned(str name, const void *data, size_t size) except -1:
+    """An array whose elements lie at multiples of their size, as compiled code reads them."""
+    if <uintptr_t>data % size != 0:
+        raise ValueError(f"{name}: expected an aligned array, found one at an odd address")
+    return 0
+
+
 cdef int check_sizes(str name, fr_int expected, fr_int found) except -1:
     """An axis as long as those it goes with."""
     if found != expected:

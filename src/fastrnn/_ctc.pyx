@@ -17,7 +17,7 @@ from cython cimport floating
 from libc.math cimport INFINITY, NAN, log
 from libc.stdint cimport int64_t
 
-from fastrnn._arrays cimport check_sizes
+from fastrnn._arrays cimport check_aligned, check_sizes
 from fastrnn._kernels cimport fr_times, kernels
 from fastrnn._pool cimport run, workers_for
 from fastrnn._sums cimport largest, row_total
@@ -354,6 +354,14 @@ def ctc(double[::1] losses not None, floating[:, :, ::1] dlogits not None, const
     cdef Task task
     cdef Workspace memory = Workspace()
     cdef Py_ssize_t b, work = 0
+    check_aligned("losses", &losses[0], sizeof(double))
+    check_aligned("dlogits", &dlogits[0, 0, 0], sizeof(floating))
+    check_aligned("logits", &logits[0, 0, 0], sizeof(floating))
+    check_aligned("labels", &labels[0], sizeof(long long))
+    check_aligned("starts", &starts[0], sizeof(long long))
+    check_aligned("lengths", &lengths[0], sizeof(long long))
+    if weight is not None:
+        check_aligned("weight", &weight[0], sizeof(double))
     task.batch = lengths.shape[0]
     if task.batch == 0:
         return

@@ -3,6 +3,8 @@
 from cython cimport floating
 from libc.string cimport memcpy
 
+from fastrnn._arrays cimport check_aligned
+
 
 cdef int _check(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t width, Py_ssize_t table,
                 const long long[::1] ids) except -1:
@@ -22,6 +24,9 @@ cdef int _check(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t width, Py_ssize_
 def gather(floating[:, ::1] out not None, const floating[:, ::1] table not None, const long long[::1] ids not None):
     """out[n] = table[ids[n]].  out: [N,E], table: [V,E], ids: [N]."""
     cdef Py_ssize_t n, width = table.shape[1]
+    check_aligned("out", &out[0, 0], sizeof(floating))
+    check_aligned("table", &table[0, 0], sizeof(floating))
+    check_aligned("ids", &ids[0], sizeof(long long))
     _check(out.shape[0], out.shape[1], width, table.shape[0], ids)
     if width == 0 or table.shape[0] == 0:
         return
@@ -36,6 +41,9 @@ def scatter_add(floating[:, ::1] dtable not None, const floating[:, ::1] dout no
     cdef Py_ssize_t n, j, width = dtable.shape[1]
     cdef floating *row
     cdef const floating *add
+    check_aligned("dtable", &dtable[0, 0], sizeof(floating))
+    check_aligned("dout", &dout[0, 0], sizeof(floating))
+    check_aligned("ids", &ids[0], sizeof(long long))
     _check(dout.shape[0], dout.shape[1], width, dtable.shape[0], ids)
     if width == 0 or dtable.shape[0] == 0:
         return

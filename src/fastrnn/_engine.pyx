@@ -623,6 +623,7 @@ cdef class Engine:
         self._deal(call, B, T, total)
         call.y_in_place = not keep and lengths is None and T > 0 and y is not None
         call.x_in_place = (not keep and not call.reverse and lengths is None and call.parts == 1
+                           and cnp.PyArray_ISALIGNED(x)
                            and call.x.stride_t == B * call.packed.features * call.packed.k.itemsize
                            and (B == 1 or call.x.stride_b * B == call.x.stride_t))
         for part in range(call.parts):

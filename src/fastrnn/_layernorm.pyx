@@ -6,7 +6,7 @@ Means and variances are accumulated in double, eight sums at a time, whatever th
 from cython cimport floating
 from libc.math cimport sqrt
 
-from fastrnn._arrays cimport check_sizes
+from fastrnn._arrays cimport check_aligned, check_sizes
 from fastrnn._sums cimport row_total
 
 
@@ -33,6 +33,9 @@ def forward(floating[:, ::1] scaled not None, floating[::1] rstd not None, const
     cdef floating *row
     cdef const floating *source
     cdef floating mean, inverse
+    check_aligned("scaled", &scaled[0, 0], sizeof(floating))
+    check_aligned("rstd", &rstd[0], sizeof(floating))
+    check_aligned("x", &x[0, 0], sizeof(floating))
     check_sizes("scaled", x.shape[0], scaled.shape[0])
     check_sizes("scaled", width, scaled.shape[1])
     check_sizes("rstd", x.shape[0], rstd.shape[0])
@@ -75,6 +78,13 @@ def backward(floating[:, ::1] dx not None, floating[::1] dweight not None, float
     dx, dy, scaled: [N,H]; rstd: [N]; dweight, dbias, weight: [H].
     """
     cdef Py_ssize_t n, width = dx.shape[1]
+    check_aligned("dx", &dx[0, 0], sizeof(floating))
+    check_aligned("dweight", &dweight[0], sizeof(floating))
+    check_aligned("dbias", &dbias[0], sizeof(floating))
+    check_aligned("dy", &dy[0, 0], sizeof(floating))
+    check_aligned("scaled", &scaled[0, 0], sizeof(floating))
+    check_aligned("rstd", &rstd[0], sizeof(floating))
+    check_aligned("weight", &weight[0], sizeof(floating))
     check_sizes("dy", dx.shape[0], dy.shape[0])
     check_sizes("dy", width, dy.shape[1])
     check_sizes("scaled", dx.shape[0], scaled.shape[0])

@@ -4,7 +4,7 @@ from cython cimport floating
 from libc.math cimport exp, log, log1p
 from libc.stdint cimport uint64_t
 
-from fastrnn._arrays cimport check_sizes
+from fastrnn._arrays cimport check_aligned, check_sizes
 from fastrnn._kernels cimport flush_begin, flush_end, kernels
 from fastrnn._sums cimport largest, row_total
 
@@ -55,6 +55,13 @@ def cross_entropy(floating[:, ::1] dlogits not None, const floating[:, ::1] logi
     cdef double total = 0, row = 1, class_total = classes
     cdef const double *class_ptr = NULL
     cdef bint outside = False
+    check_aligned("dlogits", &dlogits[0, 0], sizeof(floating))
+    check_aligned("logits", &logits[0, 0], sizeof(floating))
+    check_aligned("target", &target[0], sizeof(long long))
+    if weight is not None:
+        check_aligned("weight", &weight[0], sizeof(double))
+    if class_weight is not None:
+        check_aligned("class_weight", &class_weight[0], sizeof(double))
     check_sizes("dlogits", rows, dlogits.shape[0])
     check_sizes("dlogits", classes, dlogits.shape[1])
     check_sizes("target", rows, target.shape[0])
@@ -98,6 +105,11 @@ def binary_cross_entropy(floating[::1] dlogits not None, const floating[::1] log
     """
     cdef Py_ssize_t n
     cdef double total = 0, row = 1, x, on, off, e, tail, slope
+    check_aligned("dlogits", &dlogits[0], sizeof(floating))
+    check_aligned("logits", &logits[0], sizeof(floating))
+    check_aligned("target", &target[0], sizeof(floating))
+    if weight is not None:
+        check_aligned("weight", &weight[0], sizeof(double))
     check_sizes("dlogits", logits.shape[0], dlogits.shape[0])
     check_sizes("target", logits.shape[0], target.shape[0])
     if weight is not None:

@@ -8,7 +8,7 @@ from libc.float cimport DBL_MAX, DBL_MIN, FLT_MAX, FLT_MIN
 from libc.math cimport sqrt, sqrtf
 from libc.stdint cimport uint64_t
 
-from fastrnn._arrays cimport check_sizes
+from fastrnn._arrays cimport check_aligned, check_sizes
 from fastrnn._kernels cimport flush_begin, flush_end
 
 
@@ -126,6 +126,10 @@ def sgd(floating[::1] p not None, floating[::1] velocity, const floating[::1] g 
         double decay, bint nesterov):
     """velocity = momentum velocity + d, p -= lr velocity, d = g + decay p.  No velocity: None."""
     cdef Py_ssize_t n = p.shape[0]
+    check_aligned("p", &p[0], sizeof(floating))
+    if velocity is not None:
+        check_aligned("velocity", &velocity[0], sizeof(floating))
+    check_aligned("g", &g[0], sizeof(floating))
     check_sizes("g", n, g.shape[0])
     if velocity is not None:
         check_sizes("velocity", n, velocity.shape[0])
@@ -148,6 +152,10 @@ def adam(floating[::1] p not None, floating[::1] mean not None, floating[::1] sq
     """Adam's update number t = 1, 2, ...; decay adds to the gradient, decoupled_decay (AdamW) shrinks p."""
     cdef Py_ssize_t n = p.shape[0]
     cdef double step = lr / (1 - beta1 ** t), root = 1 / sqrt(1 - beta2 ** t)
+    check_aligned("p", &p[0], sizeof(floating))
+    check_aligned("mean", &mean[0], sizeof(floating))
+    check_aligned("square", &square[0], sizeof(floating))
+    check_aligned("g", &g[0], sizeof(floating))
     check_sizes("g", n, g.shape[0])
     check_sizes("mean", n, mean.shape[0])
     check_sizes("square", n, square.shape[0])
@@ -165,6 +173,13 @@ def rmsprop(floating[::1] p not None, floating[::1] square not None, floating[::
             const floating[::1] g not None, double lr, double alpha, double eps, double momentum, double decay):
     """RMSprop's update; mean is None unless centred, velocity is None without momentum."""
     cdef Py_ssize_t n = p.shape[0]
+    check_aligned("p", &p[0], sizeof(floating))
+    check_aligned("square", &square[0], sizeof(floating))
+    if mean is not None:
+        check_aligned("mean", &mean[0], sizeof(floating))
+    if velocity is not None:
+        check_aligned("velocity", &velocity[0], sizeof(floating))
+    check_aligned("g", &g[0], sizeof(floating))
     check_sizes("g", n, g.shape[0])
     check_sizes("square", n, square.shape[0])
     if n == 0:
@@ -189,6 +204,9 @@ def adagrad(floating[::1] p not None, floating[::1] total not None, const floati
             double eps, double decay):
     """total += d^2, p -= lr d / (sqrt(total) + eps), with d = g + decay p."""
     cdef Py_ssize_t n = p.shape[0]
+    check_aligned("p", &p[0], sizeof(floating))
+    check_aligned("total", &total[0], sizeof(floating))
+    check_aligned("g", &g[0], sizeof(floating))
     check_sizes("g", n, g.shape[0])
     check_sizes("total", n, total.shape[0])
     if n == 0:
@@ -202,6 +220,7 @@ def adagrad(floating[::1] p not None, floating[::1] total not None, const floati
 def sum_squares(const floating[::1] x not None):
     """Sum of the squares of x, accumulated in double."""
     cdef double total = 0
+    check_aligned("x", &x[0], sizeof(floating))
     if x.shape[0]:
         with nogil:
             total = _sum_squares(&x[0], x.shape[0])
@@ -211,6 +230,7 @@ def sum_squares(const floating[::1] x not None):
 def all_finite(const floating[::1] x not None):
     """True when x holds neither NaN nor an infinity."""
     cdef bint finite = True
+    check_aligned("x", &x[0], sizeof(floating))
     if x.shape[0]:
         with nogil:
             finite = _all_finite(&x[0], x.shape[0])

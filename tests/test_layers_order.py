@@ -19,8 +19,9 @@ PACKAGE, COMPILED_DIR = ROOT / "fastrnn", ROOT / "src" / "fastrnn"
 COMPILED = [
     "_kernels", "_blas", "_backend", "_workspace", "_panels", "_activations", "_arrays", "_signals", "_pool", "_sums",
     "_cell", "_rnn", "_lstm", "_gru", "_general", "_norm", "_lnlstm", "_lngru", "_scan", "_mingru", "_minlstm",
-    "_sru", "_qrnn", "_rows", "_window", "_dropout", "_noise", "_sequence", "_watch", "_weights", "_engine",
-    "_attention", "_decoder", "_stream", "_products", "_embedding", "_layernorm", "_optim", "_loss", "_ctc",
+    "_sru", "_qrnn", "_rows", "_window", "_dropout", "_noise", "_sequence", "_watch", "_weights", "_call", "_carve",
+    "_run", "_engine", "_attention", "_decoder", "_stream", "_products", "_embedding", "_layernorm", "_optim", "_loss",
+    "_ctc",
 ]
 # What each folder holds, from the bottom to the top; its __init__ and __main__ come after all others.
 ORDERS = {

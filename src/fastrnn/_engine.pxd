@@ -2,64 +2,10 @@
 
 from libc.stdint cimport uint64_t
 
-from fastrnn._cell cimport Layer
-from fastrnn._kernels cimport fr_int, fr_team
-from fastrnn._noise cimport Probabilities
-from fastrnn._rows cimport Rows, View
-from fastrnn._sequence cimport Run
-from fastrnn._signals cimport Interrupt
+from fastrnn._call cimport Call
+from fastrnn._kernels cimport fr_int
 from fastrnn._weights cimport Packed, Weights
-from fastrnn._workspace cimport Scratch, Workspace
-
-cdef enum:
-    MAX_PARTS = 256                 # at least MAX_WORKERS of _pool
-
-cdef struct Call:
-    int layers, directions          # to run: all, or one layer
-    int threads                     # that the call is worth
-    int parts                       # of the batch, each through all layers by one thread
-    int shares                      # of the rows of the weight gradients
-    fr_int madds                    # multiply-adds of the forward pass, about
-    Interrupt signals
-    Interrupt *interrupt            # &signals where the call looks for signals, or NULL
-    fr_team team                    # size > 1: one part, whose columns this many workers share
-    bint keep
-    bint x_in_place, y_in_place     # no copies: the caller's arrays have the layers' own row order
-    fr_int batch
-    double dropout
-    Probabilities probabilities
-    uint64_t seed
-    fr_int first                    # number of the first step, for the masks
-    fr_int start                    # of the caller's steps, in either direction's own order, the first one to run
-    fr_int whole                    # the caller's steps
-    int cell                        # number of the first layer and direction among all, for the masks
-    bint reverse                    # the only direction reads backwards
-    const Layer *packed             # [layers * directions]
-    Rows rows[MAX_PARTS]
-    Run *runs                       # [parts, layers, directions]
-    char **inputs                   # [parts, layers] input of each layer, forward order
-    # The caller's arrays; states are (layers * directions, batch, width), NULL for zeros.
-    View x, y
-    const char *h0
-    const char *c0
-    char *hn
-    char *cn
-    const char *w0                  # the last inputs: (layers * directions, batch, w_bytes); NULL for zeros
-    char *wn
-    fr_int w_bytes
-    # BPTT only.
-    View dy, dx
-    bint adds_dx                    # to what dx holds, instead of writing it
-    View dh_steps                   # of the first layer and direction; dh_layer bytes further the next
-    fr_int dh_layer
-    const char *dhn
-    const char *dcn
-    char *dh0
-    char *dc0
-    const char *dwn
-    char *dw0
-    char **buffers                  # [parts, BUFFERS]
-    Scratch *work                   # [shares] of gemm_tn_work bytes
+from fastrnn._workspace cimport Workspace
 
 cdef class Engine
 

@@ -1,12 +1,11 @@
 """All layers and directions of a runner over a batch.
 
-The batch is split in parts for the whole sequence: a thread takes the sequences of one through every layer without
-meeting the others, then all share the rows of the weight gradients. All arrays of a call lie in one block
-(`Activations`). A call may run a `Span` of the steps; the calls of all spans give the bits of one over all steps.
-Arguments are checked by the callers in Python; here everything is taken as given.
+`_call` says what a call consists of, `_carve` where its arrays lie, all in one block (`Activations`), and `_run` what
+its workers do. Here calls are planned and their arrays checked. A call may run a `Span` of the steps; the calls of all
+spans give the bits of one over all steps.
+Arguments are checked by the callers in Python, in their words; here once more, before their memory is used.
 """
 
-from libc.string cimport memcpy, memset
 from typing import NamedTuple
 
 import numpy as np
@@ -16,21 +15,17 @@ cimport numpy as cnp
 from fastrnn._arrays cimport (
     COPIED, ROWS, WRITE, Pinned, check_array, check_probability, own_ints, plain, plain_parts, typenum_of)
 from fastrnn._backend cimport blas_context, by_blas
-from fastrnn._cell cimport step_work
-from fastrnn._dropout cimport drop, drop_sequence
-from fastrnn._kernels cimport (
-    FR_NO_ROUND, has_barrier, fr_load, fr_product, fr_store, fr_swap, team_barrier, team_ended)
-from fastrnn._noise cimport carve_noise, start_noise
+from fastrnn._call cimport MAX_PARTS, backwards, block_of, layer_of, layer_seed, runs_of
+from fastrnn._carve cimport carve, carve_bptt
+from fastrnn._cell cimport Layer, step_work
+from fastrnn._dropout cimport drop_sequence
+from fastrnn._kernels cimport FR_NO_ROUND, fr_int, fr_load, fr_product, fr_store, fr_swap, has_barrier
 from fastrnn._pool cimport reserve, run, run_reserved, workers_for
-from fastrnn._rows cimport (
-    add_from_reverse, add_scattered, carve_rows, from_reverse, gather, index_rows, load_state, scatter, store_last,
-    store_state, to_reverse)
-from fastrnn._sequence cimport (
-    backward, block_count, carve_backward, carve_forward, forward, weight_gradient)
-from fastrnn._signals cimport PIECE, STEP_COST, look, look_now, settle, watch
-from fastrnn._window cimport last_inputs
-from fastrnn._workspace cimport (
-    Arena, Scratch, Workspace, keep_workspace, pop_or_none, free_workspace, take_array, take_scratch)
+from fastrnn._rows cimport Rows, View, index_rows, scatter
+from fastrnn._run cimport add_sums, backward_task, forward_task, weights_task
+from fastrnn._sequence cimport Run
+from fastrnn._signals cimport PIECE, STEP_COST, look_now, settle, watch
+from fastrnn._workspace cimport Arena, Workspace, free_workspace, keep_workspace, pop_or_none
 
 cnp.import_array()
 
@@ -52,13 +47,6 @@ cdef enum:
     KEPT_PART_ROWS = 8
     SHARE_ROWS = 256
     NEARBY_BYTES = 16777216
-    # Rows, about, over which weight gradients are summed before those of the steps before. Forward and BPTT took as
-    # long as with all rows at once, or less; one thread, ms: LSTM 256, B = 32, T = 100: 98 (100); LSTM 512, B = 64,
-    # T = 100: 769 (770); GRU 128, B = 16, T = 200: 19.6 (21.7); LSTM 64, B = 1, T = 2000: 5.5 (5.7).
-    BLOCK_ROWS = 1024
-    BUFFERS = 5                     # of each part in BPTT, see carve_bptt
-    # Rows of dW at least, where a long call adds it up piece by piece.
-    PIECE_GATES = 64
     # Rows of a part at least, however long its step takes.
     LONG_STEP_ROWS = 32
 
@@ -86,410 +74,6 @@ cdef void _view(View *view, object array, const fr_int *starts) noexcept:
 
 cdef char *_data(object array) noexcept:
     return <char *>cnp.PyArray_DATA(array) if array is not None else NULL
-
-
-cdef inline Run *runs_of(const Call *call, int part, int layer) noexcept nogil:
-    return call.runs + (<fr_int>part * call.layers + layer) * call.directions
-
-
-cdef inline bint backwards(const Call *call, int direction) noexcept nogil:
-    """Whether this direction reads a sequence from its last valid step to its first."""
-    return direction == 1 or call.reverse
-
-
-cdef inline const Layer *layer_of(const Call *call, int layer, int direction) noexcept nogil:
-    return call.packed + layer * call.directions + direction
-
-
-cdef void aim_output(const Call *call, const Rows *rows, Run *at, int layer, int direction) noexcept nogil:
-    """Let the last layer write its h straight into the caller's y, where every sequence has every step."""
-    cdef fr_int width = call.packed.out * call.packed.k.itemsize
-    at.y = NULL
-    if call.y_in_place and layer == call.layers - 1:
-        at.y = call.y.data + rows.first * call.y.stride_b + direction * width + call.start * call.y.stride_t
-        at.step_y = call.y.stride_t
-        at.ld_y = call.y.stride_b // call.packed.k.itemsize
-        if backwards(call, direction):
-            at.y += (call.whole - 1 - 2 * call.start) * call.y.stride_t
-            at.step_y = -call.y.stride_t
-
-
-cdef void carve(Call *call, Arena *arena) noexcept nogil:
-    """Place every array of the forward pass; with arena.base NULL only measure."""
-    cdef int part, layer, direction
-    cdef Rows *rows
-    cdef Run *runs
-    cdef Run measured
-    cdef const Layer *cell
-    cdef char *own
-    cdef fr_int size = call.packed.k.itemsize
-    cdef bint real = arena.base != NULL
-    measured.y = NULL
-    call.runs = <Run *>take_array(arena, call.parts, <fr_int>call.layers * call.directions, sizeof(Run))
-    call.inputs = <char **>take_array(arena, call.parts, call.layers, sizeof(char *))
-    for part in range(call.parts):
-        rows = &call.rows[part]
-        carve_rows(rows, arena, rows.batch, rows.steps)
-        for layer in range(call.layers):
-            cell = layer_of(call, layer, 0)
-            own = NULL
-            if layer == 0 and call.x_in_place:
-                own = call.x.data + call.start * call.x.stride_t
-            elif layer == 0 or call.directions == 2 or call.dropout > 0:
-                own = take_array(arena, rows.count, cell.features, size)
-            for direction in range(call.directions):
-                runs = runs_of(call, part, layer) + direction if real else &measured
-                aim_output(call, rows, runs, layer, direction)
-                carve_forward(layer_of(call, layer, direction), rows, runs, arena, call.keep)
-                runs.noise = carve_noise(&call.probabilities, layer_of(call, layer, direction), rows.batch, rows.count,
-                                         arena, call.keep)
-                runs.window.source = own
-                if direction == 1:
-                    runs.window.source = take_array(arena, rows.count, cell.features, size)
-                elif real and own == NULL:
-                    # The layer below has one direction: its h is this layer's input.
-                    runs.window.source = runs_of(call, part, layer - 1).h + rows.batch * cell.features * size
-                if cell.window == 1:
-                    runs.x = <char *>runs.window.source
-            if real:
-                call.inputs[<fr_int>part * call.layers + layer] = <char *>runs_of(call, part, layer).window.source
-
-
-cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
-    """Place the arrays of the backward pass: state gradients, and per part two rows of x-gradients in turn, the
-    reverse direction's output gradient and its input gradient, and the gradient of inputs beside each other."""
-    cdef int part, layer, direction
-    cdef fr_int size = call.packed.k.itemsize, width = 0, wide = 0
-    cdef const Layer *cell
-    cdef Run measured
-    call.buffers = <char **>take_array(arena, call.parts, BUFFERS, sizeof(char *))
-    call.work = <Scratch *>take_array(arena, call.shares, 1, sizeof(Scratch))
-    for layer in range(call.layers):
-        cell = layer_of(call, layer, 0)
-        width = max(width, max(cell.features, cell.out * call.directions))
-        if cell.window > 1:
-            wide = max(wide, cell.input_size)
-    cdef char *block
-    cdef Scratch work
-    cdef bint real = arena.base != NULL
-    for part in range(call.parts):
-        for layer in range(call.layers):
-            for direction in range(call.directions):
-                carve_backward(layer_of(call, layer, direction), &call.rows[part],
-                               runs_of(call, part, layer) + direction if real else &measured, arena)
-        for direction in range(2 + 2 * (call.directions - 1)):
-            block = take_array(arena, call.rows[part].count, width, size)
-            if real:
-                call.buffers[part * BUFFERS + direction] = block
-        block = take_array(arena, call.rows[part].count, wide, size)
-        if real:
-            call.buffers[part * BUFFERS + BUFFERS - 1] = block
-    for part in range(call.shares):
-        work = take_scratch(arena, call.packed.k.gemm_tn_work)
-        if real:
-            call.work[part] = work
-
-
-cdef inline void store_rows(char *dst, const Run *at, const Call *call, const Rows *rows, int index,
-                            fr_int nbytes) noexcept nogil:
-    """Final states where h went straight into y."""
-    cdef fr_int j, stride = at.ld_y * call.packed.k.itemsize
-    for j in range(rows.batch):
-        memcpy(dst + (index * call.batch + rows.first + j) * nbytes,
-               at.y + (rows.steps - 1) * at.step_y + j * stride, nbytes)
-
-
-cdef inline void load_window(char *dst, const char *src, const Call *call, const Rows *rows, const Layer *cell,
-                             int index) noexcept nogil:
-    """dst: [batch, (k-1)*W] from entry `index` of the caller's last inputs, or zeros."""
-    cdef fr_int j, nbytes = (cell.window - 1) * cell.features * cell.k.itemsize
-    for j in range(rows.batch if nbytes > 0 else 0):
-        if src != NULL:
-            memcpy(dst + j * nbytes, src + (index * call.batch + rows.seq[j]) * call.w_bytes, nbytes)
-        else:
-            memset(dst + j * nbytes, 0, nbytes)
-
-
-cdef inline char *window_of(char *dst, const Call *call, const Rows *rows, const Layer *cell, int index,
-                            fr_int j) noexcept nogil:
-    """Where the caller's last inputs of a sequence are, the part that this layer does not use set to 0."""
-    cdef fr_int nbytes = (cell.window - 1) * cell.features * cell.k.itemsize
-    dst += (index * call.batch + rows.seq[j]) * call.w_bytes
-    memset(dst + nbytes, 0, call.w_bytes - nbytes)
-    return dst
-
-
-cdef inline void store_window(char *dst, const Run *at, const Call *call, const Rows *rows, const Layer *cell,
-                              int index) noexcept nogil:
-    """The last inputs of each sequence."""
-    cdef fr_int j
-    for j in range(rows.batch if dst != NULL else 0):
-        last_inputs(window_of(dst, call, rows, cell, index, j), cell, rows, &at.window, j)
-
-
-cdef inline void store_before(char *dst, const Run *at, const Call *call, const Rows *rows, const Layer *cell,
-                              int index) noexcept nogil:
-    """The gradient of the inputs before the first step."""
-    cdef fr_int j, nbytes = (cell.window - 1) * cell.features * cell.k.itemsize
-    for j in range(rows.batch if dst != NULL else 0):
-        memcpy(window_of(dst, call, rows, cell, index, j), at.window.dbefore + j * nbytes, nbytes)
-
-
-cdef inline uint64_t layer_seed(const Call *call, int layer) noexcept nogil:
-    return call.seed + <uint64_t>layer * <uint64_t>0xd1b54a32d192ed03
-
-
-cdef void layer_input(const Call *call, int part, int layer) noexcept nogil:
-    """Fill in the input of a layer, forward order, where it is not simply the h of the one below."""
-    cdef const Rows *rows = &call.rows[part]
-    cdef const Run *below = runs_of(call, part, layer - 1)
-    cdef char *x = call.inputs[<fr_int>part * call.layers + layer]
-    cdef fr_int size = call.packed.k.itemsize, width = call.packed.out * call.packed.k.itemsize, i
-    if call.directions == 2:
-        for i in range(rows.count):
-            memcpy(x + 2 * i * width, below[0].h + (rows.batch + i) * width, width)
-        from_reverse(x + width, 2 * width, below[1].h + rows.batch * width, rows, width)
-    elif call.dropout > 0:
-        memcpy(x, below[0].h + rows.batch * width, rows.count * width)
-    if call.dropout > 0:
-        drop(x, size, call.packed.out * call.directions, rows, call.first, call.dropout, layer_seed(call, layer))
-
-
-cdef void prepare_direction(const Call *call, int part, int layer, int direction) noexcept nogil:
-    """Input and initial state of one direction of one layer."""
-    cdef const Rows *rows = &call.rows[part]
-    cdef const Layer *cell = layer_of(call, layer, direction)
-    cdef Run *at = runs_of(call, part, layer) + direction
-    cdef int index = layer * call.directions + direction
-    cdef fr_int size = cell.k.itemsize, width = cell.features * size
-    if direction == 1 and layer == 0:
-        gather(<char *>at.window.source, &call.x, rows, True, width)
-    elif direction == 1:
-        to_reverse(<char *>at.window.source, call.inputs[<fr_int>part * call.layers + layer], width, rows, width)
-    load_window(at.window.before, call.w0, call, rows, cell, index)
-    load_state(at.h, call.h0, call.batch, rows, index, cell.out * size)
-    load_state(at.c, call.c0, call.batch, rows, index, cell.hidden * size)
-    if at.noise != NULL:
-        start_noise(at.noise, cell, rows, call.seed, call.cell + index, call.first)
-
-
-cdef void store_final(const Call *call, int part, int layer, int direction) noexcept nogil:
-    """The final state of one direction of one layer."""
-    cdef const Rows *rows = &call.rows[part]
-    cdef const Layer *cell = layer_of(call, layer, direction)
-    cdef const Run *at = runs_of(call, part, layer) + direction
-    cdef int index = layer * call.directions + direction
-    cdef fr_int size = cell.k.itemsize
-    store_window(call.wn, at, call, rows, cell, index)
-    if call.hn == NULL:
-        pass
-    elif at.y != NULL:
-        store_rows(call.hn, at, call, rows, index, cell.out * size)
-    else:
-        store_last(call.hn, at.h, call.batch, rows, index, cell.out * size)
-    if call.keep:
-        store_last(call.cn, at.c, call.batch, rows, index, cell.hidden * size)
-    else:
-        store_state(call.cn, at.c, call.batch, rows, index, cell.hidden * size)
-
-
-cdef void store_output(const Call *call, int part) noexcept nogil:
-    """The last layer's h into the caller's y, directions side by side."""
-    cdef const Rows *rows = &call.rows[part]
-    cdef const Run *runs = runs_of(call, part, call.layers - 1)
-    cdef fr_int width = call.packed.out * call.packed.k.itemsize
-    cdef View y = call.y
-    cdef int direction
-    for direction in range(call.directions):
-        y.data = call.y.data + direction * width
-        scatter(&y, runs[direction].h + rows.batch * width, width, rows, backwards(call, direction), width)
-
-
-cdef inline bint ends(Call *call, const fr_team *team) noexcept nogil:
-    """Whether an interrupt has ended the loop that has just returned."""
-    if call.interrupt == NULL:
-        return False
-    return team_ended(team) if team != NULL else look(call.interrupt)
-
-
-cdef void forward_task(void *arg, int worker) noexcept nogil:
-    """One worker's sequences through every layer; or, in a team, one worker's columns of all of it."""
-    cdef Call *call = <Call *>arg
-    cdef fr_team *team = &call.team if call.team.size > 1 else NULL
-    cdef int part = 0 if team != NULL else worker
-    cdef bint leads = team == NULL or worker == 0
-    cdef int layer, direction
-    if call.rows[part].batch == 0 or (team == NULL and look(call.interrupt)):
-        return
-    if leads and not call.x_in_place:
-        gather(call.inputs[<fr_int>part * call.layers], &call.x, &call.rows[part], call.reverse,
-               call.packed.features * call.packed.k.itemsize)
-    for layer in range(call.layers):
-        if leads and layer > 0:
-            layer_input(call, part, layer)
-        for direction in range(call.directions):
-            if leads:
-                prepare_direction(call, part, layer, direction)
-            if team != NULL:
-                team_barrier(team)
-            forward(layer_of(call, layer, direction), &call.rows[part], runs_of(call, part, layer) + direction,
-                    call.keep, team, worker, call.interrupt)
-            if ends(call, team):
-                return
-            if leads:
-                store_final(call, part, layer, direction)
-    if leads and not call.y_in_place and call.y.data != NULL:
-        store_output(call, part)
-
-
-cdef inline void aim_trace(const Call *call, Run *at, int index, int direction) noexcept nogil:
-    """Let BPTT note dL/dh_t of this direction where the caller wants it."""
-    at.dh_steps = call.dh_steps
-    at.reverse = backwards(call, direction)
-    if at.dh_steps.data != NULL:
-        at.dh_steps.data += index * call.dh_layer
-
-
-cdef void reverse_output(char *dst, const char *dy, const Call *call, const Rows *rows, int layer) noexcept nogil:
-    """The gradient of the reverse direction's output, in its own order: of a span, from the caller's other end."""
-    cdef fr_int nbytes = call.packed.out * call.packed.k.itemsize
-    cdef View view = call.dy
-    if layer < call.layers - 1:
-        to_reverse(dst, dy + nbytes, 2 * nbytes, rows, nbytes)
-    elif view.data != NULL:
-        view.data += nbytes
-        gather(dst, &view, rows, True, nbytes)
-    else:
-        memset(dst, 0, rows.count * nbytes)
-
-
-cdef void backward_task(void *arg, int worker) noexcept nogil:
-    """One worker's sequences back through every layer: dz, the states' and the inputs' gradients; or, in a team, one
-    worker's units and rows of all of it."""
-    cdef Call *call = <Call *>arg
-    cdef fr_team *team = &call.team if call.team.size > 1 else NULL
-    cdef int part = 0 if team != NULL else worker
-    cdef bint leads = team == NULL or worker == 0
-    cdef const Rows *rows = &call.rows[part]
-    cdef fr_int size = call.packed.k.itemsize, P = call.packed.out, H = call.packed.hidden
-    cdef int layer, direction, index
-    cdef const Layer *cell
-    cdef Run *runs
-    cdef char *dx_own
-    cdef char **buffers = call.buffers + part * BUFFERS
-    cdef char *dy = buffers[0]
-    cdef char *dx = buffers[1]
-    if rows.batch == 0 or (team == NULL and look(call.interrupt)):
-        return
-    if not leads:
-        pass
-    elif call.dy.data != NULL:
-        gather(dy, &call.dy, rows, call.reverse, P * call.directions * size)
-    else:
-        memset(dy, 0, rows.count * P * call.directions * size)
-    for layer in range(call.layers - 1, -1, -1):
-        runs = runs_of(call, part, layer)
-        for direction in range(call.directions):
-            cell = layer_of(call, layer, direction)
-            index = layer * call.directions + direction
-            if leads:
-                aim_trace(call, &runs[direction], index, direction)
-                load_state(runs[direction].dh, call.dhn, call.batch, rows, index, P * size)
-                load_state(runs[direction].dc, call.dcn, call.batch, rows, index, H * size)
-                load_window(runs[direction].window.dbefore, call.dwn, call, rows, cell, index)
-                if direction == 1:
-                    reverse_output(buffers[2], dy, call, rows, layer)
-            if team != NULL:
-                team_barrier(team)
-            dx_own = NULL
-            if layer > 0 or call.dx.data != NULL or cell.window > 1:
-                dx_own = dx if direction == 0 else buffers[3]
-            if direction == 0:
-                backward(cell, rows, &runs[0], dy, P * call.directions, dx_own, buffers[BUFFERS - 1], team, worker,
-                         call.interrupt)
-            else:
-                backward(cell, rows, &runs[1], buffers[2], P, dx_own, buffers[BUFFERS - 1], team, worker,
-                         call.interrupt)
-            if ends(call, team):
-                return
-            if not leads:
-                continue
-            store_state(call.dh0, runs[direction].dh, call.batch, rows, index, P * size)
-            store_state(call.dc0, runs[direction].dc, call.batch, rows, index, H * size)
-            store_before(call.dw0, &runs[direction], call, rows, cell, index)
-            if direction == 0 or (layer == 0 and call.dx.data == NULL):
-                continue
-            if call.adds_dx:
-                add_scattered(&call.dx, buffers[3], rows, cell.k, True, cell.features)
-            else:
-                add_from_reverse(dx, buffers[3], rows, cell.k, cell.features)
-        if leads and layer > 0 and call.dropout > 0:
-            drop(dx, size, P * call.directions, rows, call.first, call.dropout, layer_seed(call, layer))
-        dy, dx = dx, dy
-    if not leads or call.dx.data == NULL:
-        return
-    if call.adds_dx:
-        add_scattered(&call.dx, dy, rows, call.packed.k, call.reverse, call.packed.features)
-    else:
-        scatter(&call.dx, dy, call.packed.features * size, rows, call.reverse, call.packed.features * size)
-
-
-cdef fr_int blocks_of(const Call *call) noexcept nogil:
-    cdef fr_int most = 0
-    cdef int part
-    for part in range(call.parts):
-        most = max(most, block_count(&call.rows[part]))
-    return most
-
-
-cdef int pieces_of(const Call *call, const Layer *cell) noexcept nogil:
-    """How many pieces a share of this cell's weight gradients is added up in, one after the other."""
-    if call.interrupt == NULL:
-        return 1
-    # Rows of dz that are summed at a time, at most.
-    cdef fr_int rows = max(<fr_int>BLOCK_ROWS, call.batch) // call.parts + 1
-    return <int>max(1, min(rows * step_work(cell) // call.shares // PIECE + 1,
-                           cell.gates // call.shares // PIECE_GATES))
-
-
-cdef void weights_task(void *arg, int part) noexcept nogil:
-    """One share of the rows of every weight gradient, over all sequences."""
-    cdef Call *call = <Call *>arg
-    cdef int layer, direction, other, piece, pieces
-    cdef fr_int block
-    for layer in range(call.layers):
-        for direction in range(call.directions):
-            pieces = pieces_of(call, layer_of(call, layer, direction))
-            for block in range(blocks_of(call) - 1, -1, -1):
-                for other in range(call.parts):
-                    for piece in range(pieces if call.rows[other].batch > 0 else 0):
-                        if look(call.interrupt):
-                            return
-                        weight_gradient(layer_of(call, layer, direction), &call.rows[other],
-                                        runs_of(call, other, layer) + direction, block, part * pieces + piece,
-                                        call.shares * pieces, &call.work[part])
-
-
-cdef void add_sums(const Call *call) noexcept nogil:
-    """Add the gradients that cells sum up themselves, block after block and worker after worker."""
-    cdef int part, layer, direction
-    cdef fr_int block, nbytes
-    cdef const Layer *cell
-    if call.packed.ops.sums == 0:
-        return
-    for block in range(blocks_of(call) - 1, -1, -1):
-        for part in range(call.parts):
-            if block >= block_count(&call.rows[part]):
-                continue
-            for layer in range(call.layers):
-                for direction in range(call.directions):
-                    cell = layer_of(call, layer, direction)
-                    nbytes = cell.ops.sums * cell.hidden * cell.k.itemsize
-                    cell.ops.add_sums(cell, runs_of(call, part, layer)[direction].sums + block * nbytes)
-
-
-cdef inline fr_int block_of(fr_int batch) noexcept nogil:
-    return (BLOCK_ROWS + batch - 1) // batch if batch > 0 else BLOCK_ROWS
 
 
 cdef class Activations:
@@ -891,9 +475,9 @@ cdef class Engine:
             if call.team.size > 1:
                 # Whoever meets must run at the same time: as many as there are threads free now.
                 workers = call.team.size = reserve(call.team.size)
-                run_reserved(&forward_task, call, workers, call.interrupt)
+                run_reserved(forward_task, call, workers, call.interrupt)
             else:
-                run(&forward_task, call, call.parts, call.threads, call.interrupt)
+                run(forward_task, call, call.parts, call.threads, call.interrupt)
         return settle(call.interrupt)
 
     cdef int _add_weight_gradients(self, Activations act, Workspace memory) except -1:
@@ -909,7 +493,7 @@ cdef class Engine:
             grads.copy_to(before)
         try:
             with nogil:
-                run(&weights_task, call, call.shares, call.threads, call.interrupt)
+                run(weights_task, call, call.shares, call.threads, call.interrupt)
             settle(call.interrupt)
             with nogil:
                 add_sums(call)
@@ -972,9 +556,9 @@ cdef class Engine:
                 call.team.size = 1
             if call.team.size > 1:
                 workers = call.team.size = reserve(call.team.size)
-                run_reserved(&backward_task, call, workers, call.interrupt)
+                run_reserved(backward_task, call, workers, call.interrupt)
             else:
-                run(&backward_task, call, call.parts, call.threads, call.interrupt)
+                run(backward_task, call, call.parts, call.threads, call.interrupt)
         return settle(call.interrupt)
 
     cdef Workspace _place_bptt(self, Activations act, Packed packed):

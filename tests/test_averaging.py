@@ -111,7 +111,7 @@ def test_an_interrupt_of_the_validation_counts_an_epoch_once(tmp_path):
     whole = Trainer(tagger(), average=SWA(), seed=0)
     whole.fit(X, STEPS, **arguments)
     stopped = Trainer(tagger(), average=SWA(), seed=0)
-    _measured, stopped._measured = stopped._measured, None  # validation fails, as an interrupt would
+    stopped._evaluation = None  # validation fails, as an interrupt would
     with pytest.raises(TypeError):
         stopped.fit(X, STEPS, **arguments)
     assert stopped.average.updates == 1 and stopped.epoch == 0

@@ -44,9 +44,12 @@ ORDERS = {
         "base", "early_stopping", "model_checkpoint", "non_finite", "progress_bar", "records", "sampling",
     ],
     "fastrnn.train.fit": [
-        "history", "interrupt", "passes", "trainerdata", "trainerparts", "trainerstate", "trainloop", "trainer",
+        "history", "interrupt", "figures", "position", "passes", "data", "parts", "savedparts", "state", "evaluation",
+        "update", "loop", "trainer",
     ],
-    "fastrnn.distributed": ["guard", "lifeline", "muted", "share", "ranks", "trainer"],
+    "fastrnn.distributed": [
+        "guard", "lifeline", "muted", "share", "wishes", "ranks", "merged", "update", "evaluation", "loop", "trainer",
+    ],
     "fastrnn.diagnostics": ["criteria", "measures", "findings", "plot", "report", "probe", "diagnose", "monitor"],
     "fastrnn.sklearn": [
         "inputs", "series", "strategies", "heads", "classes", "checks", "values", "base", "supervised", "anomaly",

@@ -7,8 +7,8 @@ import numpy as np
 from .._check import check_positive_int
 from ..data.batches import LaneStream, Sequences
 from ..nn.module import Module
+from ..train.fit.parts import find_loss
 from ..train.fit.passes import measure, to_layout
-from ..train.fit.trainerparts import find_loss
 from . import probe
 from .measures import dead_units, decay_of, gate_of, norms_by_distance, spectrum
 from .report import Diagnosis, Layer, Weights

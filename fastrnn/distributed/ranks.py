@@ -92,6 +92,12 @@ class Ranks:
         if self.size > 1:
             self._wait(self._comm.Iallreduce(self._mpi.IN_PLACE, array, op=self._mpi.SUM))
 
+    def total(self, values):
+        """A list of numbers, summed over all ranks."""
+        totals = np.array(values, np.float64)
+        self.add(totals)
+        return totals.tolist()
+
     def start_adding(self, array):
         """Begin `add`; the array belongs to it until the function that this returns has been called."""
         request = self._comm.Iallreduce(self._mpi.IN_PLACE, array, op=self._mpi.SUM)

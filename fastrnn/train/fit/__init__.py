@@ -1,1 +1,1 @@
-"""`Trainer`: its loop, its parts, the data that it reads and the state that checkpoints hold."""
+"""`Trainer`, and what it has: its parts, data, loop, updates, evaluation, position, and the state in checkpoints."""

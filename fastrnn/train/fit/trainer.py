@@ -1,6 +1,6 @@
 """Training: `Trainer` fits a model to data, batch by batch, and can stop and go on at any update."""
 
-import numpy as np
+import copy
 
 from ... import memory
 from ..._check import check_generator, check_number, check_positive_int
@@ -10,18 +10,20 @@ from ...files.checkpoint import CheckpointSeries, read_checkpoint, write_checkpo
 from ...files.wholefile import naming
 from ...nn.module import Module
 from .. import averaging, schedules
+from ..callbacks import Callback, ProgressBar
 from ..metrics import find_metrics
-from .history import History, NonFiniteError
-from .interrupt import deferred_interrupt
-from .passes import infer, to_layout
-from .trainerdata import check_values, largest_batch, make_data, make_validation_data
-from .trainerparts import bound, find_callbacks, find_l2, find_loss, find_optimizer, instance, optional, takes_labels
-from .trainerstate import OPTIONS as OPTIONS
-from .trainerstate import trainer_from_state, trainer_state
-from .trainloop import TrainLoop, call, display
+from .data import check_values, largest_batch, make_data, make_validation_data
+from .evaluation import Evaluation
+from .history import History
+from .history import NonFiniteError as NonFiniteError  # programs take it from here
+from .loop import Loop
+from .parts import bound, find_callbacks, find_l2, find_loss, find_optimizer, instance, optional, takes_labels
+from .position import Position
+from .state import trainer_from_state, trainer_state
+from .update import Update
 
 
-class Trainer(TrainLoop):
+class Trainer:
     """Fits a model to data by (truncated) back-propagation through time.
 
     Parameters
@@ -84,8 +86,6 @@ class Trainer(TrainLoop):
         Naming the argument, what was expected and what was found.
     """
 
-    _shares = 1  # that a batch is dealt out in
-
     def __init__(
         self,
         model,
@@ -118,16 +118,13 @@ class Trainer(TrainLoop):
         self.average = optional(average, averaging.Average, "average: expected one of fastrnn.averaging")
         self.callbacks = find_callbacks(callbacks)
         self.rng = check_generator(seed, "seed")
-        self._order_seed = int(self.rng.integers(2**63))
+        self._position = Position(order_seed=int(self.rng.integers(2**63)))
         self.history = History()
         self.epoch = self.step = 0
         self.stop = self.completed = False
         self.extent = (0, 0)
         self.measured = ()
         self.notes = {}
-        self._fit = None  # where the fit is, between its updates
-        self._resumed = False
-        self._penalised = ()
         self._averaged = None  # a copy of the model that takes the average's parameters
         if schedule is not None:
             self.optimizer.lr = schedule.lr
@@ -213,29 +210,7 @@ class Trainer(TrainLoop):
             if data.carries:
                 raise ValueError("validation_split: expected 0 for a LaneStream; give another as validation_data")
             data, validation = data.split(validation_split)
-        hooks = self._hooks(progress)
-        self._name_figures(validation)
-        call(hooks, "check", self)
-        self._begin(data, epochs)
-        try:
-            with deferred_interrupt() as check_interrupt:
-                call(hooks, "on_fit_begin", self)
-                try:
-                    while self._fit["epoch"] < epochs and not self.stop:
-                        self._run_epoch(data, validation, hooks, check_interrupt)
-                except NonFiniteError as error:
-                    answers = [callback.on_non_finite(self, error) for callback in hooks]
-                    if not any(answers):
-                        raise
-                    self._fit = None  # it would end there again
-            self.completed = self._fit is None or self._fit["batch"] == self._fit["window"] == 0
-        except KeyboardInterrupt:
-            self.history.interrupted = True
-            raise
-        finally:
-            call(hooks, "on_fit_end", self)
-        if self.completed:
-            self._fit = None
+        self._loop(data, validation, self._called(progress)).run(epochs)
         return self.history
 
     def evaluate(self, X, y=None, *, lengths=None, sample_weight=None, class_weight=None, batch_size=32, progress=True):
@@ -255,7 +230,7 @@ class Trainer(TrainLoop):
         """
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
         data = self._data(X, y, lengths=lengths, batch_size=batch_size, **weights)
-        return self._measured(data, progress=progress)
+        return self._evaluation().figures(data, progress=progress)
 
     def memory_estimate(self, X, y=None, *, lengths=None, batch_size=32):
         """Bytes that a training pass over the largest batch takes, beside the data and the parameters.
@@ -270,6 +245,9 @@ class Trainer(TrainLoop):
         options = {"lengths": lengths, "batch_size": batch_size, "window": self.tbptt}
         data = self._data(X, y, targets=y is not None, **options)
         return memory.training_bytes(self.model, **largest_batch(data))
+
+    def _check_values(self, data):
+        check_values(self.model, self.loss, data)
 
     def _check_memory(self, data):
         largest = largest_batch(data, self._shares)
@@ -295,23 +273,7 @@ class Trainer(TrainLoop):
         if isinstance(X, LaneStream):
             raise TypeError("X: expected an array or a list of sequences, found a LaneStream")
         data = self._data(X, None, lengths=lengths, batch_size=batch_size, targets=False)
-        model = self._evaluated()
-        rows = [None] * len(data)
-        with display(progress, len(data), "sequence") as shown:
-            for indices in data.order():
-                y, _ = infer(model, data.batch(indices))
-                for k, row in zip(indices.tolist(), y if model.pools_time else to_layout(model, y)):
-                    rows[k] = row
-                shown.advance(len(indices))
-        if not data.per_step:
-            return np.stack(rows)
-        if data.ragged:
-            return [row[:length].copy() for row, length in zip(rows, data.lengths)]
-        out = np.zeros((len(rows), data.x.shape[1], *rows[0].shape[1:]), rows[0].dtype)
-        for k, row in enumerate(rows):
-            length = len(row) if data.lengths is None else data.lengths[k]
-            out[k, :length] = row[:length]
-        return out
+        return self._evaluation().outputs(data, progress)
 
     def save_checkpoint(self, path):
         """Write all that `resume` needs to `path`: in one step, with a checksum, never pickle.
@@ -387,11 +349,49 @@ class Trainer(TrainLoop):
     @property
     def fit_epoch(self):
         """Epochs finished of the fit that is going on, or that the next `fit` goes on with; 0 without one."""
-        return 0 if self._fit is None else self._fit["epoch"]
+        return self._position.epoch
+
+    def averaged_model(self):
+        """A copy of the model with the average's parameters; with its own where there is no average yet."""
+        model = copy.deepcopy(self.model)
+        if self.average is not None and self.average.params:
+            model.load_state_dict(self.average.params)
+        return model
+
+    def _evaluated(self):
+        """The model to evaluate: a copy with the average's parameters where there are any."""
+        if self.average is None or not self.average.params:
+            return self.model
+        if self._averaged is None:
+            self._averaged = self.averaged_model()
+        else:
+            self._averaged.load_state_dict(self.average.params)
+        return self._averaged
+
+    # What training in several processes does in its own way.
+
+    _shares = 1  # that a batch is dealt out in
 
     def _data(self, X, y, **options):
         """X and y as `Sequences` or `LaneStream`."""
         return make_data(self.model, X, y, labels=takes_labels(self.loss), **options)
 
-    def _check_values(self, data):
-        check_values(self.model, self.loss, data)
+    def _called(self, progress):
+        """The callbacks of a fit, in the order of their calls."""
+        if isinstance(progress, Callback):
+            return find_callbacks([*self.callbacks, progress])
+        return find_callbacks([*self.callbacks, ProgressBar()] if progress else self.callbacks)
+
+    def _loop(self, data, validation, callbacks):
+        """The `Loop` of a fit."""
+        return Loop(self, self._position, Update(self, self._l2), data, self._validate(validation), callbacks)
+
+    def _validate(self, validation):
+        """The function that a `Loop` calls for the figures of held-out data, or None."""
+        if validation is None:
+            return None
+        return lambda check_interrupt: self._evaluation().figures(validation, check_interrupt)
+
+    def _evaluation(self):
+        """The `Evaluation` of the parameters as they are now."""
+        return Evaluation(self._evaluated(), self.loss, self.metrics)

@@ -20,11 +20,11 @@ from ..._check import (
 )
 from ...models.build import build_model
 from ..metrics import find_metrics
-from .trainerparts import (
+from .parts import loss_name
+from .savedparts import (
     check_machine,
     check_options,
     generator,
-    loss_name,
     machine,
     rebuild_average,
     rebuild_optimizer,
@@ -126,12 +126,12 @@ def trainer_state(trainer):
         "loss": loss_name(trainer.loss),
         "metrics": [{"name": metric.name, "named": metric.named} for metric in trainer.metrics],
         "options": {name: getattr(trainer, name) for name in OPTIONS},
-        "order_seed": trainer._order_seed,
+        "order_seed": trainer._position.order_seed,
         "rng": trainer.rng.bit_generator.state,
         "history": dict(trainer.history),
         "epoch": trainer.epoch,
         "step": trainer.step,
-        "fit": trainer._fit,
+        "fit": trainer._position.state_dict(),
         "callbacks": [{"type": type(c).__name__, "state": c.state_dict()} for c in trainer.callbacks],
         "notes": trainer.notes,
         "machine": machine(),
@@ -171,11 +171,10 @@ def trainer_from_state(
     parts = {"schedule": schedule, "metrics": metrics, "average": average, "callbacks": callbacks}
     trainer = cls(model, loss, optimizer, seed=generator(state["rng"]), **parts, **options)
     trainer.rng.bit_generator.state = state["rng"]
-    trainer._order_seed = state["order_seed"]
+    trainer._position.order_seed = state["order_seed"]
+    trainer._position.load_state_dict(state["fit"])
     trainer.history.update(state["history"])
     trainer.epoch, trainer.step = state["epoch"], state["step"]
-    trainer._fit = state["fit"]
-    trainer._resumed = state["fit"] is not None
     trainer.notes = state["notes"]
     saved = list(state["callbacks"])
     for callback in trainer.callbacks:

@@ -1,0 +1,80 @@
+"""Loss, metrics and outputs of data by inference."""
+
+import contextlib
+
+import numpy as np
+
+from ..progress import Progress
+from .figures import added, finished
+from .passes import infer, measure, to_layout
+
+
+class Evaluation:
+    """A model's figures and outputs by inference.
+
+    Parameters
+    ----------
+    model : Module
+    loss : function
+    metrics : list of metrics
+    """
+
+    def __init__(self, model, loss, metrics):
+        self._model, self._loss, self._metrics = model, loss, metrics
+
+    def figures(self, data, check_interrupt=lambda: None, progress=False):
+        """Loss and metrics of all of `data`."""
+        model, order = self._model, data.order()
+        sums, mass = {}, 0.0
+        with _display(progress, sum(data.updates(indices) for indices in order), "batch") as shown:
+            for indices in order:
+                state = None
+                for batch in data.windows(indices, context=False):
+                    y, state = infer(model, batch, state)
+                    part = batch.mass(data.per_step)
+                    if part:
+                        loss, _ = measure(self._loss, model, y, batch)
+                        values = {"loss": loss, **{m.name: measure(m, model, y, batch) for m in self._metrics}}
+                        sums = added(sums, values, part)
+                        mass += part
+                    shown.advance()
+                    check_interrupt()
+        return finished(self._metrics, *self.total(sums, mass))
+
+    def total(self, sums, mass):
+        """What sums over elements and their mass add up to with those who share the work; here there are none."""
+        return sums, mass
+
+    def outputs(self, data, progress=False):
+        """What the model puts out for the sequences of `data`, in their order and form."""
+        model = self._model
+        rows = [None] * len(data)
+        with _display(progress, len(data), "sequence") as shown:
+            for indices in data.order():
+                y, _ = infer(model, data.batch(indices))
+                for k, row in zip(indices.tolist(), y if model.pools_time else to_layout(model, y)):
+                    rows[k] = row
+                shown.advance(len(indices))
+        if not data.per_step:
+            return np.stack(rows)
+        if data.ragged:
+            return [row[:length].copy() for row, length in zip(rows, data.lengths)]
+        out = np.zeros((len(rows), data.x.shape[1], *rows[0].shape[1:]), rows[0].dtype)
+        for k, row in enumerate(rows):
+            length = len(row) if data.lengths is None else data.lengths[k]
+            out[k, :length] = row[:length]
+        return out
+
+
+def _display(progress, total, unit):
+    return Progress(total, unit) if progress else _Silent()
+
+
+class _Silent(contextlib.nullcontext):
+    """The `Progress` that shows nothing."""
+
+    def __enter__(self):
+        return self
+
+    def advance(self, amount=1):
+        pass

@@ -1,0 +1,93 @@
+"""The parts that a trainer is put together from, by name or by value."""
+
+import fnmatch
+import functools
+from collections.abc import Mapping
+
+from ..._check import check_entries_of, check_number, shown
+from .. import losses, optim
+from ..callbacks import Callback
+
+OPTIMIZERS = {
+    "sgd": optim.SGD,
+    "adam": optim.Adam,
+    "adamw": optim.AdamW,
+    "rmsprop": optim.RMSprop,
+    "adagrad": optim.Adagrad,
+}
+LOSSES = {function.__name__: function for function in (
+    losses.cross_entropy, losses.mse, losses.mae, losses.huber, losses.binary_cross_entropy, losses.quantile,
+    losses.gaussian_nll, losses.ctc,
+)}  # fmt: skip
+
+
+def find_loss(loss):
+    """A function of `fastrnn.losses` by its name, or any other function as it is."""
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise ValueError(f"loss: expected one of {', '.join(LOSSES)} or a function; found {shown(loss)}")
+        return LOSSES[loss]
+    if not callable(loss):
+        raise TypeError(f"loss: expected a name or a function, found {type(loss).__name__}")
+    return loss
+
+
+def loss_name(loss):
+    """The name of one of this package's losses, None for any other function."""
+    return next((name for name, function in LOSSES.items() if function is loss), None)
+
+
+def takes_labels(loss):
+    """Whether the targets of a loss are labels, of any number for each sequence."""
+    while isinstance(loss, functools.partial):
+        loss = loss.func
+    return loss is losses.ctc
+
+
+def find_optimizer(optimizer):
+    """An optimiser by its name, or as it is."""
+    if isinstance(optimizer, str):
+        if optimizer not in OPTIMIZERS:
+            known = ", ".join(OPTIMIZERS)
+            raise ValueError(f"optimizer: expected one of {known} or an optimiser; found {shown(optimizer)}")
+        return OPTIMIZERS[optimizer]()
+    return instance(optimizer, optim.Optimizer, "optimizer: expected a name or an optimiser of fastrnn")
+
+
+def instance(value, kind, message):
+    """`value`, or a TypeError."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{message}, found {type(value).__name__}")
+    return value
+
+
+def optional(value, kind, message):
+    """As `instance`, or None."""
+    return value if value is None else instance(value, kind, f"{message} or None")
+
+
+def bound(value, name):
+    """A number above 0, or None."""
+    return None if value is None else check_number(value, name, above=0)
+
+
+def find_l2(l2, params):
+    """name -> factor for a number, which is for all weights of two axes or more, or a dict of pattern -> number."""
+    if not isinstance(l2, Mapping):
+        factor = check_number(l2, "l2", low=0)
+        return {name: factor for name, p in params.items() if p.ndim > 1} if factor else {}
+    found = {}
+    for pattern, factor in l2.items():
+        names = fnmatch.filter(params, str(pattern))
+        if not names:
+            raise ValueError(f"l2: expected patterns of parameters, {', '.join(params)}; found {shown(pattern)}")
+        found.update(dict.fromkeys(names, check_number(factor, f"l2[{shown(pattern)}]", low=0)))
+    return found
+
+
+def find_callbacks(callbacks):
+    """A list in which those that record the others' state are last."""
+    callbacks = check_entries_of(() if callbacks is None else callbacks, "callbacks", "a sequence")
+    for callback in callbacks:
+        instance(callback, Callback, "callbacks: expected instances of fastrnn.callbacks.Callback")
+    return sorted(callbacks, key=lambda callback: callback.last)

@@ -1,0 +1,102 @@
+"""Where a fit is, between two of its updates."""
+
+import numpy as np
+
+from .figures import added
+
+_NOT_SAVED = ("order_seed", "_waits")
+
+
+class Position:
+    """Where a fit is, between two of its updates: with the parameters, all that it takes to go on.
+
+    Parameters
+    ----------
+    order_seed : int
+        From which the order of each epoch's batches is drawn.
+
+    Attributes
+    ----------
+    data : dict or None
+        The fingerprint of the fit's data; None where there is no fit.
+    epoch, done : int
+        Epochs finished and updates made, of this fit.
+    batch, window : int
+        The next ones of the epoch.
+    states : list or None
+        That the next window starts from, one for each batch of the update.
+    averaged : bool
+        Whether the average has had the epoch.
+    updates, sums, mass, norm, penalty, lr, seconds
+        For the record of the epoch: the number of updates, and sums over them; `lr` is that of the last.
+    """
+
+    def __init__(self, order_seed):
+        self.order_seed = order_seed
+        self._waits = False  # for a fit that goes on from here
+        self._place(None)
+
+    def begin(self, data):
+        """Go to the start of a fit over data of this fingerprint, or stay where a checkpoint was taken."""
+        if not self._waits:
+            self._place(data)
+        elif self.data != data:
+            raise ValueError(
+                f"X: expected the data and batch size of the fit that goes on, {self.data}; found {data}"
+            )
+        self._waits = False
+
+    def end(self):
+        """There is no fit to go on with."""
+        self._place(None)
+
+    @property
+    def between_epochs(self):
+        """Whether no update of the epoch has been made."""
+        return self.batch == self.window == 0
+
+    def order(self, data, epoch):
+        """The sequences of each update of an epoch, of all that the trainer has made."""
+        return data.order(np.random.default_rng([self.order_seed, epoch]))
+
+    def add(self, made):
+        """Count in what an `Update` has made."""
+        self.sums = added(self.sums, made.values, made.mass)
+        self.mass += made.mass
+        self.norm += made.norm
+        self.penalty += made.penalty
+        self.lr = made.lr
+        self.updates += 1
+
+    def next_window(self):
+        """Go on to the next window of the batch."""
+        self.window += 1
+        self.done += 1
+
+    def next_batch(self):
+        """Go on to the first window of the next batch."""
+        self.batch, self.window, self.states = self.batch + 1, 0, None
+
+    def next_epoch(self):
+        """Go on to the start of the next epoch."""
+        self.epoch += 1
+        self._start_epoch()
+
+    def state_dict(self):
+        """What a checkpoint holds of it; None where there is no fit."""
+        if self.data is None:
+            return None
+        return {name: value for name, value in vars(self).items() if name not in _NOT_SAVED}
+
+    def load_state_dict(self, state):
+        """Take up what `state_dict` returned: the next fit goes on from there."""
+        self._waits = state is not None
+        vars(self).update(state or {})
+
+    def _place(self, data):
+        self.data, self.epoch, self.done = data, 0, 0
+        self._start_epoch()
+
+    def _start_epoch(self):
+        self.batch, self.window, self.states, self.averaged, self.updates, self.sums = 0, 0, None, False, 0, {}
+        self.mass = self.norm = self.penalty = self.lr = self.seconds = 0.0

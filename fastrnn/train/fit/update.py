@@ -1,0 +1,133 @@
+"""One update of a model: the gradient of a few batches, its clipping, the optimiser's step."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import optim
+from .figures import names
+from .history import NonFiniteError
+from .passes import TrainingPass, add_l2, counted_together, measure, regularizers
+
+
+class Made(NamedTuple):
+    """What an update has measured.
+
+    values : dict of the loss' and the metrics' means.
+    penalty : what regularisation adds to the loss.
+    mass : the weight of its elements; where it is 0 there was no update.
+    states : of each batch, for the next window.
+    norm : of the gradient, before clipping.
+    lr : the rate of the step.
+    """
+
+    values: dict
+    penalty: float
+    mass: float
+    states: list
+    norm: float = 0.0
+    lr: float = 0.0
+
+
+class Update:
+    """Makes updates with a trainer's model, loss, optimiser, schedule and average, and counts its `step`.
+
+    Parameters
+    ----------
+    trainer : Trainer
+    l2 : dict of parameter -> factor
+
+    Attributes
+    ----------
+    penalises : bool
+        Whether regularisation adds to the loss.
+    """
+
+    def __init__(self, trainer, l2):
+        self._trainer = trainer
+        self._l2 = l2
+        self._regularizers = regularizers(trainer.model)
+        self.penalises = bool(l2 or self._regularizers)
+
+    def make(self, batches, states, on_gradient):
+        """Forward, backward, `on_gradient`, clip, step. An error leaves all but gradients and random state as it was.
+
+        Parameters
+        ----------
+        batches : sequence of Batch or None
+            Windows of the batches that count as one; None for one that has ended.
+        states : list or None
+            That these windows start from.
+        on_gradient : function
+            Called before clipping.
+
+        Returns
+        -------
+        Made
+        """
+        trainer, model = self._trainer, self._trainer.model
+        made = self.gradient(batches, states)
+        if not made.mass:
+            return made
+        penalty = made.penalty
+        if self._l2:
+            penalty += add_l2(model.params, model.grads, self._l2)
+        on_gradient()
+        norm = self._clip()
+        lr = trainer.optimizer.lr
+        trainer.optimizer.step(model.params, model.grads)
+        trainer.step += 1
+        if trainer.average is not None:
+            trainer.average.after_step(model.params)
+        return made._replace(penalty=penalty, norm=norm, lr=lr)
+
+    def gradient(self, batches, states):
+        """`Made` without a step: the batches' mean gradient is in `model.grads`."""
+        trainer, model = self._trainer, self._trainer.model
+        states = list(states or [None] * len(batches))
+        batches = {k: batch for k, batch in enumerate(batches) if batch is not None}
+        per_step = not model.pools_time
+        masses = {k: batch.mass(per_step) for k, batch in batches.items()}
+        mass = sum(masses.values())
+        model.zero_grad()
+        values = dict.fromkeys(names(trainer.metrics), 0.0)
+        penalty = 0.0
+        with counted_together(self._regularizers, list(batches.values())):
+            for k, batch in batches.items():
+                run = TrainingPass(model, batch, states[k], self._regularizers)
+                states[k] = run.state
+                if not masses[k]:
+                    if mass:  # the loss has no part in it, penalties of activations may
+                        run.backward(np.zeros_like(run.prediction))
+                        penalty += run.penalty
+                    continue
+                part = masses[k] / mass
+                loss, gradient = measure(trainer.loss, model, run.prediction, batch)
+                if not math.isfinite(loss):
+                    raise NonFiniteError(f"{self._where()}: the loss is {loss}")
+                values["loss"] += loss * part
+                penalty += run.penalty
+                for metric in trainer.metrics:
+                    values[metric.name] += measure(metric, model, run.prediction, batch) * part
+                run.backward(gradient if part == 1 else gradient * gradient.dtype.type(part))
+        return Made(values, penalty, mass, states)
+
+    def _clip(self):
+        """Clip the gradients; returns their norm before."""
+        trainer, grads = self._trainer, self._trainer.model.grads
+        if trainer.clip_value is not None:
+            optim.clip_grad_value(grads, trainer.clip_value)
+        if trainer.clip_norm is None:
+            norm = optim.grad_norm(grads)
+        else:
+            norm = optim.clip_grad_norm(grads, trainer.clip_norm)
+        if not math.isfinite(norm):
+            bad = [name for name, grad in grads.items() if not np.isfinite(grad).all()]
+            raise NonFiniteError(
+                f"{self._where()}: the gradient of {', '.join(bad) or 'all parameters'} is not finite (norm {norm})"
+            )
+        return norm
+
+    def _where(self):
+        return f"epoch {self._trainer.epoch + 1}, step {self._trainer.step + 1} (parameters are as before it)"

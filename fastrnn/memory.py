@@ -56,9 +56,8 @@ def training_bytes(model, batch, steps, lengths=None, ids=False, width=1, counts
         return model.training_bytes(batch, steps, lengths, int(np.sum(counts)))
     probe = np.zeros((1, 1), np.int64) if ids else np.zeros((1, 1, width), model.dtype)
     kept, back, pooled = 0, 0, False
-    modules = getattr(model, "modules", (model,))
-    layouts = [getattr(module, "batch_first", None) for module in modules]
-    for module, layout in zip(modules, layouts):
+    for module in model._leaves():
+        layout = getattr(module, "batch_first", None)
         if layout is False:
             probe = probe.swapaxes(0, 1)
         found = module(probe)

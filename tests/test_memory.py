@@ -44,6 +44,7 @@ NETS = [
     "Sequential(Embedding(50, 96, seed=0), QRNN(96, 64, window=4, seed=0), Linear(64, 3, seed=0))",
     "Sequential(QRNN(6, 96, 2, window=3, recompute=True, seed=0), Linear(96, 3, seed=0))",
     "Sequential(LSTM(6, 48, layer_norm=True, seed=0), LastStep(), Linear(48, 3, seed=0))",
+    "Sequential(Sequential(Sequential(GRU(6, 96, 2, bidirectional=True, seed=0))), Linear(192, 3, seed=0))",
 ]
 
 
@@ -59,6 +60,20 @@ def test_the_estimate_is_what_training_takes(net):
     estimate = memory.training_bytes(model, 8, 3000, ids=ids, width=6)
     slack = 4e6  # huge pages, and threads' own memory
     assert 0.75 * taken - slack < estimate < 1.5 * taken + slack, (taken, estimate)
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_a_network_in_a_network_takes_what_its_modules_take(batch_first):
+    def parts():
+        return LSTM(6, 48, bidirectional=True, seed=0), Linear(96, 20, seed=0), LastStep(), Linear(20, 3, seed=0)
+
+    flat = Sequential(*parts(), batch_first=batch_first)
+    runner, *layers = parts()
+    nested = Sequential(Sequential(Sequential(runner, layers[0]), layers[1]), layers[2], batch_first=batch_first)
+    lengths = np.array([300, 200, 7])
+    whole = memory.training_bytes(flat, 3, 300, lengths, width=6)
+    assert memory.training_bytes(nested, 3, 300, lengths, width=6) == whole
+    assert whole > sum(memory.runner_bytes(flat.modules[0], 3, 300, lengths))
 
 
 def test_recompute_takes_the_square_root():

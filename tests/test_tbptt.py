@@ -159,3 +159,15 @@ def test_no_windows_for_models_that_pool_or_read_backwards():
         Trainer(Sequential(GRU(2, 4), LastStep()), "mse", tbptt=(2, 3)).fit(X, Y[:, 0], progress=False)
     with pytest.raises(ValueError, match="tbptt: expected a model that reads in one direction"):
         Trainer(GRU(2, 2, bidirectional=True, batch_first=True), "mse", tbptt=(2, 3)).fit(X, Y, progress=False)
+
+
+@pytest.mark.parametrize("runner, found", [
+    (GRU(2, 2, bidirectional=True), "a bidirectional one"),
+    (RNN(2, 4, direction="reverse"), "one that reads backwards"),
+])
+def test_a_runner_deep_in_a_network_is_seen(runner, found):
+    model = Sequential(Sequential(Sequential(runner), Linear(4, 4)))
+    with pytest.raises(ValueError, match=f"tbptt: expected a model that reads in one direction, found {found}"):
+        Trainer(model, "mse", tbptt=(2, 3)).fit(X, Y, progress=False)
+    with pytest.raises(ValueError, match=f"a LaneStream: expected a model that reads in one direction, found {found}"):
+        Trainer(model, "mse").fit(LaneStream(X[0], 2, 3, Y[0]), progress=False)

@@ -215,6 +215,10 @@ class Module(Fixed):
         """The modules that this one is made of."""
         return ()
 
+    def _leaves(self):
+        """Those inside that are made of no others, or itself, in the order in which they run."""
+        return [module for module in walk(self) if not module._children()]
+
     @contextlib.contextmanager
     def _closing(self):
         """The context in which this module's own parameters are loaded."""

@@ -99,9 +99,7 @@ def check_values(model, loss, data):
             check_ids(data, model.source_size)
         check_classes(data, model.target_size)
         return
-    first = model
-    while getattr(first, "modules", ()):
-        first = first.modules[0]
+    first = model._leaves()[0]
     if isinstance(first, Embedding):
         check_ids(data, first.num_embeddings)
     if loss is losses.cross_entropy:

@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 
 from ...nn.layers import ActivationRegularization, counted_steps
+from ...nn.module import walk
 
 
 def infer(model, batch, state=None):
@@ -130,9 +131,7 @@ def _pieces(batch):
 
 def regularizers(model):
     """The `ActivationRegularization` modules of a network."""
-    if isinstance(model, ActivationRegularization):
-        return [model]
-    return [found for module in getattr(model, "modules", ()) for found in regularizers(module)]
+    return [module for module in walk(model) if isinstance(module, ActivationRegularization)]
 
 
 @contextlib.contextmanager

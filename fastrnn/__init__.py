@@ -10,7 +10,7 @@ Read it from the top:
 - `decoding`, `data`: what becomes of outputs, and how inputs are made.
 - `nn`: modules, recurrent layers, cells and streams.
 - `files`: files that are written whole and judged when they are read.
-- `_check`, `threads`, `memory`, `config`: one door for all arguments, and what this process may use.
+- `check`, `threads`, `memory`, `config`: one door for all arguments, and what this process may use.
 - The compiled engine: `_engine` -> `_sequence` -> `_lstm`, `_gru` and so on -> C kernels.
 
 A folder imports only from those below it. `_aliases` keeps the short names: `fastrnn.losses`, `fastrnn.optim`.

@@ -4,7 +4,7 @@ import math
 import os
 
 from . import _pool
-from ._check import check_number, check_positive_int
+from .check.values import check_number, check_positive_int
 
 
 def get_num_threads():

@@ -26,9 +26,10 @@ COMPILED = [
 # What each folder holds, from the bottom to the top; its __init__ and __main__ come after all others.
 ORDERS = {
     "fastrnn": [
-        "_version", "_onethread", "memory", "_check", "threads", "config", "files", "nn", "data", "decoding", "models",
+        "_version", "_onethread", "memory", "check", "threads", "config", "files", "nn", "data", "decoding", "models",
         "train", "distributed", "diagnostics", "sklearn", "bench", "examples", "cli", "_aliases",
     ],
+    "fastrnn.check": ["values", "arrays", "sequences", "states", "params", "targets", "symbols", "saved"],
     "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
         "_init", "module", "options", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers",

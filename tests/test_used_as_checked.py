@@ -30,12 +30,12 @@ from fastrnn import (
     MinGRU,
     Seq2Seq,
     Sequential,
-    _check,
     losses,
 )
 from fastrnn._attention import AttentionWeights
 from fastrnn._decoder import Decoder
 from fastrnn._engine import Activations
+from fastrnn.check import arrays, sequences, symbols, targets
 from fastrnn.decoding import CTCBeamSearch, stream_step
 from fastrnn.models.attention import make_decoder
 from fastrnn.nn.module import Turn
@@ -148,7 +148,7 @@ def test_a_list_of_targets_that_grows_while_it_is_read():
 ])  # fmt: skip
 def test_the_copy_is_made_before_the_check(use, monkeypatch):
     """What another thread writes between the two is not seen."""
-    ids, check = np.array([1, 2]), _check._in_range
+    ids, check = np.array([1, 2]), arrays.in_range
     expected = use(ids)
 
     def late(*arguments):
@@ -156,7 +156,8 @@ def test_the_copy_is_made_before_the_check(use, monkeypatch):
             ids[:] = 10**12
         return check(*arguments)
 
-    monkeypatch.setattr(_check, "_in_range", late)
+    for user in sequences, symbols, targets:
+        monkeypatch.setattr(user, "in_range", late)
     found = use(ids)
     assert (ids == 10**12).all()
     for part, plain in zip(found, expected):

@@ -4,8 +4,8 @@ import json
 import sys
 import time
 
-from .._check import check_option, check_positive_int
 from .._version import __version__
+from ..check.values import check_option, check_positive_int
 from ..diagnostics.plot import check_plot
 from ..files.wholefile import check_writable
 from ..threads import available_cpus

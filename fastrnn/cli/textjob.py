@@ -4,7 +4,8 @@ import hashlib
 import math
 import sys
 
-from .._check import check_arrays, check_number, check_positive_int, check_text
+from ..check.saved import check_arrays, check_text
+from ..check.values import check_number, check_positive_int
 from ..data.batches import LaneStream
 from ..data.vocab import Vocabulary
 from ..files.checkpoint import CheckpointSeries

@@ -8,8 +8,9 @@ import numpy as np
 from scipy import fft
 
 from .. import memory
-from .._check import check_floats, check_number, check_positive_int
 from .._onethread import one_thread
+from ..check.arrays import check_floats
+from ..check.values import check_number, check_positive_int
 
 WINDOW, HOP = 0.025, 0.010  # seconds
 

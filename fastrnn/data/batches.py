@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._check import check_bool, check_floats, check_number, check_positive_int, shown
+from ..check.arrays import check_floats
+from ..check.values import check_bool, check_number, check_positive_int, shown
 from .tbptt import check_tbptt, count, spans
 
 # Updates whose sequences are sorted by length together: more of them save less and less padding, and mix less. Padded

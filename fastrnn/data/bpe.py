@@ -3,7 +3,8 @@
 import importlib.util
 import json
 
-from .._check import check_positive_int, check_texts
+from ..check.symbols import check_texts
+from ..check.values import check_positive_int
 from .vocab import SPECIALS, Symbols
 
 

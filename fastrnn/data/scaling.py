@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .._check import check_features, check_floats, check_lengths, check_series, check_vector
+from ..check.arrays import check_features, check_floats, check_vector
+from ..check.sequences import check_lengths, check_series
 from ..nn.layers import Layer
 
 

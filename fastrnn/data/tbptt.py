@@ -8,7 +8,7 @@ the state that was kept before them; k1 = k2 runs nothing twice.
 
 from typing import NamedTuple
 
-from .._check import check_positive_int, shown
+from ..check.values import check_positive_int, shown
 
 
 class Span(NamedTuple):

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .._check import check_bool, check_entries_of, check_ids, check_option, check_positive_int, check_texts, shown
+from ..check.symbols import check_ids, check_texts
+from ..check.values import check_bool, check_entries_of, check_option, check_positive_int, shown
 from ..files.tensorfile import parse_json
 from ..files.wholefile import error_text, naming, read_whole, write_whole
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .._check import check_positive_int, check_series
+from ..check.sequences import check_series
+from ..check.values import check_positive_int
 
 
 def windows(series, length, stride=1):

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .._check import check_bool, check_number, check_positive_int, check_symbols
+from ..check.symbols import check_symbols
+from ..check.values import check_bool, check_number, check_positive_int
 from .states import Hypothesis, best_columns, log_softmax, stream_step, take_rows
 
 

@@ -5,7 +5,9 @@ from itertools import groupby
 import numpy as np
 
 from .. import memory
-from .._check import check_axes, check_floats, check_lengths, check_number, check_positive_int, check_sequence, shown
+from ..check.arrays import check_axes, check_floats
+from ..check.sequences import check_lengths, check_sequence
+from ..check.values import check_number, check_positive_int, shown
 from ..nn.module import Turn
 from .language import as_scores
 from .states import Hypothesis, best_columns, join_rows, log_softmax, take_rows

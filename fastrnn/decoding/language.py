@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .._check import check_next, check_positive_int, check_prompts, check_stepped, check_symbols, shown
+from ..check.symbols import check_next, check_prompts, check_stepped, check_symbols
+from ..check.values import check_positive_int, shown
 from .states import log_softmax, stream_step, take_rows
 
 

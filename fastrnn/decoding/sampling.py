@@ -4,17 +4,9 @@ from collections import deque
 
 import numpy as np
 
-from .._check import (
-    check_floats,
-    check_logits,
-    check_next,
-    check_number,
-    check_positive_int,
-    check_prompts,
-    check_stepped,
-    check_symbols,
-    check_vector,
-)
+from ..check.arrays import check_floats, check_vector
+from ..check.symbols import check_logits, check_next, check_prompts, check_stepped, check_symbols
+from ..check.values import check_number, check_positive_int
 from .states import generators, largest
 
 

@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._check import check_generator, check_logits, check_stepped, check_symbols, shown
+from ..check.symbols import check_logits, check_stepped, check_symbols
+from ..check.values import check_generator, shown
 
 
 class Hypothesis(NamedTuple):

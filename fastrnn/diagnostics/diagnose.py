@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from .._check import check_positive_int
+from ..check.values import check_positive_int
 from ..data.batches import LaneStream, Sequences
 from ..nn.module import Module
 from ..train.fit.parts import find_loss

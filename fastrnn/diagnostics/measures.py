@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .._check import check_floats
 from .._onethread import one_thread
+from ..check.arrays import check_floats
 from ..nn._init import WORTH_HOLDING
 from . import criteria
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from .._check import check_bool, check_positive_int
+from ..check.values import check_bool, check_positive_int
 from ..train.callbacks import Callback
 from . import probe
 from .diagnose import look, probe_batch

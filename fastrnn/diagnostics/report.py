@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .._check import shown
+from ..check.values import shown
 from . import findings
 from .measures import Decay, Gate, Spectrum
 

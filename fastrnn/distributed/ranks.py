@@ -12,7 +12,7 @@ import warnings
 import numpy as np
 
 from .. import threads
-from .._check import check_number
+from ..check.values import check_number
 from . import guard
 from .lifeline import Lifeline
 

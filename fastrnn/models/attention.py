@@ -2,8 +2,8 @@
 
 from .._arrays import room
 from .._attention import AttentionWeights
-from .._check import check_option, check_positive_int
 from .._decoder import Decoder
+from ..check.values import check_option, check_positive_int
 from ..nn import _init
 from ..nn.module import Module
 from ..nn.runners import Runner

@@ -4,22 +4,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._check import (
-    check_axes,
-    check_bool,
-    check_features,
-    check_gradient,
-    check_ids,
-    check_lengths,
-    check_no_state,
-    check_number,
-    check_option,
-    check_positive_int,
-    check_sources,
-    check_targets,
-    pad_sequences,
-)
 from .._kernels import tanh_
+from ..check.arrays import check_axes, check_features, check_gradient
+from ..check.sequences import check_lengths, check_sources, pad_sequences
+from ..check.states import check_no_state
+from ..check.symbols import check_ids, check_targets
+from ..check.values import check_bool, check_number, check_option, check_positive_int
 from ..decoding.sampling import chosen
 from ..decoding.states import take_rows
 from ..memory import runner_bytes

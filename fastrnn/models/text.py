@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import memory
-from .._check import check_generator, check_ids, check_option, check_positive_int, check_texts
+from ..check.symbols import check_ids, check_texts
+from ..check.values import check_generator, check_option, check_positive_int
 from ..data.vocab import Vocabulary, check_characters
 from ..decoding.sampling import sample
 from ..files.wholefile import FileError, MissingFileError

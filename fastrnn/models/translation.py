@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from .._check import check_positive_int, check_sources, check_targets
+from ..check.sequences import check_sources
+from ..check.symbols import check_targets
+from ..check.values import check_positive_int
 from ..decoding.beam import beam_search
 from ..decoding.sampling import check_draw, draw
 from ..decoding.states import generators

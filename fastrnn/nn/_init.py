@@ -14,8 +14,8 @@ from contextvars import ContextVar
 import numpy as np
 
 from .. import memory
-from .._check import check_number, shown
 from .._onethread import one_thread
+from ..check.values import check_number, shown
 
 MOST_BYTES = 2**46  # of one array, where nothing says how much memory there is
 WORTH_HOLDING = 128  # size from which BLAS starts threads for a factorisation

@@ -2,8 +2,11 @@
 
 import numpy as np
 
-from .._check import check_axes, check_bool, check_layer_norm, check_option, check_state, check_steps, shown
 from .._engine import Engine
+from ..check.arrays import check_axes
+from ..check.sequences import check_steps
+from ..check.states import check_state
+from ..check.values import check_bool, check_layer_norm, check_option, shown
 from .module import Tape, open_tape
 from .options import OWN
 from .recurrent import Recurrent

@@ -5,7 +5,7 @@ No matrix acts on their state, so that the products of many steps are one, and w
 
 import math
 
-from .._check import check_number, check_positive_int, shown
+from ..check.values import check_number, check_positive_int, shown
 from .options import check_direction
 from .recurrent import GATES
 from .runners import COMMON, Runner

@@ -6,21 +6,11 @@ import numpy as np
 
 from .. import _embedding, _layernorm, _products
 from .._arrays import Pinned, room
-from .._check import (
-    check_bool,
-    check_features,
-    check_floats,
-    check_gradient,
-    check_ids,
-    check_lengths,
-    check_mean_step,
-    check_no_state,
-    check_number,
-    check_out,
-    check_positive_int,
-    check_sequence,
-    check_sum_and_count,
-)
+from ..check.arrays import check_features, check_floats, check_gradient, check_out
+from ..check.sequences import check_lengths, check_sequence
+from ..check.states import check_mean_step, check_no_state, check_sum_and_count
+from ..check.symbols import check_ids
+from ..check.values import check_bool, check_number, check_positive_int
 from . import _init
 from .module import ArrayDict, Module, Tape, Turn, open_tape
 

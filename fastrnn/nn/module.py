@@ -9,8 +9,10 @@ from types import MappingProxyType
 import numpy as np
 
 from .._arrays import Pinned, check_kept, room
-from .._check import check_dtype, check_generator, check_real, check_state_dict, check_writable_params, shown
 from .._watch import Gate
+from ..check.arrays import check_real
+from ..check.params import check_state_dict, check_writable_params
+from ..check.values import check_dtype, check_generator, shown
 from ._init import claim_module, left_at_zero
 
 _registry: dict[str, type] = {}

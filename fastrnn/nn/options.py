@@ -2,7 +2,7 @@
 
 import numbers
 
-from .._check import check_bool, check_number, check_option, shown
+from ..check.values import check_bool, check_number, check_option, shown
 
 # name -> what alpha and beta are where they are not given
 ACTIVATIONS = {

@@ -1,8 +1,8 @@
 """What cells and sequence runners share: parameters by name, and the weights object of the compiled engine."""
 
 from .._arrays import room
-from .._check import check_bool, check_number, check_positive_int, check_zoneout
 from .._weights import Weights
+from ..check.values import check_bool, check_number, check_positive_int, check_zoneout
 from ._init import claim, initialise
 from .module import Module
 from .options import check_clip, engine_options, plain_activations

@@ -6,21 +6,11 @@ from functools import partial
 import numpy as np
 
 from .. import memory
-from .._check import (
-    check_axes,
-    check_bool,
-    check_layer_norm,
-    check_lengths,
-    check_number,
-    check_option,
-    check_out,
-    check_positive_int,
-    check_ragged,
-    check_state,
-    check_steps,
-    shown,
-)
 from .._engine import Engine
+from ..check.arrays import check_axes, check_out
+from ..check.sequences import check_lengths, check_ragged, check_steps
+from ..check.states import check_state
+from ..check.values import check_bool, check_layer_norm, check_number, check_option, check_positive_int, shown
 from ._init import claim_layers
 from .module import Tape, open_tape
 from .options import OWN, check_direction

@@ -5,7 +5,10 @@ import math
 
 import numpy as np
 
-from .._check import check_bool, check_dstates, check_entries, check_gradient, check_states, pad_sequences
+from ..check.arrays import check_gradient
+from ..check.sequences import pad_sequences
+from ..check.states import check_dstates, check_entries, check_states
+from ..check.values import check_bool
 from ._init import claim_again
 from .cells import Cell
 from .layers import Embedding, LayerStream, Linear

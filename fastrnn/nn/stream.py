@@ -3,8 +3,11 @@
 import numpy as np
 
 from .. import memory
-from .._check import check_axes, check_out, check_positive_int, check_state, check_steps
 from .._stream import StreamCore
+from ..check.arrays import check_axes, check_out
+from ..check.sequences import check_steps
+from ..check.states import check_state
+from ..check.values import check_positive_int
 from .module import Fixed
 
 

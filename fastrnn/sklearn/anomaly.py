@@ -4,7 +4,9 @@ import numpy as np
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from .._check import check_figure, check_number, check_positive_int, check_vector
+from ..check.arrays import check_vector
+from ..check.saved import check_figure
+from ..check.values import check_number, check_positive_int
 from ..data.windows import next_steps
 from ..nn.module import Turn
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM, RecurrentEstimator

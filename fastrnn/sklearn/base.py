@@ -7,16 +7,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from .._check import (
-    check_bool,
-    check_count,
-    check_dtype,
-    check_number,
-    check_option,
-    check_optional,
-    check_positive_int,
-    check_vector,
-)
+from ..check.arrays import check_vector
+from ..check.saved import check_count, check_optional
+from ..check.values import check_bool, check_dtype, check_number, check_option, check_positive_int
 from ..files.checkpoint import write_checkpoint
 from ..nn.layers import Dropout, LastStep, Linear, MeanOverTime
 from ..nn.runners import GRU, LSTM, RNN

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from .._check import check_arrays, check_bool, check_history, check_positive_int, check_vector
+from ..check.arrays import check_vector
+from ..check.saved import check_arrays, check_history
+from ..check.values import check_bool, check_positive_int
 from ..train.fit.history import History
 from .inputs import Scaler
 

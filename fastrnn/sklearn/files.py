@@ -7,7 +7,7 @@ takes and to `_fitted`, the table of what its fit sets. Nothing else that an obj
 import numpy as np
 from sklearn.utils import check_random_state
 
-from .._check import check_number
+from ..check.values import check_number
 from ..files.checkpoint import read_checkpoint
 from ..files.wholefile import naming
 from .anomaly import RNNAnomalyDetector

@@ -7,7 +7,9 @@ from scipy.special import ndtri
 from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from .._check import check_count, check_number, check_option, check_positive_int, check_vector
+from ..check.arrays import check_vector
+from ..check.saved import check_count
+from ..check.values import check_number, check_option, check_positive_int
 from .base import FITTED, NETWORK, TRAINING, UPDATES, RecurrentEstimator
 from .checks import check_ends, check_form, check_path_seed, check_scaler, check_spread
 from .heads import find_head

@@ -9,7 +9,7 @@ values (..., D) where a standard normal variable would have z, which is a number
 import numpy as np
 from scipy.special import ndtri
 
-from .._check import check_vector
+from ..check.arrays import check_vector
 from ..train import losses
 
 MIN_SCALE = 1e-3  # of a Gaussian's deviation, where targets have deviation 1

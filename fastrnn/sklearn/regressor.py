@@ -4,7 +4,8 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_array
 
-from .._check import check_option, check_optional
+from ..check.saved import check_optional
+from ..check.values import check_option
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
 from .checks import check_scaler, check_shape
 from .inputs import Scaler

@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from .._check import check_bool, check_option, check_positive_int
+from ..check.values import check_bool, check_option, check_positive_int
 from .base import POOLINGS, RecurrentEstimator
 from .inputs import Scaler, cast, check_sequences, check_weights, distinct, framed, take
 

@@ -4,7 +4,9 @@ import re
 
 import numpy as np
 
-from .._check import check_arrays, check_bit_generator, check_history, check_number, check_positive_int, check_vector
+from ..check.arrays import check_vector
+from ..check.saved import check_arrays, check_bit_generator, check_history
+from ..check.values import check_number, check_positive_int
 from ..models.build import build_model
 from ..nn.module import Module
 from ..train.fit.history import History

@@ -2,16 +2,8 @@
 
 import numpy as np
 
-from .._check import (
-    check_arrays,
-    check_bool,
-    check_count,
-    check_hyper,
-    check_number,
-    check_option,
-    check_positive_int,
-    check_saved_state,
-)
+from ..check.saved import check_arrays, check_count, check_hyper, check_saved_state
+from ..check.values import check_bool, check_number, check_option, check_positive_int
 
 
 class Average:

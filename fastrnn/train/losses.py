@@ -26,22 +26,10 @@ import math
 import numpy as np
 
 from .. import _ctc, _loss
-from .._check import (
-    check_axes,
-    check_bool,
-    check_class_target,
-    check_element_weights,
-    check_labels,
-    check_lengths,
-    check_number,
-    check_option,
-    check_positive_int,
-    check_prediction,
-    check_real_target,
-    check_unit_interval,
-    check_vector,
-    shown,
-)
+from ..check.arrays import check_axes, check_unit_interval, check_vector
+from ..check.sequences import check_lengths
+from ..check.targets import check_class_target, check_element_weights, check_labels, check_prediction, check_real_target
+from ..check.values import check_bool, check_number, check_option, check_positive_int, shown
 
 LOG_FLOOR = -100.0  # of the logarithm of a probability, as in torch
 

@@ -7,7 +7,9 @@ loss is a metric too; its gradient is left aside. An epoch's figure is the mean 
 
 import math
 
-from .._check import check_element_weights, check_entries_of, check_real, shown
+from ..check.arrays import check_real
+from ..check.targets import check_element_weights
+from ..check.values import check_entries_of, shown
 from . import losses
 
 

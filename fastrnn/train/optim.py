@@ -10,15 +10,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import _optim
-from .._check import (
-    check_bool,
-    check_count,
-    check_entries_of,
-    check_number,
-    check_optimizer_state,
-    check_pair,
-    check_update,
-)
+from ..check.params import check_update
+from ..check.saved import check_count, check_optimizer_state
+from ..check.values import check_bool, check_entries_of, check_number, check_pair
 
 
 class Optimizer:

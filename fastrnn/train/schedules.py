@@ -10,17 +10,8 @@ import inspect
 import math
 from typing import ClassVar
 
-from .._check import (
-    check_count,
-    check_figure,
-    check_measured,
-    check_number,
-    check_option,
-    check_optional,
-    check_positive_int,
-    check_saved_state,
-    check_saved_values,
-)
+from ..check.saved import check_count, check_figure, check_optional, check_saved_state, check_saved_values
+from ..check.values import check_measured, check_number, check_option, check_positive_int
 
 
 class Schedule:

@@ -2,7 +2,7 @@
 
 import math
 
-from ..._check import check_number, check_option
+from ...check.values import check_number, check_option
 
 
 class Callback:

@@ -2,15 +2,8 @@
 
 import numpy as np
 
-from ..._check import (
-    check_arrays,
-    check_bool,
-    check_count,
-    check_figure,
-    check_optional,
-    check_positive_int,
-    check_saved_values,
-)
+from ...check.saved import check_arrays, check_count, check_figure, check_optional, check_saved_values
+from ...check.values import check_bool, check_positive_int
 from .base import Monitor
 
 

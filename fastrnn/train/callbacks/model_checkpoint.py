@@ -3,7 +3,8 @@
 import time
 from pathlib import Path
 
-from ..._check import check_bool, check_figure, check_number, check_optional, check_positive_int, check_saved_values
+from ...check.saved import check_figure, check_optional, check_saved_values
+from ...check.values import check_bool, check_number, check_positive_int
 from ...files.checkpoint import CheckpointSeries
 from ...files.wholefile import check_writable
 from .base import Monitor

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..._check import check_figures, check_saved_values
+from ...check.saved import check_figures, check_saved_values
 from ...files.wholefile import check_writable, remove_stale, write_whole
 from .base import Callback
 

@@ -4,7 +4,7 @@ import fnmatch
 import functools
 from collections.abc import Mapping
 
-from ..._check import check_entries_of, check_number, shown
+from ...check.values import check_entries_of, check_number, shown
 from .. import losses, optim
 from ..callbacks import Callback
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ... import _kernels
-from ..._check import check_bit_generator, check_text
+from ...check.saved import check_bit_generator, check_text
 from ...threads import get_num_threads
 from .. import averaging, schedules
 from .parts import OPTIMIZERS

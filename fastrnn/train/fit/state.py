@@ -2,22 +2,21 @@
 
 import numpy as np
 
-from ..._check import (
+from ...check.params import check_state_dict
+from ...check.saved import (
     check_arrays,
     check_bit_generator,
-    check_bool,
     check_count,
     check_figure,
     check_figures,
     check_history,
     check_optional,
-    check_positive_int,
     check_same_arrays,
     check_saved_state,
     check_saved_values,
-    check_state_dict,
     check_text,
 )
+from ...check.values import check_bool, check_positive_int
 from ...models.build import build_model
 from ..metrics import find_metrics
 from .parts import loss_name

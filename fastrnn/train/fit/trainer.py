@@ -3,7 +3,7 @@
 import copy
 
 from ... import memory
-from ..._check import check_generator, check_number, check_positive_int
+from ...check.values import check_generator, check_number, check_positive_int
 from ...data.batches import LaneStream
 from ...data.tbptt import check_tbptt
 from ...files.checkpoint import CheckpointSeries, read_checkpoint, write_checkpoint

@@ -1,0 +1,1 @@
+"""All validation of what callers hand in. Errors name the argument, what was expected and what was found."""

@@ -1,0 +1,140 @@
+"""Arrays of numbers: kinds, shapes, and places in memory."""
+
+import sys
+
+import numpy as np
+
+from .values import check_number
+
+_view = np.ndarray.view
+
+
+def real_array(values, name):
+    """An array of real numbers, at addresses that its dtype asks for; values that are one already as they are."""
+    if type(values) is np.ndarray:      # by far the most frequent
+        array = values
+    else:
+        refuse_masked(values, name)
+        try:
+            array = np.asarray(values)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise TypeError(f"{name}: expected an array of real numbers, "
+                            f"found {type(values).__name__} ({error})") from None
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{name}: expected an array of real numbers, found dtype {array.dtype}")
+    return array if array.flags.aligned else array.copy()
+
+
+def int_array(values, name):
+    """An array of ints that nobody else has: what is checked is what is used, whoever writes to `values` meanwhile."""
+    refuse_masked(values, name)
+    try:
+        array = np.asarray(values).copy()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"{name}: expected an array of ints, "
+                        f"found {type(values).__name__} ({error})") from None
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"{name}: expected an array of ints, found dtype {array.dtype}")
+    return array if array.size else array.astype(np.int64)
+
+
+def refuse_masked(values, name):
+    """A masked array is no array: NumPy would read what lies under its mask."""
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(values, masked.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask, found a masked array; fill it first, or name the "
+                        "valid steps with lengths=")
+
+
+def own_shape(array):
+    """A view of the same values: nobody can give it another shape between a check and the use."""
+    return _view(array) if type(array) is np.ndarray else _view(array, np.ndarray)
+
+
+def in_range(ids, name, size, weight):
+    """Ids in 0 .. size - 1, where the weight is not 0, as C-contiguous int64."""
+    wrong = (ids < 0) | (ids >= size)
+    if weight is not None:
+        wrong &= weight != 0
+    if wrong.any():
+        at = first_place(wrong)
+        raise ValueError(f"{name}: expected ints in 0 .. {size - 1}, found {ids[at]}{at_place(at)}")
+    return np.asarray(ids, np.int64, order="C")
+
+
+def first_place(wrong):
+    """Where the first true element is."""
+    return tuple(int(i) for i in np.argwhere(wrong)[0])
+
+
+def at_place(at):
+    """A place as errors name it; nothing for a single number."""
+    return f" at [{', '.join(map(str, at))}]" if at else ""
+
+
+def check_real(values, name):
+    """An array of real numbers, of whatever shape and dtype; values that are one already as they are."""
+    return real_array(values, name)
+
+
+def check_floats(x, name):
+    """A float32 or float64 array; other real numbers become float64."""
+    x = real_array(x, name)
+    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+
+
+def check_vector(values, name, size=None, **bounds):
+    """A float64 vector, nobody else's, of `size` elements if given; bounds as for `check_number`."""
+    vector = real_array(values, name).copy()
+    if vector.ndim != 1 or vector.size == 0 or (size is not None and vector.size != size):
+        raise ValueError(f"{name}: expected shape ({size or 'n, n > 0'},), found {vector.shape}")
+    for i, value in enumerate(vector.tolist()):
+        check_number(value, f"{name}[{i}]", **bounds)
+    return np.asarray(vector, np.float64, order="C")
+
+
+def check_features(x, name, size, dtype):
+    """A C-contiguous array of `dtype` whose last axis has `size` elements."""
+    x = own_shape(real_array(x, name))
+    if x.ndim == 0 or x.shape[-1] != size:
+        raise ValueError(f"{name}: expected shape (..., {size}), found {x.shape}")
+    return np.asarray(x, dtype, order="C")
+
+
+def check_gradient(dy, shape, dtype):
+    """The gradient of an output of `shape`: C-contiguous, of `dtype`; None stands for zero."""
+    if dy is None:
+        return np.zeros(shape, dtype)
+    dy = own_shape(real_array(dy, "dy"))
+    if dy.shape != shape:
+        raise ValueError(f"dy: expected shape {shape} as the output, found {dy.shape}")
+    return np.asarray(dy, dtype, order="C")
+
+
+def check_axes(x, name, kinds):
+    """`x` with one of the numbers of axes in `kinds`, a dict of count -> how the shape is written."""
+    if x.ndim not in kinds:
+        raise ValueError(f"{name}: expected shape {' or '.join(kinds.values())}, found {x.shape}")
+    return x
+
+
+def check_unit_interval(array, name):
+    """Every element in 0 .. 1."""
+    wrong = ~((array >= 0) & (array <= 1))
+    if wrong.any():
+        at = first_place(wrong)
+        raise ValueError(f"{name}: expected values in 0 .. 1, found {array[at]}{at_place(at)}")
+
+
+def check_out(out, shape, dtype, name="out"):
+    """A view of an array that a result can be written into as it is."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"{name}: expected a {dtype} array, found {type(out).__name__}")
+    out = own_shape(out)   # whose attributes are true, whatever a subclass says of itself
+    if out.dtype != dtype:
+        raise TypeError(f"{name}: expected a {dtype} array, found {out.dtype}")
+    if out.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, found {out.shape}")
+    if not out.flags.carray:
+        raise ValueError(f"{name}: expected a C-contiguous, aligned, writeable array")
+    return out

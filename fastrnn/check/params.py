@@ -1,0 +1,61 @@
+"""Parameters by name, and what an optimiser changes them with."""
+
+import numpy as np
+
+from .arrays import own_shape, real_array
+from .values import check_mapping
+
+
+def check_state_dict(mapping, params):
+    """Copies of the arrays of `mapping`, with exactly the names and shapes of `params`, in its dtypes."""
+    check_mapping(mapping, "state_dict")
+    missing = sorted(params.keys() - mapping.keys())
+    unexpected = sorted(map(str, mapping.keys() - params.keys()))
+    if missing or unexpected:
+        parts = [f"{what} {', '.join(names)}"
+                 for what, names in (("missing", missing), ("unexpected", unexpected)) if names]
+        raise ValueError(f"state_dict: expected exactly the module's parameters, found {'; '.join(parts)}")
+    copies = {}
+    for name, p in params.items():
+        value = mapping[name]
+        value = real_array(value.detach() if hasattr(value, "detach") else value, f"state_dict[{name!r}]")
+        if value.shape != p.shape:
+            raise ValueError(f"state_dict[{name!r}]: expected shape {p.shape}, found {value.shape}")
+        copies[name] = np.array(value, p.dtype)
+    return copies
+
+
+def check_writable_params(params):
+    """Arrays that can be written to."""
+    for name, p in params.items():
+        if not p.flags.writeable:
+            raise ValueError(f"params[{name!r}]: expected a writable array, found a read-only one")
+
+
+def check_update(params, grads, slots):
+    """(params, grads) that an optimiser can update, as dicts of views; gradients and accumulators fit them."""
+    for mapping, name in (params, "params"), (grads, "grads"):
+        check_mapping(mapping, name)
+    params, grads = ({name: own_shape(array) if isinstance(array, np.ndarray) else array
+                      for name, array in mapping.items()} for mapping in (params, grads))
+    earlier = [(arrays.keys(), "the earlier steps") for arrays in slots.values()]
+    for names, what in [(grads.keys(), "grads"), *earlier]:
+        if names != params.keys():
+            raise ValueError(f"params: expected the names in {what}, {', '.join(names) or '(none)'}; "
+                             f"found {', '.join(params) or '(none)'}")
+    for name, p in params.items():
+        for array, kind in (p, "params"), (grads[name], "grads"):
+            if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+                raise TypeError(f"{kind}[{name!r}]: expected a float32 or float64 array, "
+                                f"found {getattr(array, 'dtype', type(array).__name__)}")
+            if not (array.flags.c_contiguous and array.flags.aligned):
+                raise ValueError(f"{kind}[{name!r}]: expected a C-contiguous, aligned array, "
+                                 f"found strides {array.strides}")
+        if not p.flags.writeable:
+            raise ValueError(f"params[{name!r}]: expected a writeable array, found a read-only one")
+        others = [(grads[name], "gradient"), *((arrays[name], "earlier steps") for arrays in slots.values())]
+        for array, kind in others:
+            if array.shape != p.shape or array.dtype != p.dtype:
+                raise ValueError(f"params[{name!r}]: expected {array.dtype} of shape {array.shape} "
+                                 f"as in the {kind}, found {p.dtype} of shape {p.shape}")
+    return params, grads

@@ -1,0 +1,82 @@
+"""Sequences: their steps, their lengths, ragged ones."""
+
+import numpy as np
+
+from .arrays import check_axes, check_floats, in_range, int_array, own_shape, real_array, refuse_masked
+
+
+def check_sequence(x, name):
+    """A float32 or float64 array with two axes, unbatched, or three."""
+    x = check_floats(x, name)
+    if x.ndim not in (2, 3):
+        raise ValueError(f"{name}: expected two axes, or three with a batch; found shape {x.shape}")
+    return x
+
+
+def check_series(series, name):
+    """An array of real numbers with a time axis, as it is."""
+    series = real_array(series, name)
+    if series.ndim == 0:
+        raise ValueError(f"{name}: expected shape (T, ...), found a single number")
+    return series
+
+
+def check_sources(x, name):
+    """A list, a tuple or an array, one element for each sequence."""
+    refuse_masked(x, name)
+    if not isinstance(x, (list, tuple, np.ndarray)):
+        raise TypeError(f"{name}: expected a list of sequences or an array, found {type(x).__name__}")
+    if isinstance(x, np.ndarray) and x.ndim == 0:
+        raise ValueError(f"{name}: expected a list of sequences or an array, found a single number")
+    return x
+
+
+def check_steps(x, name, features, dtype):
+    """An array of steps, `features` contiguous in the last axis, in `dtype`; other axes are not checked."""
+    x = own_shape(real_array(x, name))
+    if x.ndim == 0 or x.shape[-1] != features:
+        raise ValueError(f"{name}: expected {features} features in the last axis, found shape {x.shape}")
+    if x.dtype != dtype:
+        x = x.astype(dtype)
+    return x if x.strides[-1] == x.itemsize else np.ascontiguousarray(x)
+
+
+def check_lengths(lengths, batch, steps, name="lengths"):
+    """An int64 array of `batch` lengths in 0 .. steps."""
+    lengths = int_array(lengths, name)
+    if lengths.shape != (batch,):
+        raise ValueError(f"{name}: expected {batch} ints, one per sequence; found shape {lengths.shape}")
+    return in_range(lengths, name, steps + 1, None)
+
+
+def check_ragged(sequences, name, features, dtype):
+    """A list of (T_i, features) arrays as their rows one after another, and the lengths (int64)."""
+    kinds = {2: f"(T, {features})"}
+    arrays = [check_axes(check_steps(x, f"{name}[{i}]", features, dtype), f"{name}[{i}]", kinds)
+              for i, x in enumerate(list(sequences))]
+    lengths = np.array([len(x) for x in arrays], np.int64)
+    rows = np.concatenate(arrays) if arrays else np.empty((0, features), dtype)
+    if rows.shape != (lengths.sum(), features):
+        raise ValueError(f"{name}: expected arrays that keep their shapes during a call, found some that changed")
+    return rows, lengths
+
+
+def pad_sequences(arrays, lengths, batch_first):
+    """A padded batch, (B, T, ...) or (T, B, ...), and the lengths of the arrays (T_i, ...) it holds."""
+    if lengths is not None:
+        raise ValueError("lengths: expected None with a list of sequences, which tell their own")
+    if not arrays:
+        raise ValueError("x: expected at least one sequence, found an empty list")
+    arrays = [real_array(array, f"x[{k}]") for k, array in enumerate(arrays)]
+    first = arrays[0]
+    for k, array in enumerate(arrays):
+        if array.ndim == 0 or array.shape[1:] != first.shape[1:]:
+            raise ValueError(f"x[{k}]: expected (T, ...) with shape {first.shape[1:]} of a step as in x[0], "
+                             f"found shape {array.shape}")
+    lengths = [len(array) for array in arrays]
+    kinds = [array.dtype for array in arrays if array.size]
+    dtype = np.result_type(*kinds) if kinds else first.dtype
+    padded = np.zeros((len(arrays), max(lengths), *first.shape[1:]), dtype)
+    for row, array in zip(padded, arrays):
+        row[:len(array)] = array
+    return padded if batch_first else padded.swapaxes(0, 1), lengths

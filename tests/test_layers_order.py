@@ -35,7 +35,7 @@ ORDERS = {
         "_init", "module", "options", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers",
         "sequential",
     ],
-    "fastrnn.data": ["tbptt", "batches", "windows", "scaling", "audio", "vocab", "bpe"],
+    "fastrnn.data": ["tbptt", "batch", "given", "batches", "windows", "scaling", "audio", "vocab", "bpe"],
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],
     "fastrnn.train": [
@@ -45,7 +45,7 @@ ORDERS = {
         "base", "early_stopping", "model_checkpoint", "non_finite", "progress_bar", "records", "sampling",
     ],
     "fastrnn.train.fit": [
-        "history", "interrupt", "figures", "position", "passes", "data", "parts", "savedparts", "state", "evaluation",
+        "history", "interrupt", "figures", "position", "passes", "parts", "data", "savedparts", "state", "evaluation",
         "update", "loop", "trainer",
     ],
     "fastrnn.distributed": [

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data.batches import LaneStream
 from ..files.checkpoint import CheckpointSeries
 from ..files.wholefile import MissingFileError, read_whole
 from ..train.callbacks import ModelCheckpoint
@@ -135,9 +134,9 @@ class DistributedTrainer(Trainer):
         """As `Trainer.predict`, on every rank with the same arguments; so is what it returns."""
         options["progress"] = self._shown(options)
         with self._together():
-            if self.ranks.size == 1 or isinstance(X, LaneStream):
+            if self.ranks.size == 1:
                 return super().predict(X, **options)
-            data = self._data(X, None, lengths=options.pop("lengths", None), targets=False)
+            data = self._adapter().for_prediction(X, lengths=options.pop("lengths", None))
             edges = [len(data) * k // self.ranks.size for k in range(self.ranks.size + 1)]
             mine = slice(*edges[self.ranks.rank : self.ranks.rank + 2])
             lengths = None if data.ragged or data.lengths is None else data.lengths[mine]
@@ -209,9 +208,8 @@ class DistributedTrainer(Trainer):
     def _shown(self, options):
         return options.get("progress", True) and self.ranks.first
 
-    def _data(self, X, y, **options):
-        data = super()._data(X, y, **options)
-        if self.ranks.size == 1 or not options.get("targets", True):
+    def _share(self, data):
+        if self.ranks.size == 1 or data is None:
             return data
         return Share(data, self.ranks.rank, self.ranks.size)
 

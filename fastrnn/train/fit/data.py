@@ -1,114 +1,164 @@
-"""What callers hand in as training, validation and test data, checked and as `Sequences` or `LaneStream`."""
+"""Where data comes in: what callers hand over, checked against the model and the loss, in batches."""
 
 import numpy as np
 
-from ...data.batches import Batch, LaneStream, Sequences, Targets, check_classes, check_ids
+from ... import memory
+from ...data.batch import Batch, Targets
+from ...data.batches import LaneStream, Sequences
+from ...data.given import check_class_range, check_id_range
 from ...nn.layers import Embedding
 from ...nn.module import walk
 from .. import losses
+from .parts import takes_labels
 from .passes import infer
 
 
-def make_data(
-    model,
-    X,
-    y,
-    *,
-    lengths=None,
-    sample_weight=None,
-    class_weight=None,
-    batch_size=32,
-    window=None,
-    targets=True,
-    accumulate=1,
-    bucket=None,
-    labels=False,
-):
-    """X and y as `Sequences` or `LaneStream`."""
-    if isinstance(X, LaneStream):
-        if labels or model.takes_target:
+class DataAdapter:
+    """Makes batches of what callers hand over as data, for a model and a loss; raises where these do not fit.
+
+    Parameters
+    ----------
+    model : Module
+    loss : function
+    shares : int
+        That each batch is dealt out in, of which one has to fit in memory.
+    """
+
+    def __init__(self, model, loss, shares=1):
+        self._model, self._loss, self._shares = model, loss, shares
+        self._labels = takes_labels(loss)
+
+    def for_fit(
+        self, X, y, *, class_weight, batch_size, validation_data, validation_split, window, accumulate, bucket, **given
+    ):
+        """(data to train on, held-out data or None), each a `Sequences` or `LaneStream`; see `Trainer.fit`."""
+        weights = {"class_weight": class_weight, "batch_size": batch_size}
+        data = self._batches(X, y, window=window, accumulate=accumulate, bucket=bucket, **weights, **given)
+        self._check_values(data)
+        self._check_memory(data)
+        if validation_data is not None:
+            if validation_split:
+                raise ValueError(f"validation_split: expected 0 beside validation_data, found {validation_split}")
+            return data, self._validation(validation_data, **weights)
+        if not validation_split:
+            return data, None
+        if data.carries:
+            raise ValueError("validation_split: expected 0 for a LaneStream; give another as validation_data")
+        return data.split(validation_split)
+
+    def for_evaluation(self, X, y, **given):
+        """The data as a `Sequences` or `LaneStream`; see `Trainer.evaluate`."""
+        return self._batches(X, y, **given)
+
+    def for_prediction(self, X, **given):
+        """`Sequences` without targets; see `Trainer.predict`."""
+        if isinstance(X, LaneStream):
+            raise TypeError("X: expected an array or a list of sequences, found a LaneStream")
+        return self._batches(X, None, targets=False, **given)
+
+    def training_bytes(self, X, y, **given):
+        """Bytes that a training pass over the largest batch takes; see `Trainer.memory_estimate`."""
+        data = self._batches(X, y, targets=y is not None, **given)
+        return memory.training_bytes(self._model, **_largest_batch(data))
+
+    def _batches(
+        self, X, y, *, lengths=None, sample_weight=None, class_weight=None, batch_size=32, window=None, accumulate=1,
+        bucket=None, targets=True,
+    ):
+        model, labels = self._model, self._labels
+        if isinstance(X, LaneStream):
+            given = {"y": y, "lengths": lengths, "sample_weight": sample_weight, "class_weight": class_weight}
+            return self._stream(X, given, accumulate)
+        if labels and model.pools_time:
+            raise ValueError("loss: expected a model with an output for every step for ctc, found one that pools the "
+                             "steps")
+        decoded = model.takes_target
+        if decoded:
+            if not targets:
+                raise TypeError(f"model: expected one that needs no targets here, found {type(model).__name__}; "
+                                "to predict, use its translate() or generate(); to estimate memory, give y")
+            X = model.source_sequences(X)
+        if targets and y is None:
+            raise ValueError("y: expected targets, found None")
+        if window is not None:
+            _check_direction(model, "tbptt")
+        return Sequences(
+            X,
+            y,
+            lengths=lengths,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            per_step=not model.pools_time,
+            labels=labels or decoded,
+            decoded=decoded,
+            dtype=model.dtype,
+            batch_size=batch_size,
+            window=window,
+            accumulate=accumulate,
+            bucket=bucket,
+        )
+
+    def _stream(self, X, given, accumulate):
+        """A `LaneStream`, which brings all of what is `given` with it."""
+        if self._labels or self._model.takes_target:
             raise TypeError("X: expected sequences for ctc or a decoder, found a LaneStream")
-        given = {"y": y, "lengths": lengths, "sample_weight": sample_weight, "class_weight": class_weight}
         for name, value in given.items():
             if value is not None:
                 raise ValueError(f"{name}: expected None with a LaneStream, found {type(value).__name__}")
         if accumulate > 1:
             raise ValueError(f"accumulate: expected 1 with a LaneStream, whose lanes are one batch; found {accumulate}")
-        _check_carry(model, "a LaneStream")
+        _check_direction(self._model, "a LaneStream")
         return X
-    if labels and model.pools_time:
-        raise ValueError("loss: expected a model with an output for every step for ctc, found one that pools the steps")
-    decoded = model.takes_target
-    if decoded:
-        if not targets:
-            raise TypeError(f"model: expected one that needs no targets here, found {type(model).__name__}; "
-                            "to predict, use its translate() or generate(); to estimate memory, give y")
-        X = model.source_sequences(X)
-    if targets and y is None:
-        raise ValueError("y: expected targets, found None")
-    if window is not None:
-        _check_carry(model, "tbptt")
-    return Sequences(
-        X,
-        y,
-        lengths=lengths,
-        sample_weight=sample_weight,
-        class_weight=class_weight,
-        per_step=not model.pools_time,
-        labels=labels or decoded,
-        decoded=decoded,
-        dtype=model.dtype,
-        batch_size=batch_size,
-        window=window,
-        accumulate=accumulate,
-        bucket=bucket,
-    )
+
+    def _validation(self, data, class_weight, batch_size):
+        """The data of any of the forms of `validation_data`."""
+        if isinstance(data, LaneStream):
+            data = {"X": data}
+            class_weight = None
+        if isinstance(data, dict):
+            unknown = set(data) - {"X", "y", "lengths", "sample_weight"}
+            if unknown or "X" not in data:
+                raise ValueError(f"validation_data: expected X, y, lengths and sample_weight, found {sorted(data)}")
+        elif isinstance(data, (tuple, list)) and len(data) in (2, 3):
+            data = dict(zip(("X", "y", "sample_weight"), data))
+        else:
+            raise TypeError(
+                "validation_data: expected (X, y), (X, y, sample_weight), a dict or a LaneStream; "
+                f"found {type(data).__name__}"
+            )
+        try:
+            data = self._batches(**{"y": None, **data}, class_weight=class_weight, batch_size=batch_size)
+            self._check_values(data)
+            return data
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"validation_data: {error}") from error
+
+    def _check_values(self, data):
+        """Ids that the model has embeddings for and classes that it has outputs for."""
+        model = self._model
+        if model.takes_target:
+            model.check_source(data.x)
+            if model.source == "ids":
+                check_id_range(data, model.source_size)
+            check_class_range(data, model.target_size)
+            return
+        first = model._leaves()[0]
+        if isinstance(first, Embedding):
+            check_id_range(data, first.num_embeddings)
+        if self._loss is losses.cross_entropy:
+            shape = (1, 1, *(data.x[0].shape[1:]))
+            y, _ = infer(model, Batch(np.zeros(shape, data.x[0].dtype), None, None, None))
+            check_class_range(data, y.shape[-1])
+
+    def _check_memory(self, data):
+        largest = _largest_batch(data, self._shares)
+        found = f"{largest['batch']} sequences of {largest['steps']} steps"
+        remedy = "use a smaller batch_size, tbptt, or runners with recompute=True"
+        memory.require(memory.training_bytes(self._model, **largest), "batch_size", found, remedy)
 
 
-def make_validation_data(make, check, data, class_weight, batch_size):
-    """The data of any of the forms of `validation_data`, by `make` and `check` as for training data."""
-    if isinstance(data, LaneStream):
-        data = {"X": data}
-        class_weight = None
-    if isinstance(data, dict):
-        unknown = set(data) - {"X", "y", "lengths", "sample_weight"}
-        if unknown or "X" not in data:
-            raise ValueError(f"validation_data: expected X, y, lengths and sample_weight, found {sorted(data)}")
-    elif isinstance(data, (tuple, list)) and len(data) in (2, 3):
-        data = dict(zip(("X", "y", "sample_weight"), data))
-    else:
-        raise TypeError(
-            "validation_data: expected (X, y), (X, y, sample_weight), a dict or a LaneStream; "
-            f"found {type(data).__name__}"
-        )
-    rest = {name: value for name, value in data.items() if name not in ("X", "y")}
-    try:
-        data = make(data["X"], data.get("y"), class_weight=class_weight, batch_size=batch_size, **rest)
-        check(data)
-        return data
-    except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"validation_data: {error}") from error
-
-
-def check_values(model, loss, data):
-    """Ids that the model has embeddings for and classes that it has outputs for."""
-    if model.takes_target:
-        model.check_source(data.x)
-        if model.source == "ids":
-            check_ids(data, model.source_size)
-        check_classes(data, model.target_size)
-        return
-    first = model._leaves()[0]
-    if isinstance(first, Embedding):
-        check_ids(data, first.num_embeddings)
-    if loss is losses.cross_entropy:
-        shape = (1, 1, *(data.x[0].shape[1:]))
-        y, _ = infer(model, Batch(np.zeros(shape, data.x[0].dtype), None, None, None))
-        check_classes(data, y.shape[-1])
-
-
-def largest_batch(data, shares=1):
+def _largest_batch(data, shares=1):
     """What `memory.training_bytes` asks of the batch, or window, that takes the most memory: one of `shares` of it."""
     first = data.x[0]
     found = {"ids": first.ndim == 1, "width": first.shape[-1]}
@@ -125,7 +175,7 @@ def largest_batch(data, shares=1):
     return {"batch": batch, "steps": steps, "lengths": lengths, **found}
 
 
-def _check_carry(model, what):
+def _check_direction(model, what):
     """A state can be carried through time in one direction only."""
     for module in walk(model):
         both = getattr(module, "bidirectional", False)

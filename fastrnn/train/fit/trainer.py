@@ -2,9 +2,7 @@
 
 import copy
 
-from ... import memory
 from ...check.values import check_generator, check_number, check_positive_int
-from ...data.batches import LaneStream
 from ...data.tbptt import check_tbptt
 from ...files.checkpoint import CheckpointSeries, read_checkpoint, write_checkpoint
 from ...files.wholefile import naming
@@ -12,12 +10,12 @@ from ...nn.module import Module
 from .. import averaging, schedules
 from ..callbacks import Callback, ProgressBar
 from ..metrics import find_metrics
-from .data import check_values, largest_batch, make_data, make_validation_data
+from .data import DataAdapter
 from .evaluation import Evaluation
 from .history import History
 from .history import NonFiniteError as NonFiniteError  # programs take it from here
 from .loop import Loop
-from .parts import bound, find_callbacks, find_l2, find_loss, find_optimizer, instance, optional, takes_labels
+from .parts import bound, find_callbacks, find_l2, find_loss, find_optimizer, instance, optional
 from .position import Position
 from .state import trainer_from_state, trainer_state
 from .update import Update
@@ -196,21 +194,20 @@ class Trainer:
         """
         epochs = check_positive_int(epochs, "epochs")
         validation_split = check_number(validation_split, "validation_split", low=0, below=1)
-        weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        options = {"window": self.tbptt, "accumulate": self.accumulate, "bucket": bucket_by_length}
-        data = self._data(X, y, lengths=lengths, batch_size=batch_size, **weights, **options)
-        self._check_values(data)
-        self._check_memory(data)
-        validation = None
-        if validation_data is not None:
-            if validation_split:
-                raise ValueError(f"validation_split: expected 0 beside validation_data, found {validation_split}")
-            validation = make_validation_data(self._data, self._check_values, validation_data, class_weight, batch_size)
-        elif validation_split:
-            if data.carries:
-                raise ValueError("validation_split: expected 0 for a LaneStream; give another as validation_data")
-            data, validation = data.split(validation_split)
-        self._loop(data, validation, self._called(progress)).run(epochs)
+        data, validation = self._adapter().for_fit(
+            X,
+            y,
+            lengths=lengths,
+            batch_size=batch_size,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            window=self.tbptt,
+            accumulate=self.accumulate,
+            bucket=bucket_by_length,
+        )
+        self._loop(self._share(data), self._share(validation), self._called(progress)).run(epochs)
         return self.history
 
     def evaluate(self, X, y=None, *, lengths=None, sample_weight=None, class_weight=None, batch_size=32, progress=True):
@@ -229,8 +226,8 @@ class Trainer:
             "loss" and the metrics' names -> float.
         """
         weights = {"sample_weight": sample_weight, "class_weight": class_weight}
-        data = self._data(X, y, lengths=lengths, batch_size=batch_size, **weights)
-        return self._evaluation().figures(data, progress=progress)
+        data = self._adapter().for_evaluation(X, y, lengths=lengths, batch_size=batch_size, **weights)
+        return self._evaluation().figures(self._share(data), progress=progress)
 
     def memory_estimate(self, X, y=None, *, lengths=None, batch_size=32):
         """Bytes that a training pass over the largest batch takes, beside the data and the parameters.
@@ -242,18 +239,7 @@ class Trainer:
         y : optional
             As for `fit`; needed where the model reads its targets, as a `Seq2Seq` does.
         """
-        options = {"lengths": lengths, "batch_size": batch_size, "window": self.tbptt}
-        data = self._data(X, y, targets=y is not None, **options)
-        return memory.training_bytes(self.model, **largest_batch(data))
-
-    def _check_values(self, data):
-        check_values(self.model, self.loss, data)
-
-    def _check_memory(self, data):
-        largest = largest_batch(data, self._shares)
-        found = f"{largest['batch']} sequences of {largest['steps']} steps"
-        remedy = "use a smaller batch_size, tbptt, or runners with recompute=True"
-        memory.require(memory.training_bytes(self.model, **largest), "batch_size", found, remedy)
+        return self._adapter().training_bytes(X, y, lengths=lengths, batch_size=batch_size, window=self.tbptt)
 
     def predict(self, X, *, lengths=None, batch_size=32, progress=True):
         """The model's outputs by inference, of the average's parameters where there is one.
@@ -270,9 +256,7 @@ class Trainer:
         array (N, T, ...), or list of arrays (T_i, ...) for a list, or array (N, ...)
             One output per step, zero beyond a length; or one per sequence where the model has one.
         """
-        if isinstance(X, LaneStream):
-            raise TypeError("X: expected an array or a list of sequences, found a LaneStream")
-        data = self._data(X, None, lengths=lengths, batch_size=batch_size, targets=False)
+        data = self._adapter().for_prediction(X, lengths=lengths, batch_size=batch_size)
         return self._evaluation().outputs(data, progress)
 
     def save_checkpoint(self, path):
@@ -368,13 +352,17 @@ class Trainer:
             self._averaged.load_state_dict(self.average.params)
         return self._averaged
 
+    def _adapter(self):
+        """The `DataAdapter` of the model and the loss as they are now."""
+        return DataAdapter(self.model, self.loss, self._shares)
+
     # What training in several processes does in its own way.
 
     _shares = 1  # that a batch is dealt out in
 
-    def _data(self, X, y, **options):
-        """X and y as `Sequences` or `LaneStream`."""
-        return make_data(self.model, X, y, labels=takes_labels(self.loss), **options)
+    def _share(self, data):
+        """This process's share of data with targets, or None of None."""
+        return data
 
     def _called(self, progress):
         """The callbacks of a fit, in the order of their calls."""

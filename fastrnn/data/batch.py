@@ -1,0 +1,66 @@
+"""One batch: what a pass sees, and what counts in it."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Targets(list):
+    """Arrays of target ids, one for each sequence, that a decoder ends itself: every id and every end counts as one."""
+
+    def counts(self):
+        """Elements of each sequence, (B,)."""
+        return np.array([len(ids) + 1 for ids in self], np.int64)
+
+
+class Batch(NamedTuple):
+    """What one pass sees, batch first.
+
+    x : (B, T, I), or (B, T) of ids.
+    y : (B, ...), or (B, T - context, ...) where there is a target for every step, or a list of B arrays of labels of
+        any number; None in prediction.
+    lengths : (B,) or None where all steps are valid.
+    weight : (B,) or (B, T - context), or None where all count the same.
+    context : first steps that do not count: the loss is that of the others, the gradient flows through all.
+    carry : step before which the next window takes up the state; None for the end.
+    """
+
+    x: np.ndarray
+    y: np.ndarray | None
+    lengths: np.ndarray | None
+    weight: np.ndarray | None
+    context: int = 0
+    carry: int | None = None
+
+    @property
+    def steps(self):
+        """Steps that count, padding included."""
+        return self.x.shape[1] - self.context
+
+    @property
+    def counted(self):
+        """Valid steps that count of each sequence, (B,), or None where all are valid."""
+        if self.lengths is None or not self.context:
+            return self.lengths
+        return np.maximum(self.lengths - self.context, 0)
+
+    def mass(self, per_step):
+        """The divisor of a mean over this batch, up to a constant: valid elements, or their weights."""
+        if isinstance(self.y, Targets):
+            return float(np.sum(self.y.counts() * (1 if self.weight is None else self.weight)))
+        if not per_step or isinstance(self.y, list):
+            return float(len(self.x) if self.weight is None else self.weight.sum())
+        batch, steps, counted = len(self.x), self.steps, self.counted
+        if self.weight is None:
+            return float(batch * steps if counted is None else counted.sum())
+        weight = self.weight[:, None] if self.weight.ndim == 1 else self.weight
+        if counted is None:
+            return float(np.broadcast_to(weight, (batch, steps)).sum())
+        return float((weight * (np.arange(steps) < counted[:, None])).sum())
+
+    def window(self, span):
+        """The steps of a `Span` of a batch that has targets for every step."""
+        first, new, stop, carry = span
+        lengths = None if self.lengths is None else np.clip(self.lengths - first, 0, stop - first)
+        weight = self.weight if self.weight is None or self.weight.ndim == 1 else self.weight[:, new:stop]
+        return Batch(self.x[:, first:stop], self.y[:, new:stop], lengths, weight, new - first, carry - first)

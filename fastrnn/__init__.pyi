@@ -1,0 +1,107 @@
+# What the lazy `__getattr__` of __init__.py gives, for type checkers and editors; tests/test_typed.py holds it true.
+
+from . import (
+    decoding as decoding,
+    diagnostics as diagnostics,
+    distributed as distributed,
+    memory as memory,
+    sklearn as sklearn,
+)
+from ._version import __version__ as __version__
+from .config import show_config as show_config
+from .data import audio as audio, bpe as bpe, scaling as scaling, vocab as vocab, windows as windows
+from .data.batches import LaneStream as LaneStream
+from .models import io as io, text as text
+from .models.attention import Attention as Attention
+from .models.io import load as load, save as save
+from .models.seq2seq import Seq2Seq as Seq2Seq
+from .models.text import CharModel as CharModel
+from .nn.cells import GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
+from .nn.elementwise import MinGRU as MinGRU, MinLSTM as MinLSTM, QRNN as QRNN, SRU as SRU
+from .nn.layers import (
+    ActivationRegularization as ActivationRegularization,
+    Dropout as Dropout,
+    Embedding as Embedding,
+    LastStep as LastStep,
+    LayerNorm as LayerNorm,
+    Linear as Linear,
+    MeanOverTime as MeanOverTime,
+)
+from .nn.runners import GRU as GRU, LSTM as LSTM, RNN as RNN
+from .nn.sequential import Sequential as Sequential
+from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
+from .train import (
+    averaging as averaging,
+    callbacks as callbacks,
+    losses as losses,
+    metrics as metrics,
+    optim as optim,
+    schedules as schedules,
+)
+from .train.fit.trainer import History as History, NonFiniteError as NonFiniteError, Trainer as Trainer
+from .train.optim import (
+    Adagrad as Adagrad,
+    Adam as Adam,
+    AdamW as AdamW,
+    RMSprop as RMSprop,
+    SGD as SGD,
+    clip_grad_norm as clip_grad_norm,
+    clip_grad_value as clip_grad_value,
+)
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "QRNN",
+    "RNN",
+    "SGD",
+    "SRU",
+    "ActivationRegularization",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Attention",
+    "CharModel",
+    "Dropout",
+    "Embedding",
+    "GRUCell",
+    "History",
+    "LSTMCell",
+    "LaneStream",
+    "LastStep",
+    "LayerNorm",
+    "Linear",
+    "MeanOverTime",
+    "MinGRU",
+    "MinLSTM",
+    "NonFiniteError",
+    "RMSprop",
+    "RNNCell",
+    "Seq2Seq",
+    "Sequential",
+    "Trainer",
+    "__version__",
+    "audio",
+    "averaging",
+    "bpe",
+    "callbacks",
+    "clip_grad_norm",
+    "clip_grad_value",
+    "decoding",
+    "diagnostics",
+    "distributed",
+    "get_num_threads",
+    "load",
+    "losses",
+    "memory",
+    "metrics",
+    "optim",
+    "save",
+    "scaling",
+    "schedules",
+    "set_num_threads",
+    "show_config",
+    "text",
+    "vocab",
+    "windows",
+]

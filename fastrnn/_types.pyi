@@ -1,0 +1,29 @@
+"""Names that annotations use. For type checkers only: Python never loads this file."""
+
+import os
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .nn.module import Module as Module
+from .nn.runners import Runner as Runner
+from .train.fit.trainer import Trainer as Trainer
+
+Array: TypeAlias = npt.NDArray[Any]
+ArrayLike: TypeAlias = npt.ArrayLike
+Ints: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
+# Sequences: one padded array, or a list of arrays of their own lengths. Results have the form of what was given.
+Inputs: TypeAlias = npt.ArrayLike | Sequence[Any]
+Outputs: TypeAlias = npt.NDArray[Any] | Any
+# An array for most layers, (h, c) for an LSTM, None for a layer without one, a tuple of these for a Sequential.
+State: TypeAlias = Any
+DType: TypeAlias = Literal["float32", "float64"] | np.dtype[Any] | type[np.float32] | type[np.float64]
+Seed: TypeAlias = int | np.integer[Any] | np.random.SeedSequence | np.random.Generator | None
+RandomState: TypeAlias = int | np.random.RandomState | None
+PathLike: TypeAlias = str | os.PathLike[str]
+Init: TypeAlias = Literal["default", "pytorch", "irnn"] | dict[str, Any]
+# A name, or a name with alpha and beta, for each activation; or two such sequences, one for each direction.
+Activations: TypeAlias = Sequence[Any]
+Weights: TypeAlias = dict[Any, float] | npt.ArrayLike

@@ -1,0 +1,1 @@
+from .train.averaging import *

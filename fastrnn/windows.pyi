@@ -1,0 +1,1 @@
+from .data.windows import *

@@ -1,13 +1,17 @@
 """What this installation is and uses."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from . import _backend, _kernels
 from ._version import __version__
 from .threads import available_cpus, get_num_threads
 
+if TYPE_CHECKING:
+    from typing import Any
 
-def show_config():
+
+def show_config() -> "dict[str, Any]":
     """Print version, instruction set in use, threads and the source of the matrix products.
 
     Returns

@@ -5,8 +5,14 @@ modules and what their gradients need. `available` asks the system and the contr
 """
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ._types import Array, Module
 
 # Below this much nothing is asked: what is free changes by as much from one moment to the next.
 LITTLE_BYTES = 100_000_000
@@ -16,14 +22,14 @@ class OutOfMemoryError(MemoryError, ValueError):
     """Sizes that take more memory than there is; the message names the argument that they come from."""
 
 
-def available():
+def available() -> int | None:
     """Bytes that this process can still take: free in the machine, and within the limits of its control groups and of
     itself; None where that is not known."""
     limits = [limit for limit in (_free(), _group_room(), _own_room()) if limit is not None]
     return min(limits, default=None)
 
 
-def require(nbytes, name, of, remedy):
+def require(nbytes: int, name: str, of: str, remedy: str) -> None:
     """Raise an OutOfMemoryError where `nbytes` are more than there are available."""
     if nbytes < LITTLE_BYTES:
         return
@@ -33,12 +39,13 @@ def require(nbytes, name, of, remedy):
                                f"found {of}, about {amount(nbytes)}; {remedy}")
 
 
-def amount(nbytes):
+def amount(nbytes: int) -> str:
     """The bytes in words."""
     return f"{nbytes / 1e9:.1f} GB" if nbytes >= 1e9 else f"{nbytes / 1e6:.0f} MB"
 
 
-def training_bytes(model, batch, steps, lengths=None, ids=False, width=1, counts=None):
+def training_bytes(model: "Module", batch: int, steps: int, lengths: "Array | None" = None, ids: bool = False,
+                   width: int = 1, counts: "Array | None" = None) -> int:
     """Bytes that forward and BPTT of one batch hold at their peak, beside x and the parameters.
 
     Parameters
@@ -76,7 +83,7 @@ def training_bytes(model, batch, steps, lengths=None, ids=False, width=1, counts
     return kept + back + 2 * output  # and the gradients that come in and go out
 
 
-def runner_bytes(runner, batch, steps, lengths=None):
+def runner_bytes(runner: "Any", batch: int, steps: int, lengths: "Array | None" = None) -> tuple[int, int]:
     """(what the tape of a runner's forward keeps, what BPTT takes beside it)."""
     if not runner.recompute:
         return runner._engine.measure(batch, steps, lengths, runner.dropout)

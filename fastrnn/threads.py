@@ -7,12 +7,12 @@ from . import _pool
 from .check.values import check_number, check_positive_int
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """How many threads one call may use, the calling one included."""
     return _pool.limit()
 
 
-def set_num_threads(n):
+def set_num_threads(n: int) -> None:
     """Let one call use up to `n` threads; results of inference do not depend on it.
 
     Parameters
@@ -25,7 +25,7 @@ def set_num_threads(n):
     _chosen = True
 
 
-def set_default(n):
+def set_default(n: int) -> None:
     """As `set_num_threads`, unless that or FASTRNN_NUM_THREADS has said a number."""
     if not _chosen:
         _pool.set_limit(min(n, _pool.MOST))
@@ -35,7 +35,7 @@ def _check_count(n, name):
     return int(check_number(check_positive_int(n, name), name, low=1, high=_pool.MOST))
 
 
-def available_cpus():
+def available_cpus() -> int:
     """The CPUs this process may use: its affinity, cut down to the quota of its control group."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cpus, *_quotas()]))

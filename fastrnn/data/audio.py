@@ -4,6 +4,8 @@ One row per hop. A row of `log_mel` and `mfcc` depends on its own window of the 
 stream are those of the whole. The transforms are SciPy's.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy import fft
 
@@ -12,20 +14,25 @@ from .._onethread import one_thread
 from ..check.arrays import check_floats
 from ..check.values import check_number, check_positive_int
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._types import Array, ArrayLike
+
 WINDOW, HOP = 0.025, 0.010  # seconds
 
 
-def mel(frequency):
+def mel(frequency: "ArrayLike") -> "Array":
     """Pitch in mel of a frequency in Hz, 2595 log10(1 + f / 700) (O'Shaughnessy 1987)."""
     return 2595 * np.log10(1 + check_floats(frequency, "frequency").astype(np.float64) / 700)
 
 
-def hertz(pitch):
+def hertz(pitch: "ArrayLike") -> "Array":
     """Frequency in Hz of a pitch in mel: the inverse of `mel`."""
     return 700 * (10 ** (check_floats(pitch, "pitch").astype(np.float64) / 2595) - 1)
 
 
-def mel_filters(bands, size, rate, *, low=20.0, high=None):
+def mel_filters(bands: int, size: int, rate: float, *, low: float = 20.0, high: float | None = None) -> "Array":
     """Triangles that overlap by half, evenly spaced in mel, over the power at the frequencies of a real transform.
 
     Parameters
@@ -67,7 +74,8 @@ def mel_filters(bands, size, rate, *, low=20.0, high=None):
     return filters
 
 
-def log_mel(signal, rate, *, bands=40, window=WINDOW, hop=HOP, low=20.0, high=None, emphasis=0.97, floor=1e-10):
+def log_mel(signal: "ArrayLike", rate: float, *, bands: int = 40, window: float = WINDOW, hop: float = HOP,
+            low: float = 20.0, high: float | None = None, emphasis: float = 0.97, floor: float = 1e-10) -> "Array":
     """Logarithms of the power in bands of the mel scale: a spectrogram as the ear has it.
 
     Parameters
@@ -116,7 +124,7 @@ def log_mel(signal, rate, *, bands=40, window=WINDOW, hop=HOP, low=20.0, high=No
     return np.log(np.maximum(power, floor)).astype(np.float32)
 
 
-def mfcc(signal, rate, *, coefficients=13, bands=26, **options):
+def mfcc(signal: "ArrayLike", rate: float, *, coefficients: int = 13, bands: int = 26, **options: "Any") -> "Array":
     """Mel-frequency cepstral coefficients (Davis and Mermelstein 1980): the cosine transform of `log_mel`.
 
         c_k = s_k sum over n of m_n cos(pi k (n + 1/2) / bands),  s_0 = sqrt(1 / bands), s_k = sqrt(2 / bands)
@@ -137,7 +145,7 @@ def mfcc(signal, rate, *, coefficients=13, bands=26, **options):
     return np.ascontiguousarray(fft.dct(spectrum, norm="ortho")[:, :coefficients])
 
 
-def deltas(features, width=2):
+def deltas(features: "ArrayLike", width: int = 2) -> "Array":
     """Slopes in time, by a straight line through 2 width + 1 rows (Furui 1986); the first and last row go on forever.
 
         d_t = sum over k of k (x_{t+k} - x_{t-k}) / (2 sum over k of k^2),  k = 1 .. width
@@ -167,7 +175,7 @@ def deltas(features, width=2):
     return slope / x.dtype.type(width * (width + 1) * (2 * width + 1) / 3)
 
 
-def with_deltas(features, order=2, width=2):
+def with_deltas(features: "ArrayLike", order: int = 2, width: int = 2) -> "Array":
     """Features beside their slopes, the slopes of these, and so on.
 
     Parameters

@@ -1,6 +1,7 @@
 """Data in batches: sequences, padded or ragged, in shuffled batches, and streams in aligned lanes."""
 
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,6 +9,14 @@ from ..check.values import check_bool, check_positive_int, shown
 from .batch import Batch, Targets
 from .given import as_array, as_labels, as_lengths, as_sequences, as_targets, as_weights, holds_ids
 from .tbptt import check_tbptt, count, spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any
+
+    from numpy.random import Generator
+
+    from .._types import ArrayLike, DType, Inputs, Ints, Weights
 
 # Updates whose sequences are sorted by length together: more of them save less and less padding, and mix less. Padded
 # steps per valid step at 32 per batch, 4000 sequences of lognormal length (median 40, sigma 0.6): 2.0 shuffled freely,
@@ -62,21 +71,21 @@ class Sequences:
 
     def __init__(
         self,
-        X,
-        y=None,
+        X: "Inputs",
+        y: "Inputs | None" = None,
         *,
-        lengths=None,
-        sample_weight=None,
-        class_weight=None,
-        per_step=True,
-        labels=False,
-        decoded=False,
-        dtype=np.float32,
-        batch_size=32,
-        window=None,
-        accumulate=1,
-        bucket=None,
-    ):
+        lengths: "Ints | None" = None,
+        sample_weight: "Inputs | None" = None,
+        class_weight: "Weights | None" = None,
+        per_step: bool = True,
+        labels: bool = False,
+        decoded: bool = False,
+        dtype: "DType" = np.float32,
+        batch_size: int = 32,
+        window: int | tuple[int, int] | None = None,
+        accumulate: int = 1,
+        bucket: bool | None = None,
+    ) -> None:
         self.per_step = per_step
         self.batch_size = check_positive_int(batch_size, "batch_size")
         self.accumulate = check_positive_int(accumulate, "accumulate")
@@ -103,10 +112,10 @@ class Sequences:
         differ = self.lengths is not None and len(set(self.lengths.tolist())) > 1
         self.bucket = differ and (bucket is None or check_bool(bucket, "bucket_by_length"))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.x)
 
-    def fingerprint(self):
+    def fingerprint(self) -> "dict[str, Any]":
         """What must be the same for an interrupted fit to go on."""
         return {
             "sequences": len(self),
@@ -116,7 +125,7 @@ class Sequences:
             "bucket": self.bucket,
         }
 
-    def order(self, rng=None):
+    def order(self, rng: "Generator | None" = None) -> "list[Any]":
         """The sequences of each update of one epoch as arrays of indices, shuffled by `rng` if given."""
         indices = np.arange(len(self)) if rng is None else rng.permutation(len(self))
         size = self.batch_size * self.accumulate
@@ -131,15 +140,15 @@ class Sequences:
     def _by_length(self, indices):
         return indices[np.argsort(self.lengths[indices], kind="stable")]
 
-    def parts(self, indices):
+    def parts(self, indices: "Any") -> "list[Any]":
         """The batches that make one update together."""
         return _cut(indices, self.batch_size)
 
-    def updates(self, indices):
+    def updates(self, indices: "Any") -> int:
         """Number of updates that the sequences of these `indices` make, window by window."""
         return 1 if self.window is None else count(self._steps(indices), self.window[0])
 
-    def windows(self, indices, start=0, context=True):
+    def windows(self, indices: "Any", start: int = 0, context: bool = True) -> "Iterable[Batch]":
         """The windows of the batch of these `indices` from number `start` on, one `Batch` for each update.
 
         Without `context` they hold the new steps alone.
@@ -150,7 +159,7 @@ class Sequences:
         k1, k2 = self.window
         return [batch.window(span) for span in spans(batch.x.shape[1], k1, k2 if context else k1, start)]
 
-    def batch(self, indices):
+    def batch(self, indices: "Any") -> "Batch":
         """The `Batch` of the sequences with these `indices`."""
         steps = self._steps(indices)
         lengths = None if self.lengths is None else self.lengths[indices]
@@ -167,7 +176,7 @@ class Sequences:
             x = np.where(np.arange(steps) < lengths[:, None], x, 0)  # padding may hold any number
         return Batch(x, y, lengths, weight)
 
-    def split(self, fraction):
+    def split(self, fraction: float) -> "tuple[Sequences, Sequences]":
         """(all but the last `fraction` of the sequences, the last `fraction`)."""
         held = round(len(self) * fraction)
         if not 0 < held < len(self):
@@ -220,7 +229,8 @@ class LaneStream:
     decoded = False
     lengths = weight = None
 
-    def __init__(self, x, batch_size, seq_len, y=None, dtype="float32"):
+    def __init__(self, x: "ArrayLike", batch_size: int, seq_len: int | tuple[int, int], y: "ArrayLike | None" = None,
+                 dtype: "DType" = "float32") -> None:
         self.batch_size = check_positive_int(batch_size, "batch_size")
         self.window = check_tbptt(seq_len, "seq_len")
         x = as_array(x, "x", np.dtype(dtype))
@@ -244,10 +254,10 @@ class LaneStream:
         self.x = x[:kept].reshape(self.batch_size, self.steps, *x.shape[1:])
         self.y = y[:kept].reshape(self.batch_size, self.steps, *y.shape[1:])
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.batch_size
 
-    def fingerprint(self):
+    def fingerprint(self) -> "dict[str, Any]":
         """What must be the same for an interrupted fit to go on."""
         return {
             "sequences": self.batch_size,
@@ -256,26 +266,26 @@ class LaneStream:
             "steps": self.steps,
         }
 
-    def order(self, rng=None):
+    def order(self, rng: "Generator | None" = None) -> "list[Any]":
         """One batch, of all lanes; there is nothing to shuffle."""
         return [slice(None)]
 
-    def parts(self, indices):
+    def parts(self, indices: "Any") -> "list[Any]":
         """The batches that make one update together: all lanes are one."""
         return [indices]
 
-    def updates(self, _):
+    def updates(self, _: "Any") -> int:
         """Number of windows in an epoch."""
         return count(self.steps, self.window[0])
 
-    def windows(self, _, start=0, context=True):
+    def windows(self, _: "Any", start: int = 0, context: bool = True) -> "Iterable[Batch]":
         """The windows from number `start` on, one `Batch` for each update; without `context` the new steps alone."""
         k1, k2 = self.window
         lanes = Batch(self.x, self.y, None, None)
         return map(lanes.window, spans(self.steps, k1, k2 if context else k1, start))
 
 
-def passes(data, indices, start=0):
+def passes(data: "Any", indices: "Any", start: int = 0) -> "Iterator[Any]":
     """The updates that sequences make from number `start` on: lists of one `Batch` per part, None once it has ended."""
     return zip_longest(*(data.windows(part, start) for part in data.parts(indices)))
 

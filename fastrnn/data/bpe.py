@@ -2,10 +2,16 @@
 
 import importlib.util
 import json
+from typing import TYPE_CHECKING
 
 from ..check.symbols import check_texts
 from ..check.values import check_positive_int
 from .vocab import SPECIALS, Symbols
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Self
 
 
 class BPE(Symbols):
@@ -36,7 +42,7 @@ class BPE(Symbols):
 
     arguments = ("tokenizer", "specials")
 
-    def __init__(self, tokenizer, specials=SPECIALS):
+    def __init__(self, tokenizer: str, specials: "Sequence[str]" = SPECIALS) -> None:
         super().__init__(specials)
         if not isinstance(tokenizer, str):
             raise TypeError(f"tokenizer: expected a string of JSON, found {type(tokenizer).__name__}")
@@ -54,7 +60,8 @@ class BPE(Symbols):
         self.tokenizer = tokenizer
 
     @classmethod
-    def train(cls, texts, size, *, min_count=2, specials=SPECIALS):
+    def train(cls, texts: "Sequence[str]", size: int, *, min_count: int = 2,
+              specials: "Sequence[str]" = SPECIALS) -> "Self":
         """Learn the parts of words from texts.
 
         Parameters
@@ -92,11 +99,11 @@ class BPE(Symbols):
         return cls(json.dumps(plain, ensure_ascii=False), specials)
 
     @property
-    def symbols(self):
+    def symbols(self) -> list[str]:
         """The parts of words in the order of their ids; a lower block stands for a space before."""
         return [self._tokenizer.id_to_token(k) for k in range(len(self.specials), len(self))]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()
 
     def _ids(self, text):

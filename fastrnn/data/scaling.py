@@ -1,13 +1,20 @@
 """Scales that travel inside a network: inputs brought to mean 0 and deviation 1, outputs back to the data's units."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..check.arrays import check_features, check_floats, check_vector
 from ..check.sequences import check_lengths, check_series
 from ..nn.layers import Layer
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-def mean_and_deviation(x, weight=None):
+    from .._types import Array, ArrayLike, Inputs, Ints
+
+
+def mean_and_deviation(x: "Inputs", weight: "ArrayLike | None" = None) -> "tuple[Array, Array]":
     """Mean and standard deviation of each feature over all steps, both (I,) in float64.
 
     Parameters
@@ -42,14 +49,14 @@ def mean_and_deviation(x, weight=None):
 class _Scale(Layer, base=True):
     """A fixed affine map of each feature. It has no parameters: mean and scale are part of the configuration."""
 
-    def __init__(self, mean, scale):
+    def __init__(self, mean: "ArrayLike", scale: "ArrayLike") -> None:
         super().__init__()
         self.mean = check_vector(mean, "mean").tolist()
         self.scale = check_vector(scale, "scale", len(self.mean), above=0).tolist()
         self._mean, self._scale = np.array(self.mean), np.array(self.scale)
 
     @classmethod
-    def of(cls, x, lengths=None):
+    def of(cls, x: "Inputs", lengths: "Ints | None" = None) -> "Self":
         """The layer with the mean and the deviation of data.
 
         Parameters
@@ -115,7 +122,7 @@ class Standardize(_Scale):
     def _gradient(self, dy):
         return (dy / self._scale).astype(dy.dtype)
 
-    def inverse(self):
+    def inverse(self) -> "Rescale":
         """The `Rescale` that takes back what this does."""
         return Rescale(self.mean, self.scale)
 
@@ -140,6 +147,6 @@ class Rescale(_Scale):
     def _gradient(self, dy):
         return (dy * self._scale).astype(dy.dtype)
 
-    def inverse(self):
+    def inverse(self) -> "Standardize":
         """The `Standardize` that takes back what this does."""
         return Standardize(self.mean, self.scale)

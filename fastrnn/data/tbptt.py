@@ -6,9 +6,13 @@ exactly one update of an epoch. The k2 - k1 steps before the new ones are run ag
 the state that was kept before them; k1 = k2 runs nothing twice.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..check.values import check_positive_int, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
 
 
 class Span(NamedTuple):
@@ -20,7 +24,7 @@ class Span(NamedTuple):
     carry: int
 
 
-def check_tbptt(value, name="tbptt"):
+def check_tbptt(value: "Any", name: str = "tbptt") -> tuple[int, int] | None:
     """(k1, k2) from k, for k1 = k2 = k, or from a pair with k2 >= k1; None stays None."""
     if value is None:
         return None
@@ -35,7 +39,7 @@ def check_tbptt(value, name="tbptt"):
     return k1, k2
 
 
-def spans(steps, k1, k2, start=0):
+def spans(steps: int, k1: int, k2: int, start: int = 0) -> "Iterator[Span]":
     """The `Span` of each update of a sequence, from update number `start` on; one even where there are no steps.
 
     The last update of a sequence, of r < k1 new steps, reaches back over k2 - k1 + r.
@@ -45,6 +49,6 @@ def spans(steps, k1, k2, start=0):
         yield Span(max(0, (j + 1) * k1 - k2), j * k1, stop, min(max(0, (j + 2) * k1 - k2), stop))
 
 
-def count(steps, k1):
+def count(steps: int, k1: int) -> int:
     """Number of updates that `steps` steps make."""
     return max(1, -(-steps // k1))

@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +13,21 @@ from ..check.values import check_bool, check_entries_of, check_option, check_pos
 from ..files.tensorfile import parse_json
 from ..files.wholefile import error_text, naming, read_whole, write_whole
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, Literal
+
+    from typing_extensions import Self
+
+    from .._types import Array, ArrayLike, PathLike
+
 LEVELS = ("word", "character")
 SPECIALS = ("pad", "unk", "bos", "eos")
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"  # decodes a character that is not in the vocabulary
 _WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 
 
-def words(text):
+def words(text: str) -> list[str]:
     """The words and marks of a text, in order: letters and digits, joined by inner ' and -, or one other mark.
 
     Text that was split into tokens before is better split at its spaces: ``text.split()``.
@@ -33,13 +42,18 @@ class Symbols:
     """
 
     arguments: tuple[str, ...] = ()
+    specials: list[str]
+    pad: int | None
+    unk: int | None
+    bos: int | None
+    eos: int | None
 
-    def __init__(self, specials):
+    def __init__(self, specials: "Sequence[str]") -> None:
         self.specials = check_specials(specials)
         for name in SPECIALS:
             setattr(self, name, self.specials.index(name) if name in self.specials else None)
 
-    def encode(self, text, *, bos=False, eos=False):
+    def encode(self, text: "str | Sequence[str]", *, bos: bool = False, eos: bool = False) -> "Array":
         """The ids of a text, int64 (n,).
 
         Parameters
@@ -57,7 +71,7 @@ class Symbols:
         after = [self._special("eos")] if check_bool(eos, "eos") else []
         return np.concatenate([before, self._ids(text), after]).astype(np.int64)
 
-    def decode(self, ids):
+    def decode(self, ids: "ArrayLike") -> str:
         """The text of ids (n,), up to the first "eos", without "pad" and "bos".
 
         Raises
@@ -73,24 +87,24 @@ class Symbols:
         left_out = [k for k in (self.pad, self.bos) if k is not None]
         return self._text(ids[~np.isin(ids, left_out)])
 
-    def config(self):
+    def config(self) -> "dict[str, Any]":
         """dict that `from_config` takes: plain values, for a model's configuration, a checkpoint's notes or JSON."""
         return {name: getattr(self, name) for name in self.arguments}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: "dict[str, Any]") -> "Self":
         """What `config` describes."""
         if not isinstance(config, Mapping) or config.keys() != set(cls.arguments):
             found = ", ".join(map(str, config)) if isinstance(config, Mapping) else type(config).__name__
             raise ValueError(f"config: expected {', '.join(cls.arguments)}; found {found}")
         return cls(**config)
 
-    def save(self, path):
+    def save(self, path: "PathLike") -> None:
         """Write it to `path` as JSON, in one step."""
         write_whole(path, (json.dumps(self.config(), ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass"))
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: "PathLike") -> "Self":
         """What `save` wrote to `path`; a ValueError names a file that is missing or no vocabulary."""
         text = read_whole(path)
         try:
@@ -116,7 +130,7 @@ class Symbols:
         return found
 
 
-def check_specials(specials):
+def check_specials(specials: "Sequence[str]") -> list[str]:
     """A list of some of `SPECIALS`, each once, in that order."""
     found = check_entries_of(specials, "specials", f"some of {', '.join(SPECIALS)}")
     for k, name in enumerate(found):
@@ -156,8 +170,10 @@ class Vocabulary(Symbols):
     """
 
     arguments = ("symbols", "level", "specials")
+    symbols: "str | list[str]"
 
-    def __init__(self, symbols, *, level="word", specials=SPECIALS):
+    def __init__(self, symbols: "str | Sequence[str]", *, level: "Literal['word', 'character']" = "word",
+                 specials: "Sequence[str]" = SPECIALS) -> None:
         super().__init__(specials)
         self.level = check_option(level, "level", LEVELS)
         first = len(self.specials)
@@ -171,7 +187,8 @@ class Vocabulary(Symbols):
             self._id_of = {symbol: k for k, symbol in enumerate(self.symbols, first)}
 
     @classmethod
-    def build(cls, texts, *, level="word", min_count=1, max_size=None, specials=SPECIALS):
+    def build(cls, texts: "Iterable[Any]", *, level: "Literal['word', 'character']" = "word", min_count: int = 1,
+              max_size: int | None = None, specials: "Sequence[str]" = SPECIALS) -> "Self":
         """The vocabulary of texts.
 
         Parameters
@@ -202,7 +219,7 @@ class Vocabulary(Symbols):
             kept = "".join(sorted(kept))
         return cls(kept, level=level, specials=specials)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.specials) + len(self.symbols)
 
     def __contains__(self, symbol):
@@ -232,7 +249,7 @@ class Vocabulary(Symbols):
         return space.join(self.symbols[k - first] if k >= first else unknown for k in ids.tolist())
 
 
-def check_characters(text, name):
+def check_characters(text: str, name: str) -> str:
     """A string that has at least one character, and each only once."""
     if not isinstance(text, str):
         raise TypeError(f"{name}: expected a string of characters, found {type(text).__name__}")

@@ -1,12 +1,17 @@
 """Windows of series: what a network learns to predict a series from, as `Trainer` takes it."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..check.sequences import check_series
 from ..check.values import check_positive_int
 
+if TYPE_CHECKING:
+    from .._types import Array, ArrayLike, Inputs
 
-def windows(series, length, stride=1):
+
+def windows(series: "ArrayLike", length: int, stride: int = 1) -> "Array":
     """Each `stride`-th part of `length` steps of a series, counted back from the last.
 
     Parameters
@@ -29,13 +34,14 @@ def windows(series, length, stride=1):
     return views if stride == 1 else views[starts % stride :: stride]
 
 
-def next_steps(series, length):
+def next_steps(series: "ArrayLike", length: int) -> "tuple[Array, Array]":
     """(windows of `length` steps, the step after each of theirs), overlapping by half: (n, length, C) both."""
     parts = windows(series, length + 1, max(1, length // 2))
     return parts[:, :-1], parts[:, 1:]
 
 
-def forecast_windows(series, length, horizon=1, *, stride=1, target=None):
+def forecast_windows(series: "Inputs", length: int, horizon: int = 1, *, stride: int = 1,
+                     target: "Inputs | None" = None) -> "tuple[Array, Array]":
     """Windows of series, and what follows each of them.
 
     ``Trainer(Sequential(GRU(C, 32), LastStep(), Linear(32, horizon * D)), "mse").fit(X, y)`` learns to forecast.

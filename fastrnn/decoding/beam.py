@@ -1,14 +1,24 @@
 """Beam search over a network's next ids, for many sequences at a time."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..check.symbols import check_symbols
 from ..check.values import check_bool, check_number, check_positive_int
 from .states import Hypothesis, best_columns, log_softmax, stream_step, take_rows
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-def beam_search(step, state, start, *, length, beam_size=4, end=None, length_penalty=0.6, n_best=1,
-                early_stop=False):
+    from .._types import ArrayLike, State
+    from ..nn.module import Module
+
+
+def beam_search(step: "Module | Callable[..., Any]", state: "State", start: "ArrayLike", *, length: int,
+                beam_size: int = 4, end: int | None = None, length_penalty: float = 0.6, n_best: int = 1,
+                early_stop: bool = False) -> "list[list[Hypothesis]]":
     """The likeliest continuations of B sequences, each by a beam of its own, in one batch.
 
     Hypotheses are ranked by their logarithm of probability over a normalisation by their length |Y| (Wu et al. 2016):

@@ -1,6 +1,7 @@
 """Labels from the outputs of a network trained with the CTC loss."""
 
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,10 +13,17 @@ from ..nn.module import Turn
 from .language import as_scores
 from .states import Hypothesis, best_columns, join_rows, log_softmax, take_rows
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .._types import ArrayLike, Ints
+
 TREE_BYTES = 500    # of a beam's empty tree, about
 
 
-def ctc_greedy(logits, lengths=None, *, blank=0, batch_first=True):
+def ctc_greedy(logits: "ArrayLike", lengths: "Ints | None" = None, *, blank: int = 0,
+               batch_first: bool = True) -> "Any":
     """The labels of the likeliest path (Graves et al. 2006): the best of each step, repetitions once, no blanks.
 
     Parameters
@@ -37,7 +45,8 @@ def ctc_greedy(logits, lengths=None, *, blank=0, batch_first=True):
     return found[0] if one else found
 
 
-def ctc_beam_search(logits, lengths=None, *, beam_size=16, n_best=1, blank=0, batch_first=True, **options):
+def ctc_beam_search(logits: "ArrayLike", lengths: "Ints | None" = None, *, beam_size: int = 16, n_best: int = 1,
+                    blank: int = 0, batch_first: bool = True, **options: "Any") -> "Any":
     """The likeliest labels over all their paths, by prefix beam search (Graves 2008; Hannun et al. 2014).
 
     Parameters
@@ -110,17 +119,17 @@ class CTCBeamSearch:
 
     def __init__(
         self,
-        classes,
-        batch_size=1,
+        classes: int,
+        batch_size: int = 1,
         *,
-        beam_size=16,
-        blank=0,
-        candidates=None,
-        lm=None,
-        alpha=0.5,
-        beta=0.0,
-        alphabet=None,
-    ):
+        beam_size: int = 16,
+        blank: int = 0,
+        candidates: int | None = None,
+        lm: "Any" = None,
+        alpha: float = 0.5,
+        beta: float = 0.0,
+        alphabet: "str | Sequence[str] | None" = None,
+    ) -> None:
         self.classes = check_positive_int(classes, "classes")
         self.batch_size = check_positive_int(batch_size, "batch_size", low=0)
         self.beam_size = check_positive_int(beam_size, "beam_size")
@@ -135,7 +144,7 @@ class CTCBeamSearch:
         self._turn = Turn("search")
         self.reset()
 
-    def reset(self):
+    def reset(self) -> None:
         """Back to empty prefixes."""
         memory.require(self.batch_size * (TREE_BYTES + 40 * self.beam_size), "batch_size",
                        f"{self.batch_size} searches", "use a smaller one")
@@ -153,7 +162,7 @@ class CTCBeamSearch:
             self._lm_state, scores = self._lm.begin(self._node.size)
             self._next += self._alpha * scores.reshape(self._next.shape)
 
-    def step(self, logits):
+    def step(self, logits: "ArrayLike") -> None:
         """Take one step's logits, or logarithms of probabilities: (B, K), or (K,) where B is 1."""
         x = check_floats(logits, "logits")
         wanted = {2: f"({self.batch_size}, {self.classes})"}
@@ -165,7 +174,7 @@ class CTCBeamSearch:
         with self._turn:
             self._advance(np.arange(self.batch_size), log_softmax(x))
 
-    def run(self, logits, lengths=None):
+    def run(self, logits: "ArrayLike", lengths: "Ints | None" = None) -> None:
         """Take several steps: (B, T, K), or (T, K) where B is 1; `lengths`: of them how many of each sequence."""
         x, lengths, _ = _batch(logits, lengths, True)
         if x.shape[::2] != (self.batch_size, self.classes):
@@ -177,7 +186,7 @@ class CTCBeamSearch:
                 if rows.size:
                     self._advance(rows, log_p[rows, t])
 
-    def hypotheses(self, n_best=1):
+    def hypotheses(self, n_best: int = 1) -> "list[list[Hypothesis]]":
         """The best prefixes so far: a list of B lists of `Hypothesis`, best first."""
         n_best = check_positive_int(n_best, "n_best", high=self.beam_size)
         score = np.where(self._node >= 0, np.logaddexp(self._blank_end, self._label_end) + self._bonus, -np.inf)

@@ -1,9 +1,17 @@
 """How far what was found is from what was wanted: edit distance and the error rate of labels, characters or words."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
-def edit_distance(found, wanted):
+    from .._types import Array
+
+
+def edit_distance(found: "Sequence[Any] | Array", wanted: "Sequence[Any] | Array") -> int:
     """The least number of insertions, deletions and substitutions that make one sequence of another (Levenshtein 1966).
 
         d(i, j) = min(d(i-1, j-1) + [x_i != y_j], d(i-1, j) + 1, d(i, j-1) + 1)
@@ -28,7 +36,7 @@ def edit_distance(found, wanted):
     return int(row[-1])
 
 
-def error_rate(found, wanted):
+def error_rate(found: "Sequence[Any]", wanted: "Sequence[Any]") -> float:
     """Edit distances of all pairs over the number of symbols that were wanted (Graves et al. 2006, section 5).
 
     The label, character or word error rate, by what the sequences are of. It may be above 1.

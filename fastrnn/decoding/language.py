@@ -1,10 +1,16 @@
 """Language models for CTC's prefix beam search: log P(next label | labels so far), for many prefixes at a time."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..check.symbols import check_next, check_prompts, check_stepped, check_symbols
 from ..check.values import check_positive_int, shown
 from .states import log_softmax, stream_step, take_rows
+
+if TYPE_CHECKING:
+    from .._types import Array, ArrayLike, State
+    from ..nn.module import Module
 
 
 class NetworkScores:
@@ -20,7 +26,7 @@ class NetworkScores:
         Ids that come before every sequence, at least one.
     """
 
-    def __init__(self, network, ids, prompt):
+    def __init__(self, network: "Module", ids: "ArrayLike", prompt: "ArrayLike") -> None:
         check_stepped(network, "lm")
         (prompt,) = check_prompts([prompt], "prompt")
         self._step = stream_step(network)
@@ -30,13 +36,13 @@ class NetworkScores:
         self._ids = check_symbols(ids, "ids", check_next(logits, "lm").shape[1])
         self._begin = state, self._scores(logits)
 
-    def begin(self, count):
+    def begin(self, count: int) -> "tuple[State, Array]":
         """(state, log P (count, K)) of `count` empty prefixes."""
         count = check_positive_int(count, "count", 0)
         state, scores = self._begin
         return take_rows(state, np.zeros(count, np.int64)), np.repeat(scores, count, axis=0)
 
-    def advance(self, state, labels):
+    def advance(self, state: "State", labels: "Array") -> "tuple[State, Array]":
         """The same after one more label of each prefix."""
         labels = check_symbols(labels, "labels", len(self._ids))
         logits, state = self._step(self._ids[labels], state)

@@ -1,6 +1,7 @@
 """Sequences drawn from a network's own predictions, step by step."""
 
 from collections import deque
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -9,8 +10,15 @@ from ..check.symbols import check_logits, check_next, check_prompts, check_stepp
 from ..check.values import check_number, check_positive_int
 from .states import generators, largest
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
-def choose(logits, draws, *, temperature=1.0, top_k=None, top_p=None):
+    from .._types import Array, ArrayLike, Inputs, Seed
+    from ..nn.module import Module
+
+
+def choose(logits: "ArrayLike", draws: "ArrayLike", *, temperature: float = 1.0, top_k: int | None = None,
+           top_p: float | None = None) -> "Array":
     """The id drawn in each row from softmax(logits / temperature), held to the likeliest.
 
     Parameters
@@ -56,7 +64,7 @@ def chosen(logits, draws, *, temperature=1.0, top_k=None, top_p=None):
     return order[rows[:, 0], at]
 
 
-def penalise(logits, seen, penalty):
+def penalise(logits: "Array", seen: "Array", penalty: float) -> "Array":
     """Logits with those of `seen` (bool, like logits) made less likely (Keskar et al. 2019).
 
     Positive ones are divided by the penalty, negative ones multiplied, so that one above 1 always lowers them.
@@ -67,19 +75,19 @@ def penalise(logits, seen, penalty):
 
 
 def sample(
-    network,
-    prompts,
-    length,
+    network: "Module",
+    prompts: "Inputs",
+    length: int,
     *,
-    temperature=1.0,
-    top_k=None,
-    top_p=None,
-    repetition_penalty=1.0,
-    repetition_window=None,
-    forbid=(),
-    end=None,
-    seed=None,
-):
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    repetition_penalty: float = 1.0,
+    repetition_window: int | None = None,
+    forbid: "Sequence[int]" = (),
+    end: int | None = None,
+    seed: "Seed | Sequence[Seed]" = None,
+) -> "Iterator[Array]":
     """Ids drawn from a network that predicts the next one, for many prompts at a time, step by step.
 
     Parameters

@@ -1,11 +1,17 @@
 """What the decoders share: hypotheses, logarithms of probabilities, and sequences' rows of the engine's states."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..check.symbols import check_logits, check_stepped, check_symbols
 from ..check.values import check_generator, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .._types import Array, ArrayLike, State
 
 
 class Hypothesis(NamedTuple):
@@ -15,7 +21,7 @@ class Hypothesis(NamedTuple):
     score: float
 
 
-def log_softmax(logits):
+def log_softmax(logits: "ArrayLike") -> "Array":
     """x - log(sum_k exp(x_k)) over the last axis, float64; a ValueError where the largest is not finite."""
     x = check_logits(logits, "logits")
     x = x - largest(x)
@@ -40,7 +46,7 @@ def best_columns(scores, width):
     return np.take_along_axis(found, order, axis=1)
 
 
-def take_rows(state, rows):
+def take_rows(state: "State", rows: "ArrayLike") -> "State":
     """The state of the sequences with the indices `rows`, in that order, each as often as it is there.
 
     Parameters
@@ -71,7 +77,7 @@ def join_rows(first, second):
     return np.concatenate([first, second], axis=1)
 
 
-def stream_step(network):
+def stream_step(network: "Any") -> "Callable[..., Any]":
     """A function (ids (B,), state) -> (logits (B, V), state) that steps a network's stream, for any B in turn.
 
     Parameters

@@ -1,6 +1,7 @@
 """`diagnose`: a model, some sequences and a loss -> a `Diagnosis`."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,12 @@ from . import probe
 from .measures import dead_units, decay_of, gate_of, norms_by_distance, spectrum
 from .report import Diagnosis, Layer, Weights
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from .._types import Inputs, Ints
+
 # name -> (tanh, holds), in the order of the engine's blocks; None for what is no gate
 GATES = {
     "LSTM": {"input": (False, False), "forget": (False, True), "cell": (True, False), "output": (False, False)},
@@ -24,7 +31,9 @@ GATES = {
 }
 
 
-def diagnose(model, X, y=None, *, loss="cross_entropy", lengths=None, sequences=32):
+def diagnose(model: "Module", X: "Inputs | LaneStream", y: "Inputs | None" = None, *,
+             loss: "str | Callable[..., Any]" = "cross_entropy", lengths: "Ints | None" = None,
+             sequences: int = 32) -> "Diagnosis":
     """Measure how gradients flow through a model; its parameters, gradients and random state stay as they are.
 
     Parameters

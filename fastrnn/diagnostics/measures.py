@@ -3,6 +3,7 @@
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from .._onethread import one_thread
 from ..check.arrays import check_floats
 from ..nn._init import WORTH_HOLDING
 from . import criteria
+
+if TYPE_CHECKING:
+    from .._types import ArrayLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +36,7 @@ class Decay:
     vanishes: int | None
     explodes: int | None
 
-    def steps_to(self, ratio):
+    def steps_to(self, ratio: float) -> float:
         """At how many steps g would be `ratio` of g(1) if it went on as `factor` says; inf if never."""
         if self.factor == 0:
             return 1.0 if ratio < 1 else math.inf
@@ -147,7 +151,7 @@ def dead_units(h):
     return float((h == 0).all(axis=0).mean())
 
 
-def spectrum(matrix):
+def spectrum(matrix: "ArrayLike") -> "Spectrum":
     """The `Spectrum` of a square matrix; NaN where it holds one that is not finite.
 
     Raises

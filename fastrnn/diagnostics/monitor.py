@@ -1,6 +1,7 @@
 """`GradientMonitor`: a diagnosis every so many updates, while a `Trainer` fits."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from ..check.values import check_bool, check_positive_int
 from ..train.callbacks import Callback
@@ -8,6 +9,13 @@ from . import probe
 from .diagnose import look, probe_batch
 from .plot import check_plot, plot_history
 from .report import Diagnosis, _number, table
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._types import Inputs, Ints, PathLike, Trainer
+    from ..data.batches import LaneStream
+    from .findings import Finding
 
 
 class GradientMonitor(Callback):
@@ -46,7 +54,8 @@ class GradientMonitor(Callback):
     `diagnose`.
     """
 
-    def __init__(self, X, y=None, *, lengths=None, every=100, sequences=32, show=True, plot=None):
+    def __init__(self, X: "Inputs | LaneStream", y: "Inputs | None" = None, *, lengths: "Ints | None" = None,
+                 every: int = 100, sequences: int = 32, show: bool = True, plot: "PathLike | None" = None) -> None:
         self.data = (X, y, lengths)
         self.every = check_positive_int(every, "every")
         self.sequences = check_positive_int(sequences, "sequences")
@@ -54,31 +63,31 @@ class GradientMonitor(Callback):
         if plot is not None:
             check_plot(plot, "plot")
         self.plot_path = plot
-        self.records = []
+        self.records: list[Diagnosis] = []
         self._batch = self._before = None
 
     @property
-    def findings(self):
+    def findings(self) -> "list[Finding]":
         """The findings of the last look; empty before the first."""
         return self.records[-1].findings if self.records else []
 
-    def on_fit_begin(self, trainer):
+    def on_fit_begin(self, trainer: "Trainer") -> None:
         self._batch = probe_batch(trainer.model, *self.data, self.sequences)
         if not (self.records and self.records[-1].step == trainer.step):
             self._look(trainer, None)
 
-    def on_gradient(self, trainer):
+    def on_gradient(self, trainer: "Trainer") -> None:
         """Keep the parameters from before an update that ends in a look."""
         if (trainer.step + 1) % self.every == 0:
             self._before = {name: p.copy() for name, p in trainer.model.params.items()}
 
-    def on_step_end(self, trainer, logs):
+    def on_step_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         if trainer.step % self.every == 0:
             change = {name: p - self._before[name] for name, p in trainer.model.params.items()}
             self._before = None
             self._look(trainer, probe.group_norms(trainer.model, change))
 
-    def on_fit_end(self, trainer):
+    def on_fit_end(self, trainer: "Trainer") -> None:
         self._before = None
 
     def _look(self, trainer, updates):
@@ -109,15 +118,15 @@ class GradientMonitor(Callback):
                 rows.append([*start, layer.name, *limits, stuck, "-" if radius is None else f"{radius:.3f}", update])
         return table([head, *rows])
 
-    def plot(self, path):
+    def plot(self, path: "PathLike") -> None:
         """Draw decay, gates, spectra and updates over the training; needs Matplotlib (``fastrnn[plot]``)."""
         plot_history(self.records, path)
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         """What a checkpoint keeps: the records."""
         return {"records": [record.to_dict() for record in self.records]}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
         """Take back what `state_dict` gave."""
         self.records = [Diagnosis.from_dict(record) for record in state["records"]]
 

@@ -2,11 +2,16 @@
 
 import importlib.util
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..files.wholefile import check_writable, write_whole
 from . import criteria
+
+if TYPE_CHECKING:
+    from .._types import PathLike
+    from .measures import Decay
 
 FORMATS = "png", "svg", "pdf"
 
@@ -28,7 +33,8 @@ def check_plot(path, name):
         raise ImportError(f'{name}: expected Matplotlib, found none: pip install "fastrnn[plot]"')
 
 
-def plot_decays(decays, path, *, title="Gradient of the last step's loss, by distance back"):
+def plot_decays(decays: "dict[str, Decay]", path: "PathLike", *,
+                title: str = "Gradient of the last step's loss, by distance back") -> None:
     """Draw |dE/dh_t| by distance, a line for each name of a dict of `Decay`, with the limits of the verdict.
 
     Parameters

@@ -4,12 +4,21 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..check.values import shown
 from . import findings
 from .measures import Decay, Gate, Spectrum
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from typing_extensions import Self
+
+    from .._types import PathLike
+    from .findings import Finding
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +68,7 @@ class Weights:
     update: float | None = None
 
     @property
-    def ratio(self):
+    def ratio(self) -> float | None:
         """`gradient` over `norm`; None where either is missing."""
         return self.gradient / self.norm if self.norm and self.gradient is not None else None
 
@@ -87,29 +96,29 @@ class Diagnosis:
     layers: list[Layer]
     weights: dict[str, Weights]
     step: int | None = None
-    findings: list = field(init=False, repr=False)
+    findings: "list[Finding]" = field(init=False, repr=False)
 
     def __post_init__(self):
         object.__setattr__(self, "findings", findings.judge(self))
 
     @property
-    def kinds(self):
+    def kinds(self) -> set[str]:
         """The set of the findings' kinds."""
         return {finding.kind for finding in self.findings}
 
     @property
-    def verdict(self):
+    def verdict(self) -> str:
         """str: the findings with their remedies, or "healthy" and by how much."""
         return "\n".join(map(str, self.findings)) or findings.healthy_text(self)
 
-    def to_dict(self):
+    def to_dict(self) -> "dict[str, Any]":
         """dict of plain values and arrays, which `from_dict` takes back."""
         found = dataclasses.asdict(self)
         del found["findings"]
         return found
 
     @classmethod
-    def from_dict(cls, found):
+    def from_dict(cls, found: "dict[str, Any]") -> "Self":
         """The diagnosis that `to_dict` described."""
         layers = [
             Layer(
@@ -125,7 +134,7 @@ class Diagnosis:
         weights = {name: Weights(**values) for name, values in found["weights"].items()}
         return cls(**{**found, "layers": layers, "weights": weights})
 
-    def plot(self, path):
+    def plot(self, path: "PathLike") -> None:
         """Draw decay, gates and weights into a .png, .svg or .pdf; needs Matplotlib (``fastrnn[plot]``)."""
         from .plot import plot_diagnosis
 
@@ -167,7 +176,7 @@ class Diagnosis:
         return table([["parameters of", "norm", "gradient", "gradient / norm", "update / norm"], *rows])
 
 
-def decay_table(decays, title):
+def decay_table(decays: "dict[str, Decay]", title: str) -> str:
     """Text: a row for each name and `Decay`, |dE/dh_t| at a few distances, relative to distance 1."""
     if not isinstance(decays, Mapping) or not decays or not all(isinstance(d, Decay) for d in decays.values()):
         raise TypeError(f"decays: expected a dict of name -> Decay, found {shown(decays)}")

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,12 @@ from .. import threads
 from ..check.values import check_number
 from . import guard
 from .lifeline import Lifeline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from .._types import Array
 
 LAST_WORDS = 0.1  # seconds in which what a rank has sent before its end may still come
 SPIN = 0.05  # seconds of waiting without sleep
@@ -58,7 +65,7 @@ class Ranks:
         Where mpiexec and mpi4py belong to different MPI libraries, so that no process sees another.
     """
 
-    def __init__(self, comm=None, timeout=600.0):
+    def __init__(self, comm: "Any" = None, timeout: float = 600.0) -> None:
         self.timeout = check_number(timeout, "timeout", above=0)
         self._mpi = load_mpi()
         if comm is None:
@@ -83,32 +90,32 @@ class Ranks:
         guard.watch()
 
     @property
-    def first(self):
+    def first(self) -> bool:
         """Whether this is rank 0, which writes files and shows progress."""
         return self.rank == 0
 
-    def add(self, array):
+    def add(self, array: "Array") -> None:
         """Replace a C-contiguous array, on every rank, by the sum over all ranks."""
         if self.size > 1:
             self._wait(self._comm.Iallreduce(self._mpi.IN_PLACE, array, op=self._mpi.SUM))
 
-    def total(self, values):
+    def total(self, values: "Sequence[float]") -> list[float]:
         """A list of numbers, summed over all ranks."""
         totals = np.array(values, np.float64)
         self.add(totals)
         return totals.tolist()
 
-    def start_adding(self, array):
+    def start_adding(self, array: "Array") -> "Callable[[], Any]":
         """Begin `add`; the array belongs to it until the function that this returns has been called."""
         request = self._comm.Iallreduce(self._mpi.IN_PLACE, array, op=self._mpi.SUM)
         return lambda: self._wait(request)
 
-    def broadcast(self, array, root=0):
+    def broadcast(self, array: "Array", root: int = 0) -> None:
         """Replace a C-contiguous array, on every rank, by that of rank `root`."""
         if self.size > 1:
             self._wait(self._comm.Ibcast(array, root=root))
 
-    def broadcast_bytes(self, data, root=0):
+    def broadcast_bytes(self, data: bytes, root: int = 0) -> bytes:
         """The bytes of rank `root`, on every rank."""
         length = np.array([len(data) if self.rank == root else 0], np.int64)
         self.broadcast(length, root)
@@ -116,18 +123,18 @@ class Ranks:
         self.broadcast(buffer, root)
         return buffer.tobytes()
 
-    def gather(self, array):
+    def gather(self, array: "Array") -> "list[Array]":
         """The arrays of all ranks, in order, on every rank; shapes and dtypes may differ."""
         array = np.ascontiguousarray(array)
         headers = self.gather_json([array.dtype.str, list(array.shape)])
         parts = self.gather_bytes(array)
         return [np.frombuffer(part, dtype).reshape(shape) for part, (dtype, shape) in zip(parts, headers)]
 
-    def gather_json(self, value):
+    def gather_json(self, value: "Any") -> "list[Any]":
         """The JSON-able values of all ranks, in order, on every rank."""
         return [json.loads(part) for part in self.gather_bytes(json.dumps(value).encode())]
 
-    def gather_bytes(self, data):
+    def gather_bytes(self, data: bytes) -> list[bytes]:
         """The bytes of all ranks, in order, on every rank."""
         data = np.frombuffer(data, np.uint8)
         sizes = np.zeros(self.size, np.int64)
@@ -142,13 +149,13 @@ class Ranks:
             self._wait(self._comm.Iallgatherv(data, [out, counts, self._mpi.BYTE]))
         return [out[end - size : end].tobytes() for size, end in zip(sizes, ends)]
 
-    def fail(self, error):
+    def fail(self, error: BaseException) -> None:
         """Tell the others that this rank gives up the work in hand, so that none waits for it."""
         if self._lifeline is not None and self.broken is None:
             text = " ".join(f"{type(error).__name__}: {error}".split())
             self._lifeline.tell("failed", self.work, text[:2000])
 
-    def saves(self):
+    def saves(self) -> bool:
         """Whether this rank is the one that saves what can be saved after a `RankError`: 0, or 1 after 0's end."""
         gone = self._lifeline is not None and 0 in {**self._lifeline.ended, **self._lifeline.failed}
         return self.rank == (1 if gone else 0)
@@ -224,7 +231,7 @@ class Ranks:
         self.broken = reason
         raise RankError(reason)
 
-    def say_goodbye(self):
+    def say_goodbye(self) -> None:
         """Wait until all ranks have said goodbye, or one can not any more."""
         if self._lifeline is not None:
             self._lifeline.tell("bye")
@@ -234,7 +241,7 @@ class Ranks:
                 if self._lifeline.ended or guard.gone():
                     self.broken = "another rank has ended"
 
-    def outlive_saving(self):
+    def outlive_saving(self) -> None:
         """Leave a rank that saves the time to do it: a launcher may end all at the first exit."""
         lifeline, deadline = self._lifeline, time.monotonic() + 30
         while lifeline is not None and not self.saves() and 0 not in lifeline.ended and time.monotonic() < deadline:

@@ -5,6 +5,7 @@ import signal
 import tempfile
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,17 @@ from .ranks import RankError, Ranks
 from .share import Share
 from .update import SharedUpdate
 from .wishes import Wishes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from typing_extensions import Self
+
+    from .._types import Inputs, Outputs, PathLike
+    from ..nn.module import Module
+    from ..train.fit.history import History
+    from ..train.optim import Optimizer
 
 _worlds = {}  # the Ranks of all processes, made once
 
@@ -64,7 +76,8 @@ class DistributedTrainer(Trainer):
     64, 32 sequences of 50 steps) and no faster at 0.6 ms: give small networks large batches.
     """
 
-    def __init__(self, model, loss="cross_entropy", optimizer="adam", *, ranks=None, **options):
+    def __init__(self, model: "Module", loss: "str | Callable[..., Any]" = "cross_entropy",
+                 optimizer: "str | Optimizer" = "adam", *, ranks: "Ranks | None" = None, **options: "Any") -> None:
         self.ranks = _world() if ranks is None else ranks
         self._wishes = Wishes()
         self._merged = MergedStates(self.ranks)
@@ -78,7 +91,7 @@ class DistributedTrainer(Trainer):
         return self.ranks.size
 
     @classmethod
-    def resume(cls, path, **parts):
+    def resume(cls, path: "PathLike", **parts: "Any") -> "Self":
         """As `Trainer.resume`; the file need be there for rank 0 only."""
         ranks = _world()
         if ranks.size == 1:
@@ -98,7 +111,7 @@ class DistributedTrainer(Trainer):
             return super().resume(copy, **parts)
 
     @classmethod
-    def resume_newest(cls, prefix, **parts):
+    def resume_newest(cls, prefix: "PathLike", **parts: "Any") -> "Self | None":
         """As `Trainer.resume_newest`; the files need be there for rank 0 only."""
         ranks = _world()
         found = CheckpointSeries(prefix).newest() if ranks.first else None
@@ -106,18 +119,18 @@ class DistributedTrainer(Trainer):
         return cls.resume(name, **parts) if name else None
 
     @property
-    def stop(self):
+    def stop(self) -> bool:
         """Set it in a callback to end the fit on all ranks."""
         return self._wishes.stop
 
     @stop.setter
-    def stop(self, value):
+    def stop(self, value: bool) -> None:
         if value:
             self._wishes.want("stop")
         if self.ranks.size == 1:
             self._wishes.stop = bool(value)
 
-    def fit(self, X, y=None, **options):
+    def fit(self, X: "Inputs | LaneStream", y: "Inputs | None" = None, **options: "Any") -> "History":
         """As `Trainer.fit`, on every rank with the same arguments."""
         with self._together(), self._terminable():
             try:
@@ -125,12 +138,12 @@ class DistributedTrainer(Trainer):
             except RankError as error:
                 raise RankError(f"{error}{self._saved()}") from error
 
-    def evaluate(self, X, y=None, **options):
+    def evaluate(self, X: "Inputs | LaneStream", y: "Inputs | None" = None, **options: "Any") -> dict[str, float]:
         """As `Trainer.evaluate`, on every rank with the same arguments; so is what it returns."""
         with self._together():
             return super().evaluate(X, y, **{**options, "progress": self._shown(options)})
 
-    def predict(self, X, **options):
+    def predict(self, X: "Inputs", **options: "Any") -> "Outputs":
         """As `Trainer.predict`, on every rank with the same arguments; so is what it returns."""
         options["progress"] = self._shown(options)
         with self._together():
@@ -166,7 +179,7 @@ class DistributedTrainer(Trainer):
             return "; nothing was saved, as there is no ModelCheckpoint (without best_only) among the callbacks"
         return f"; update {self.step}, the last complete one, is in {' and '.join(map(str, paths))}: resume from there"
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         """As `Trainer.state_dict`, with the states of all ranks' sequences."""
         state = super().state_dict()
         if state["fit"] is not None:

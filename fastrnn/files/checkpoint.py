@@ -3,16 +3,22 @@
 import re
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .tensorfile import read_tensors, write_tensors
 from .wholefile import MissingFileError, naming, remove_stale
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._types import PathLike
+
 DEEPEST_TREE = 100  # dicts, lists and tuples inside each other; in a file each is two
 
 
-def write_checkpoint(path, state):
+def write_checkpoint(path: "PathLike", state: "Any") -> None:
     """Write `state`, nested dicts, lists and tuples of JSON-able values and arrays, to `path` in one step.
 
     Raises
@@ -27,7 +33,7 @@ def write_checkpoint(path, state):
     write_tensors(path, "checkpoint", arrays, tree, readable=True)
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: "PathLike") -> "Any":
     """What `write_checkpoint` wrote to `path`; ValueError, naming what was found, if it is not whole."""
     arrays, tree = read_tensors(path, "checkpoint")
     with naming(path, "a fastrnn checkpoint"):
@@ -43,11 +49,11 @@ class CheckpointSeries:
     keep : int, at least 1
     """
 
-    def __init__(self, stem, keep=2):
+    def __init__(self, stem: "PathLike", keep: int = 2) -> None:
         self.stem = Path(stem)
         self.keep = keep
 
-    def write(self, number, state):
+    def write(self, number: int, state: "Any") -> "Path":
         """Write `state` as checkpoint `number`, then remove what is older than the newest `keep`.
 
         Files with a higher number go too: they are damaged, or this run would not have written what they come after.
@@ -62,14 +68,14 @@ class CheckpointSeries:
             other.unlink(missing_ok=True)
         return path
 
-    def paths(self):
+    def paths(self) -> "list[Path]":
         """The files there are, newest first."""
         pattern = re.compile(re.escape(self.stem.name) + r"\.(\d{9,})\.ckpt")
         found = [(pattern.fullmatch(path.name), path) for path in self.stem.parent.glob("*.ckpt")]
         numbered = [(int(match[1]), path) for match, path in found if match]
         return [path for _, path in sorted(numbered, reverse=True)]
 
-    def newest(self):
+    def newest(self) -> "tuple[Path, Any] | None":
         """(path, state) of the newest whole checkpoint, or None; a warning for each newer, damaged one.
 
         Raises
@@ -95,13 +101,13 @@ class CheckpointSeries:
             raise damaged[-1]
         return None
 
-    def clear(self):
+    def clear(self) -> None:
         """Remove every file of the series, and what killed processes left half written."""
         for path in self.paths():
             path.unlink(missing_ok=True)
         self.remove_stale()
 
-    def remove_stale(self):
+    def remove_stale(self) -> None:
         """Remove what killed processes left half written."""
         remove_stale(self.stem, "*.ckpt")
 

@@ -9,10 +9,16 @@ file has bytes.
 import contextlib
 import hashlib
 import json
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .wholefile import FileError, as_path, error_text, opened, read_into, write_whole
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._types import Array, PathLike
 
 VERSION = 1
 KEY = "fastrnn"  # of the file's metadata
@@ -39,7 +45,8 @@ ALLOWED, ALLOWED_A_BYTE = 20_000_000, 8
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 
 
-def write_tensors(path, kind, tensors, state, *, readable=False):
+def write_tensors(path: "PathLike", kind: str, tensors: "dict[str, Array]", state: "Any", *,
+                  readable: bool = False) -> None:
     """Write `tensors` and `state` to `path`, replacing the file that is there in one step; see `write_whole`.
 
     Parameters
@@ -83,7 +90,7 @@ def write_tensors(path, kind, tensors, state, *, readable=False):
     write_whole(path, data)
 
 
-def read_tensors(path, kind):
+def read_tensors(path: "PathLike", kind: str) -> "tuple[dict[str, Array], Any]":
     """What `write_tensors` wrote to `path`.
 
     Returns
@@ -131,7 +138,7 @@ def read_tensors(path, kind):
     return tensors, header["state"]
 
 
-def parse_json(text):
+def parse_json(text: str | bytes) -> "Any":
     """The value of JSON text, after a look at how deep and how large it would be.
 
     Raises
@@ -192,7 +199,7 @@ def _judging(expected):
         raise ValueError(f"{expected} a damaged one: {error_text(error)}") from error
 
 
-def most_header(size):
+def most_header(size: int) -> int:
     """Bytes that the header of a file of this size may have."""
     return MOST_HEADER + size // HEADER_PART
 

@@ -8,6 +8,12 @@ import secrets
 import stat
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .._types import PathLike
 
 try:
     import fcntl
@@ -28,7 +34,7 @@ class MissingFileError(FileNotFoundError, FileError):
     """A file that is not there."""
 
 
-def as_path(path):
+def as_path(path: "PathLike") -> str:
     """The path of a file; an error for what cannot be one."""
     try:
         path = Path(path)
@@ -40,7 +46,7 @@ def as_path(path):
 
 
 @contextlib.contextmanager
-def naming(path, expected):
+def naming(path: "PathLike", expected: str) -> "Iterator[None]":
     """Turn whatever goes wrong with a file's contents into a ValueError that names the file.
 
     Contents are checked where they are used, by the same checks that a caller's arguments meet. This is the one place
@@ -56,7 +62,7 @@ def naming(path, expected):
         raise ValueError(f"{path}: expected {expected}, found one that does not fit: {found}") from error
 
 
-def error_text(error):
+def error_text(error: BaseException) -> str:
     """The text of an error, or another one from a file: one line without control characters, cut where it is long."""
     text = str(error)
     text = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
@@ -115,7 +121,7 @@ def read_into(file, buffer):
     return done
 
 
-def read_whole(path):
+def read_whole(path: "PathLike") -> bytes:
     """All bytes of a regular file."""
     with opened(path) as (file, size):
         data = bytearray(size)
@@ -125,7 +131,7 @@ def read_whole(path):
             raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def write_whole(path, data):
+def write_whole(path: "PathLike", data: bytes) -> None:
     """Write bytes to `path`: all of them or, with a FileError, none.
 
     They go to a temporary file in the same directory, which is flushed to the disk and then renamed: whoever reads
@@ -155,7 +161,7 @@ def write_whole(path, data):
         raise FileError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 
-def check_writable(path):
+def check_writable(path: "PathLike") -> None:
     """Raise a FileError now if `write_whole` could not write to `path`; nothing there is changed."""
     try:
         if os.path.isdir(path):
@@ -167,7 +173,7 @@ def check_writable(path):
         raise FileError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
 
 
-def remove_stale(path, ending=None):
+def remove_stale(path: "PathLike", ending: str | None = None) -> None:
     """Remove the temporary files that killed processes left beside `path`, or beside the files `path`.`ending`.
 
     Those that are being written now stay: they are locked.

@@ -1,5 +1,7 @@
 """Attention's parameters, and a decoder's runner with it: the Python side of the compiled decoder."""
 
+from typing import TYPE_CHECKING
+
 from .._arrays import room
 from .._attention import AttentionWeights
 from .._decoder import Decoder
@@ -7,6 +9,11 @@ from ..check.values import check_option, check_positive_int
 from ..nn import _init
 from ..nn.module import Module
 from ..nn.runners import Runner
+
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from .._types import DType, Seed
 
 KINDS = "additive", "dot", "general"
 
@@ -35,7 +42,8 @@ class Attention(Module):
     ``params``: weight_query (A, H) for "additive" and "general", score (A,) for "additive".
     """
 
-    def __init__(self, kind, query_size, memory_size, size=None, *, dtype="float32", seed=None):
+    def __init__(self, kind: "Literal['additive', 'dot', 'general']", query_size: int, memory_size: int,
+                 size: int | None = None, *, dtype: "DType" = "float32", seed: "Seed" = None) -> None:
         super().__init__(dtype, seed)
         self.kind = check_option(kind, "kind", KINDS)
         self.query_size = check_positive_int(query_size, "query_size")
@@ -60,7 +68,7 @@ class Attention(Module):
         self._watched = AttentionWeights(self._params, self._grads, self.query_size, self.size, self.memory_size,
                                          self.dtype.itemsize)
 
-    def __call__(self, *_, **__):
+    def __call__(self, *_: object, **__: object) -> "Any":
         """Not to be called: a decoder attends, step by step."""
         raise TypeError("Attention: expected to be a part of Seq2Seq, which calls it; found a call of its own")
 

@@ -1,10 +1,17 @@
 """A model from the description in its file."""
 
+from typing import TYPE_CHECKING
+
 from ..nn._init import left_at_zero
 from ..nn.module import module_from_config
 
+if TYPE_CHECKING:
+    from typing import Any
 
-def build_model(config, tensors):
+    from .._types import Array
+
+
+def build_model(config: "dict[str, Any]", tensors: "dict[str, Array]") -> "Any":
     """The model that a `Module.config` dictionary describes, of whichever of this package's types, to load into.
 
     Parameters

@@ -1,12 +1,19 @@
 """Models in files: `save` and `load`."""
 
+from typing import TYPE_CHECKING
+
 from ..files.tensorfile import read_tensors, write_tensors
 from ..files.wholefile import naming
 from ..nn.module import Module
 from .build import build_model
 
+if TYPE_CHECKING:
+    from typing import Any
 
-def save(model, path):
+    from .._types import PathLike
+
+
+def save(model: "Module", path: "PathLike") -> None:
     """Write `model` to `path` as .safetensors, its configuration in the metadata, in one step.
 
     Parameters
@@ -27,7 +34,7 @@ def save(model, path):
     write_tensors(path, "model", model.params, model.config(), readable=True)
 
 
-def load(path):
+def load(path: "PathLike") -> "Any":
     """The model that `save` wrote to `path`.
 
     Returns

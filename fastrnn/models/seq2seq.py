@@ -1,6 +1,6 @@
 """`Seq2Seq`: an encoder, attention, and a decoder, from one sequence, or from features, to another sequence."""
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -18,6 +18,12 @@ from ..nn.module import ArrayDict, Compound, Tape, open_tape
 from .attention import KINDS, Attention, make_decoder
 from .text import CELLS, OneHot
 from .translation import Translator
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Literal
+
+    from .._types import Array, ArrayLike, DType, Inputs, Ints, Seed, State
 
 SOURCES = "ids", "features"
 
@@ -98,10 +104,13 @@ class Seq2Seq(Translator, Compound):
     takes_target = True     # forward and call need the targets: the decoder reads them
     batch_first = True
 
-    def __init__(self, source_size, target_size, *, source="ids", cell="gru", embedding_dim=256, hidden_size=256,
-                 encoder_size=None, num_layers=1, bidirectional=True, attention="additive", attention_at=None,
-                 attention_size=None, readout_size=None, dropout=0.0, sampling=0.0, bos=0, eos=1, dtype="float32",
-                 seed=None):
+    def __init__(self, source_size: int, target_size: int, *, source: "Literal['ids', 'features']" = "ids",
+                 cell: "Literal['gru', 'lstm', 'rnn']" = "gru", embedding_dim: int | None = 256, hidden_size: int = 256,
+                 encoder_size: int | None = None, num_layers: int = 1, bidirectional: bool = True,
+                 attention: "Literal['additive', 'dot', 'general'] | None" = "additive",
+                 attention_at: "Literal['input', 'output'] | None" = None, attention_size: int | None = None,
+                 readout_size: int | None = None, dropout: float = 0.0, sampling: float = 0.0, bos: int = 0,
+                 eos: int = 1, dtype: "DType" = "float32", seed: "Seed" = None) -> None:
         super().__init__(dtype, seed)
         self.source_size = check_positive_int(source_size, "source_size")
         self.target_size = check_positive_int(target_size, "target_size", low=2)
@@ -172,20 +181,20 @@ class Seq2Seq(Translator, Compound):
         return tuple(self._parts.values())
 
     @property
-    def sampling(self):
+    def sampling(self) -> float:
         """Probability with which training feeds the decoder its own prediction; may be assigned."""
         return self._sampling
 
     @sampling.setter
-    def sampling(self, value):
+    def sampling(self, value: float) -> None:
         self._sampling = check_number(value, "sampling", low=0, high=1)
 
-    def targets(self, target):
+    def targets(self, target: "Sequence[ArrayLike]") -> "Array":
         """The ids that are to be put out: those of all sequences one after another, each with `eos` behind it."""
         target = check_targets(target, "target", None, self.target_size)
         return np.concatenate([np.empty(0, np.int64), *(part for ids in target for part in (ids, [self.eos]))])
 
-    def check_source(self, x):
+    def check_source(self, x: "Inputs") -> None:
         """Raise a ValueError where sequences, as `source_sequences` has them, are not of the kind the encoder takes."""
         wanted = () if self.source == "ids" else (self.source_size,)
         if not len(check_sources(x, "X")) or not isinstance(x[0], np.ndarray):
@@ -194,7 +203,7 @@ class Seq2Seq(Translator, Compound):
             kind = "ids" if not wanted else f"{self.source_size} features at each position"
             raise ValueError(f"X: expected sequences of {kind}, found {x[0].dtype} of shape {x[0].shape}")
 
-    def training_bytes(self, batch, positions, lengths, rows):
+    def training_bytes(self, batch: int, positions: int, lengths: "Ints | None", rows: int) -> int:
         """About how many bytes a training pass over a batch takes whose targets have so many rows in all."""
         batch, positions, rows = (check_positive_int(value, name, 0, 2**62) for value, name in (
             (batch, "batch"), (positions, "positions"), (rows, "rows")))
@@ -208,13 +217,13 @@ class Seq2Seq(Translator, Compound):
         encoder = sum(runner_bytes(self._parts["encoder"], batch, positions, lengths)) if self.source == "ids" else 0
         return encoder + (rows * row + source) * self.dtype.itemsize
 
-    def source_sequences(self, X):
+    def source_sequences(self, X: "Inputs") -> "Any":
         """X as `Trainer` hands it out: features (N, F) become sequences of one position."""
         if self.source == "features" and isinstance(X, np.ndarray) and X.ndim == 2:
             return X[:, None]
         return X
 
-    def __call__(self, x, lengths=None, *, target):
+    def __call__(self, x: "Inputs", lengths: "Ints | None" = None, *, target: "Sequence[ArrayLike]") -> "Array":
         """Inference, given the targets: the logits of every id of the targets and of `eos`.
 
         Parameters
@@ -236,7 +245,8 @@ class Seq2Seq(Translator, Compound):
             memory, state, _ = self._encode(x, lengths, False)
             return self._decode(self._inputs(target), _counts(target), memory, state)[0]
 
-    def forward(self, x, state=None, lengths=None, *, target):
+    def forward(self, x: "Inputs", state: None = None, lengths: "Ints | None" = None, *,
+                target: "Sequence[ArrayLike]") -> "tuple[Array, None, Tape]":
         """Training pass: as a call, with dropout and scheduled sampling; returns (logits, None, tape)."""
         check_no_state(state, "state", self)
         x, lengths = self._checked_source(x, lengths)
@@ -257,7 +267,7 @@ class Seq2Seq(Translator, Compound):
         kept = memory, encoded, embedded, mask_e, decoded, r, read, mask, put_out
         return logits, None, Tape(self, logits.shape, kept)
 
-    def backward(self, tape, dy=None, dstate=None):
+    def backward(self, tape: "Tape", dy: "ArrayLike | None" = None, dstate: "State" = None) -> "tuple[Any, None]":
         """Adds to `grads` and returns (None, None): neither ids nor targets have a gradient.
 
         With features, dx is their gradient, like x of `forward`.

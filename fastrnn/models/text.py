@@ -1,6 +1,7 @@
 """Character models of text: reading, vocabulary, network, and sampling."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +16,19 @@ from ..nn.module import Module, check_arguments
 from ..nn.runners import GRU, LSTM, RNN
 from ..nn.sequential import Sequential
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any, Literal
+
+    from typing_extensions import Self
+
+    from .._types import Array, ArrayLike, DType, PathLike, Seed
+
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 UNKNOWN = 0  # the id of whatever is not in the vocabulary
 
 
-def read_text(paths=()):
+def read_text(paths: "Sequence[PathLike]" = ()) -> str:
     """The texts of UTF-8 files joined by newlines; without any, the documentation inside Python itself.
 
     Parameters
@@ -72,7 +81,7 @@ class OneHot(Layer):
     x holds ints in 0 .. size - 1 in any shape (...), y is (..., size). `backward` returns None for dx.
     """
 
-    def __init__(self, size, *, dtype="float32"):
+    def __init__(self, size: int, *, dtype: "DType" = "float32") -> None:
         super().__init__(dtype)
         self.size = check_positive_int(size, "size")
 
@@ -111,16 +120,16 @@ class CharModel(Sequential):
 
     def __init__(
         self,
-        vocabulary,
+        vocabulary: str,
         *,
-        cell="lstm",
-        hidden_size=256,
-        num_layers=1,
-        embedding_dim=64,
-        dropout=0.0,
-        dtype="float32",
-        seed=None,
-    ):
+        cell: "Literal['gru', 'lstm', 'rnn']" = "lstm",
+        hidden_size: int = 256,
+        num_layers: int = 1,
+        embedding_dim: int | None = 64,
+        dropout: float = 0.0,
+        dtype: "DType" = "float32",
+        seed: "Seed" = None,
+    ) -> None:
         self.vocabulary = check_characters(vocabulary, "vocabulary")
         self._symbols = Vocabulary(vocabulary, level="character", specials=("unk",))
         self.cell = check_option(cell, "cell", tuple(CELLS))
@@ -143,19 +152,19 @@ class CharModel(Sequential):
     __reduce__ = Module.__reduce__
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: "dict[str, Any]") -> "Self":
         """The model that `config`, the constructor arguments, describes."""
         return cls(**check_arguments(cls, config))
 
-    def encode(self, text):
+    def encode(self, text: str) -> "Array":
         """The ids of a text's characters, int64 (len(text),)."""
         return self._symbols.encode(text)
 
-    def decode(self, ids):
+    def decode(self, ids: "ArrayLike") -> str:
         """The text of ids; the replacement character stands for the unknown."""
         return self._symbols.decode(ids)
 
-    def sample(self, length, *, prompt="", **options):
+    def sample(self, length: int, *, prompt: "str | Sequence[str]" = "", **options: "Any") -> "Iterator[Any]":
         """Text drawn from the model, a character at a time.
 
         Parameters

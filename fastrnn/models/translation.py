@@ -1,5 +1,7 @@
 """Decoding for encoder-decoder networks: the likeliest targets, drawn ones, and what the decoder attended to."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..check.sequences import check_sources
@@ -10,6 +12,12 @@ from ..decoding.sampling import check_draw, draw
 from ..decoding.states import generators
 from ..nn.module import Turn
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .._types import Array, ArrayLike, Inputs, Seed
+    from ..decoding.states import Hypothesis
+
 
 class Translator:
     """The part of `Seq2Seq` that puts out targets. Sources are taken in batches of about one length.
@@ -17,8 +25,8 @@ class Translator:
     What is put out for a source does not depend on the sources beside it, nor on the number of threads.
     """
 
-    def translate(self, x, *, beam_size=4, length_penalty=0.6, n_best=1, max_length=100, early_stop=True,
-                  batch_size=64):
+    def translate(self, x: "Inputs", *, beam_size: int = 4, length_penalty: float = 0.6, n_best: int = 1,
+                  max_length: int = 100, early_stop: bool = True, batch_size: int = 64) -> "list[list[Hypothesis]]":
         """The likeliest targets, by beam search.
 
         Parameters
@@ -46,7 +54,8 @@ class Translator:
 
         return self._by_length(x, batch_size, found)
 
-    def generate(self, x, *, temperature=0.0, top_k=None, top_p=None, max_length=100, seed=None, batch_size=64):
+    def generate(self, x: "Inputs", *, temperature: float = 0.0, top_k: int | None = None, top_p: float | None = None,
+                 max_length: int = 100, seed: "Seed | Sequence[Seed]" = None, batch_size: int = 64) -> "list[Array]":
         """Targets put out id by id: the likeliest one at each step, or with a temperature above 0 drawn ones.
 
         Parameters
@@ -77,7 +86,7 @@ class Translator:
 
         return self._by_length(x, batch_size, found)
 
-    def attention_weights(self, x, target, *, batch_size=64):
+    def attention_weights(self, x: "Inputs", target: "Sequence[ArrayLike]", *, batch_size: int = 64) -> "list[Array]":
         """How the decoder weighed the positions of its source at each step, given the targets.
 
         Parameters
@@ -138,7 +147,7 @@ class Session:
         self._model, self._memory, self._state = model, memory, state
         self._turn = Turn("session")
 
-    def step(self, ids):
+    def step(self, ids: "ArrayLike") -> "Array":
         """The logits (B, V) of what follows these ids (B,)."""
         ones = np.ones(len(ids), np.int64)
         with self._turn:

@@ -1,5 +1,7 @@
 """Cells: one time step, for loops of one's own."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .._engine import Engine
@@ -10,6 +12,11 @@ from ..check.values import check_bool, check_layer_norm, check_option, shown
 from .module import Tape, open_tape
 from .options import OWN
 from .recurrent import Recurrent
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from .._types import Activations, Array, ArrayLike, DType, Init, Ints, Seed, State
 
 
 class Cell(Recurrent, base=True):
@@ -24,7 +31,7 @@ class Cell(Recurrent, base=True):
         self._set_dropout(*probabilities)
         self._engine = Engine(self._watched)
 
-    def __call__(self, x, state=None):
+    def __call__(self, x: "ArrayLike", state: "State" = None) -> "State":
         """The next state.
 
         Parameters
@@ -46,7 +53,8 @@ class Cell(Recurrent, base=True):
         self._engine.infer(x, y, state, final)
         return _shaped(final, shape)
 
-    def forward(self, x, state=None, lengths=None, *, seed=None, first_step=0):
+    def forward(self, x: "ArrayLike", state: "State" = None, lengths: "Ints | None" = None, *, seed: int | None = None,
+                first_step: int = 0) -> "tuple[Array, State, Tape]":
         """Training pass: as a call, with dropped and zoned-out values; returns (h, state, tape) for `backward`.
 
         The steps of one sequence get one mask of recurrent dropout and of weights if they are given one `seed`, an int;
@@ -60,7 +68,7 @@ class Cell(Recurrent, base=True):
         tape = Tape(self, self._engine.forward(x, y, state, final, None, 0.0, seed, first_step), shape)
         return y.reshape(shape), _shaped(final, shape), tape
 
-    def backward(self, tape, dy=None, dstate=None):
+    def backward(self, tape: "Tape", dy: "ArrayLike | None" = None, dstate: "State" = None) -> "tuple[Array, State]":
         """Adds to `grads`; returns (dx, dstate) for the gradients dy of h and dstate of the new state."""
         activations, shape = open_tape(tape, self)
         dy = _batched(check_state(dy, "dy", [shape], self.dtype)[0])
@@ -141,8 +149,10 @@ class RNNCell(Cell):
 
     kind = "RNN"
 
-    def __init__(self, input_size, hidden_size, *, nonlinearity="tanh", bias=True, dtype="float32", seed=None,
-                 init="default", recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, activations=None, clip=None):
+    def __init__(self, input_size: int, hidden_size: int, *, nonlinearity: "Literal['tanh', 'relu']" = "tanh",
+                 bias: bool = True, dtype: "DType" = "float32", seed: "Seed" = None, init: "Init" = "default",
+                 recurrent_dropout: float = 0.0, zoneout: float = 0.0, weight_dropout: float = 0.0,
+                 activations: "Activations | None" = None, clip: float | None = None) -> None:
         self.nonlinearity = check_option(nonlinearity, "nonlinearity", ("tanh", "relu"))
         options = self._set_options((self.nonlinearity,), 1, activations, clip)
         self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout),
@@ -161,9 +171,11 @@ class LSTMCell(Cell):
 
     kind = "LSTM"
 
-    def __init__(self, input_size, hidden_size, *, bias=True, dtype="float32", seed=None, init="default",
-                 recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False, activations=None,
-                 clip=None, peepholes=False, coupled_gates=False):
+    def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, dtype: "DType" = "float32",
+                 seed: "Seed" = None, init: "Init" = "default", recurrent_dropout: float = 0.0,
+                 zoneout: float | tuple[float, float] = 0.0, weight_dropout: float = 0.0, layer_norm: bool = False,
+                 activations: "Activations | None" = None, clip: float | None = None, peepholes: bool = False,
+                 coupled_gates: bool = False) -> None:
         self.layer_norm = check_bool(layer_norm, "layer_norm")
         options = self._set_options(OWN["LSTM"], 1, activations, clip, peepholes, coupled_gates, self.layer_norm)
         self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout),
@@ -184,9 +196,10 @@ class GRUCell(Cell):
 
     kind = "GRU"
 
-    def __init__(self, input_size, hidden_size, *, bias=True, reset_after=True, dtype="float32", seed=None,
-                 init="default", recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False,
-                 activations=None, clip=None):
+    def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, reset_after: bool = True,
+                 dtype: "DType" = "float32", seed: "Seed" = None, init: "Init" = "default",
+                 recurrent_dropout: float = 0.0, zoneout: float = 0.0, weight_dropout: float = 0.0,
+                 layer_norm: bool = False, activations: "Activations | None" = None, clip: float | None = None) -> None:
         self.reset_after = check_bool(reset_after, "reset_after")
         self.layer_norm = check_layer_norm(layer_norm, self.reset_after)
         options = self._set_options(OWN["GRU"], 1, activations, clip, layer_norm=self.layer_norm)

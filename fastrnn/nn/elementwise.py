@@ -4,11 +4,15 @@ No matrix acts on their state, so that the products of many steps are one, and w
 """
 
 import math
+from typing import TYPE_CHECKING
 
 from ..check.values import check_number, check_positive_int, shown
 from .options import check_direction
 from .recurrent import GATES
 from .runners import COMMON, Runner
+
+if TYPE_CHECKING:
+    from .._types import DType, Init, Seed
 
 
 class Elementwise(Runner, base=True):
@@ -63,8 +67,10 @@ class MinGRU(Elementwise):
 
     kind = "MinGRU"
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
-                 bidirectional=False, dtype="float32", seed=None, init="default", recompute=False):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, bias: bool = True,
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
+                 dtype: "DType" = "float32", seed: "Seed" = None, init: "Init" = "default",
+                 recompute: bool = False) -> None:
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
                     recompute)
 
@@ -84,8 +90,10 @@ class MinLSTM(Elementwise):
 
     kind = "MinLSTM"
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
-                 bidirectional=False, dtype="float32", seed=None, init="default", recompute=False):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, bias: bool = True,
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
+                 dtype: "DType" = "float32", seed: "Seed" = None, init: "Init" = "default",
+                 recompute: bool = False) -> None:
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
                     recompute)
 
@@ -109,8 +117,10 @@ class SRU(Elementwise):
     kind = "SRU"
     _state = ("c",)
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, highway_bias=0.0, bias=True, batch_first=False,
-                 dropout=0.0, bidirectional=False, dtype="float32", seed=None, init="default", recompute=False):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, highway_bias: float = 0.0,
+                 bias: bool = True, batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
+                 dtype: "DType" = "float32", seed: "Seed" = None, init: "Init" = "default",
+                 recompute: bool = False) -> None:
         self.highway_bias = check_number(highway_bias, "highway_bias", low=-50, high=50)
         if self.highway_bias and not bias:
             raise ValueError(f"highway_bias: expected 0 with bias=False, found {highway_bias}")
@@ -146,8 +156,10 @@ class QRNN(Elementwise):
 
     kind = "QRNN"
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, window=2, bias=True, batch_first=False, dropout=0.0,
-                 bidirectional=False, dtype="float32", seed=None, init="default", recompute=False):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, window: int = 2, bias: bool = True,
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
+                 dtype: "DType" = "float32", seed: "Seed" = None, init: "Init" = "default",
+                 recompute: bool = False) -> None:
         self.window = self._window = check_positive_int(window, "window")
         self._state = ("c", "w") if self.window > 1 else ("c",)
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,

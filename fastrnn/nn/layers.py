@@ -1,6 +1,7 @@
 """Layers without a state: they see each step alone, or bring the steps of a sequence down to one."""
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,11 @@ from ..check.values import check_bool, check_number, check_positive_int
 from . import _init
 from .module import ArrayDict, Module, Tape, Turn, open_tape
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._types import Array, ArrayLike, DType, Inputs, Ints, Outputs, Seed, State
+
 
 class Layer(Module, base=True):
     """A module without a state.
@@ -22,14 +28,14 @@ class Layer(Module, base=True):
     needs, and ``_gradient(dy, *kept)``, which adds to `grads` and returns dx.
     """
 
-    def __call__(self, x, lengths=None):
+    def __call__(self, x: "Inputs", lengths: "Ints | None" = None) -> "Outputs":
         """The output for `x`, in inference."""
         with self._gate:
             if self._pinned_params is not None:
                 self._pinned_params.intact()
             return self._apply(x, lengths, False)[0]
 
-    def forward(self, x, state=None, lengths=None):
+    def forward(self, x: "Inputs", state: None = None, lengths: "Ints | None" = None) -> "tuple[Outputs, None, Tape]":
         """Returns (y, None, tape). The tape may refer to `x`: leave it as it is until `backward`."""
         check_no_state(state, "state", self)
         if self._pinned_params is not None:
@@ -37,7 +43,7 @@ class Layer(Module, base=True):
         y, kept = self._apply(x, lengths, True)
         return y, None, Tape(self, y.shape, y.dtype, kept)
 
-    def backward(self, tape, dy=None, dstate=None):
+    def backward(self, tape: "Tape", dy: "ArrayLike | None" = None, dstate: "State" = None) -> "tuple[Any, None]":
         """Adds to `grads` and returns (dx, None)."""
         shape, dtype, kept = open_tape(tape, self)
         check_no_state(dstate, "dstate", self)
@@ -53,7 +59,7 @@ class Layer(Module, base=True):
             tape.put_back(saved)
             raise
 
-    def stream(self, batch_size=1):
+    def stream(self, batch_size: int = 1) -> "LayerStream":
         """A session that takes one step at a time; there is no state, so it is the call itself."""
         check_positive_int(batch_size, "batch_size")
         return LayerStream(self)
@@ -62,25 +68,25 @@ class Layer(Module, base=True):
 class LayerStream:
     """A session with a module that sees each step alone and so has no state."""
 
-    def __init__(self, layer):
+    def __init__(self, layer: "Any") -> None:
         self.run = layer
 
     @property
-    def state(self):
+    def state(self) -> None:
         """None."""
 
     @state.setter
-    def state(self, state):
+    def state(self, state: None) -> None:
         check_no_state(state, "state", self.run)
 
-    def step(self, x, out=None):
+    def step(self, x: "ArrayLike", out: "Array | None" = None) -> "Array":
         """The output for one step."""
         return _written(self.run(x), out)
 
-    def reset(self):
+    def reset(self) -> None:
         """Nothing to do."""
 
-    def copy(self):
+    def copy(self) -> "LayerStream":
         """The session itself: it holds nothing that changes."""
         return self
 
@@ -104,7 +110,8 @@ class Embedding(Layer):
     gradient: `backward` returns None for dx.
     """
 
-    def __init__(self, num_embeddings, embedding_dim, *, dtype="float32", seed=None):
+    def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: "DType" = "float32",
+                 seed: "Seed" = None) -> None:
         super().__init__(dtype, seed)
         self.num_embeddings = check_positive_int(num_embeddings, "num_embeddings")
         self.embedding_dim = check_positive_int(embedding_dim, "embedding_dim")
@@ -140,7 +147,8 @@ class Linear(Layer):
     ``params``: weight (out_features, in_features), bias (out_features,). x is (..., in_features).
     """
 
-    def __init__(self, in_features, out_features, *, bias=True, dtype="float32", seed=None):
+    def __init__(self, in_features: int, out_features: int, *, bias: bool = True, dtype: "DType" = "float32",
+                 seed: "Seed" = None) -> None:
         super().__init__(dtype, seed)
         self.in_features = check_positive_int(in_features, "in_features")
         self.out_features = check_positive_int(out_features, "out_features")
@@ -156,7 +164,7 @@ class Linear(Layer):
         self._pinned_grads = Pinned(self._grads, "grads")
         self._watched = _products.PackedLinear(self._params)
 
-    def tie(self, embedding):
+    def tie(self, embedding: "Embedding") -> None:
         """Share an `Embedding`'s weight (V, E), and its gradient, from now on: V outputs from E features.
 
         Press and Wolf (2017). Both modules' arrays are then the same; `Sequential(..., tie_embeddings=True)` does
@@ -207,7 +215,7 @@ class LayerNorm(Layer):
 
     assignable = (("eps", partial(check_number, above=0)),)
 
-    def __init__(self, features, eps=1e-5, *, dtype="float32"):
+    def __init__(self, features: int, eps: float = 1e-5, *, dtype: "DType" = "float32") -> None:
         super().__init__(dtype)
         self.features = check_positive_int(features, "features")
         self.eps = eps
@@ -251,7 +259,8 @@ class Dropout(Layer):
 
     assignable = ("p", partial(check_number, low=0, below=1)), ("batch_first", check_bool)
 
-    def __init__(self, p=0.5, *, variational=False, batch_first=False, seed=None):
+    def __init__(self, p: float = 0.5, *, variational: bool = False, batch_first: bool = False,
+                 seed: "Seed" = None) -> None:
         super().__init__(seed=seed)
         self.p, self.batch_first = p, batch_first
         self.variational = check_bool(variational, "variational")
@@ -300,11 +309,11 @@ class ActivationRegularization(Layer):
 
     assignable = *((name, partial(check_number, low=0)) for name in ("ar", "tar")), ("batch_first", check_bool)
     needs_time = True
-    penalty = 0.0
-    start = 0
-    counts = None
+    penalty: float = 0.0
+    start: int = 0
+    counts: tuple[int, int] | None = None
 
-    def __init__(self, ar=0.0, tar=0.0, *, batch_first=False):
+    def __init__(self, ar: float = 0.0, tar: float = 0.0, *, batch_first: bool = False) -> None:
         super().__init__()
         self.ar, self.tar, self.batch_first = ar, tar, batch_first
 
@@ -344,7 +353,7 @@ class ActivationRegularization(Layer):
         return self.ar / max(steps * features, 1), self.tar / max(pairs * features, 1)
 
 
-def counted_steps(lengths, start=0):
+def counted_steps(lengths: "Array", start: int = 0) -> tuple[int, int]:
     """(steps, pairs of steps one after another) of sequences with these lengths, from step `start` on."""
     counted = np.maximum(np.asarray(lengths) - start, 0)
     return int(counted.sum()), int(np.maximum(counted - 1, 0).sum())
@@ -365,7 +374,7 @@ class Pooling(Layer, base=True):
     assignable = (("batch_first", check_bool),)
     pools_time = True
 
-    def __init__(self, *, batch_first=False):
+    def __init__(self, *, batch_first: bool = False) -> None:
         super().__init__()
         self.batch_first = batch_first
 
@@ -397,11 +406,11 @@ class LastStep(Pooling):
         Layout of x; set by the `Sequential` around it, if any.
     """
 
-    def __init__(self, *, bidirectional=False, batch_first=False):
+    def __init__(self, *, bidirectional: bool = False, batch_first: bool = False) -> None:
         super().__init__(batch_first=batch_first)
         self.bidirectional = check_bool(bidirectional, "bidirectional")
 
-    def stream(self, batch_size=1):
+    def stream(self, batch_size: int = 1) -> "LastStepStream":
         """A session that gives each step as it comes, and of a chunk the last step."""
         if self.bidirectional:
             raise ValueError("bidirectional: expected False in a stream, which has no reverse direction")
@@ -433,7 +442,7 @@ class MeanOverTime(Pooling):
         Layout of x; set by the `Sequential` around it, if any.
     """
 
-    def stream(self, batch_size=1):
+    def stream(self, batch_size: int = 1) -> "MeanStream":
         """A session that gives the mean of the steps so far; its state is (their sum, their number)."""
         return MeanStream(self, check_positive_int(batch_size, "batch_size"))
 
@@ -448,7 +457,7 @@ class MeanOverTime(Pooling):
 class LastStepStream(LayerStream):
     """A session with a `LastStep`."""
 
-    def step(self, x, out=None):
+    def step(self, x: "ArrayLike", out: "Array | None" = None) -> "Array":
         return _written(check_floats(x, "x"), out)
 
 
@@ -462,35 +471,35 @@ class MeanStream:
         self.reset()
 
     @property
-    def state(self):
+    def state(self) -> "State":
         """The sum of the steps so far, and their number. Assign to it to go on from another one."""
         with self._turn:
             return self._total, self._count
 
     @state.setter
-    def state(self, state):
+    def state(self, state: "State") -> None:
         state = (0.0, 0) if state is None else check_sum_and_count(state)
         with self._turn:
             self._total, self._count = state
 
-    def step(self, x, out=None):
+    def step(self, x: "ArrayLike", out: "Array | None" = None) -> "Array":
         """The mean after one more step."""
         x = check_floats(x, "x")
         with self._turn:
             return self._add(x, 1, "x", x.shape, out)
 
-    def run(self, chunk):
+    def run(self, chunk: "ArrayLike") -> "Array":
         """The mean after the steps of a chunk."""
         chunk = check_sequence(chunk, "chunk")
         steps = chunk.shape[0 if chunk.ndim == 2 or not self._layer.batch_first else 1]
         with self._turn:
             return self._add(self._layer(chunk) * chunk.dtype.type(steps), steps, "chunk", chunk.shape)
 
-    def reset(self):
+    def reset(self) -> None:
         """Back to no steps."""
         self.state = None
 
-    def copy(self):
+    def copy(self) -> "MeanStream":
         """A session that goes on from here, independently."""
         other = MeanStream(self._layer, self._batch_size)
         other.state = self.state

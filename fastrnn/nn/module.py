@@ -5,6 +5,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +15,15 @@ from ..check.arrays import check_real
 from ..check.params import check_state_dict, check_writable_params
 from ..check.values import check_dtype, check_generator, shown
 from ._init import claim_module, left_at_zero
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from numpy.random import Generator
+    from typing_extensions import Self
+
+    from .._types import Array, ArrayLike, DType, Ints, Seed, State
 
 _registry: dict[str, type] = {}
 
@@ -77,13 +87,13 @@ class Fixed:
         cls._assignable = {**cls._assignable, **dict(vars(cls).get("assignable", ()))}
         cls._fixed -= cls._assignable.keys()
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: "Any") -> None:
         if name in self._fixed and hasattr(self, name):
             self._refuse(name, "an assignment")
         check = self._assignable.get(name)
         super().__setattr__(name, value if check is None else check(value, name))
 
-    def __delattr__(self, name):
+    def __delattr__(self, name: str) -> None:
         if name in self._fixed:
             self._refuse(name, "a deletion")
         super().__delattr__(name)
@@ -118,9 +128,10 @@ class Module(Fixed):
         True where `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
     """
 
-    recurrent = False
-    pools_time = False
-    takes_target = False
+    dtype: np.dtype
+    recurrent: bool = False
+    pools_time: bool = False
+    takes_target: bool = False
     # A _arrays.Pinned each, where compiled code takes the arrays call by call.
     _pinned_params = _pinned_grads = None
     _watched = None     # a _watch.Watched where the engine keeps packed copies of the parameters
@@ -130,7 +141,7 @@ class Module(Fixed):
         if not base:
             _registry[_type_name(cls)] = cls
 
-    def __init__(self, dtype="float32", seed=None):
+    def __init__(self, dtype: "DType" = "float32", seed: "Seed" = None) -> None:
         self.dtype = check_dtype(dtype)
         self._seed = seed
         self._generator = None
@@ -148,43 +159,43 @@ class Module(Fixed):
         self._pinned_params, self._pinned_grads = Pinned(self._params, "params"), Pinned(self._grads, "grads")
 
     @property
-    def rng(self):
+    def rng(self) -> "Generator":
         """The numpy.random.Generator that initial parameters and dropout masks are drawn from."""
         if self._generator is None:
             self._generator = check_generator(self._seed, "seed")
         return self._generator
 
-    def set_rng(self, rng):
+    def set_rng(self, rng: "Generator") -> None:
         """Draw dropout masks from `rng`, a numpy.random.Generator, from now on."""
         if not isinstance(rng, np.random.Generator):
             raise TypeError(f"rng: expected a numpy.random.Generator, found {type(rng).__name__}")
         self._generator = rng
 
     @property
-    def params(self):
+    def params(self) -> "dict[str, Array]":
         """dict of name -> array: the live parameters. Write in place; the next call sees it."""
         return self._params if self._watched is None else self._watched.expose()
 
     @property
-    def grads(self):
+    def grads(self) -> "dict[str, Array]":
         """dict of name -> array: the live gradients, shaped as `params`; `backward` adds to them."""
         return self._grads
 
     @property
-    def num_parameters(self):
+    def num_parameters(self) -> int:
         """Number of trainable scalars."""
         return sum(p.size for p in self.params.values())
 
-    def zero_grad(self):
+    def zero_grad(self) -> None:
         """Set every gradient to zero."""
         for grad in self.grads.values():
             grad.fill(0)
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Array]":
         """dict of name -> copy of the parameter."""
         return {name: p.copy() for name, p in self.params.items()}
 
-    def load_state_dict(self, mapping):
+    def load_state_dict(self, mapping: "Mapping[str, Any]") -> None:
         """Copy parameters from `mapping` in place; everything is checked before anything changes.
 
         Other threads may go on with inference meanwhile: each call, and each step of a stream, uses all of the old
@@ -232,7 +243,7 @@ class Module(Fixed):
                 gates.callback(self._watched.expose)
             yield
 
-    def config(self):
+    def config(self) -> "dict[str, Any]":
         """dict of the type's name and the JSON-able constructor arguments; see `module_from_config`."""
         values = {name: _plain(self._argument(name)) for name in _arguments(type(self))}
         if "dtype" in values:
@@ -244,19 +255,19 @@ class Module(Fixed):
         return getattr(self, name)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: "dict[str, Any]") -> "Self":
         """The module that `config`, the constructor arguments without the type, describes."""
         return cls(**check_arguments(cls, config))
 
-    def __call__(self, x, lengths=None):
+    def __call__(self, x: "Any", lengths: "Any" = None) -> "Any":
         """Inference. Recurrent modules take ``(x, state=None, lengths=None)`` and return (y, state)."""
         raise NotImplementedError(f"{type(self).__name__} defines no __call__")
 
-    def forward(self, x, state=None, lengths=None):
+    def forward(self, x: "Any", state: "State" = None, lengths: "Ints | None" = None) -> "tuple[Any, State, Tape]":
         """Training pass. Returns (y, state, tape); state is None where the module has none."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
-    def backward(self, tape, dy=None, dstate=None):
+    def backward(self, tape: "Tape", dy: "ArrayLike | None" = None, dstate: "State" = None) -> "tuple[Any, State]":
         """Add this pass's parameter gradients to `grads`; returns (dx, dstate). A tape serves once."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
@@ -268,7 +279,7 @@ class Module(Fixed):
         return f"{type(self).__name__}({arguments})"
 
 
-def walk(module):
+def walk(module: "Module") -> "Iterator[Module]":
     """`module`, and all modules inside it, from the outermost in."""
     yield module
     for child in module._children():
@@ -356,7 +367,7 @@ class Turn:
         return Turn, (self._name,)  # a copy is free
 
 
-def module_from_config(config):
+def module_from_config(config: "dict[str, Any]") -> "Any":
     """The module that a `Module.config` dictionary describes, with fresh parameters.
 
     The dictionary may come from a file: its type is looked up in the table of those there are, its entries are held to
@@ -473,11 +484,11 @@ class Compound(Module, base=True):
             yield
 
     @property
-    def params(self):
+    def params(self) -> "dict[str, Array]":
         """dict of "<place>.<name>" -> array: the live parameters. Write in place; the next call sees it."""
         return self._gathered("params")
 
     @property
-    def grads(self):
+    def grads(self) -> "dict[str, Array]":
         """dict of "<place>.<name>" -> array: the modules' live gradients; `backward` adds to them."""
         return self._gathered("grads")

@@ -1,11 +1,16 @@
 """What cells and sequence runners share: parameters by name, and the weights object of the compiled engine."""
 
+from typing import TYPE_CHECKING
+
 from .._arrays import room
 from .._weights import Weights
 from ..check.values import check_bool, check_number, check_positive_int, check_zoneout
 from ._init import claim, initialise
 from .module import Module
 from .options import check_clip, engine_options, plain_activations
+
+if TYPE_CHECKING:
+    from .._types import Init
 
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3, "MinGRU": 2, "MinLSTM": 3, "SRU": 3, "QRNN": 3}
 KINDS = (
@@ -17,9 +22,15 @@ KINDS = (
 class Recurrent(Module, base=True):
     """Base of cells and runners. A subclass sets `kind` and calls `_allocate` from its constructor."""
 
-    kind = None     # "RNN", "LSTM", "GRU", or one of those of `elementwise`
+    kind: str | None = None     # "RNN", "LSTM", "GRU", or one of those of `elementwise`
     recurrent = True
     fixed = ("kind", "activation_functions")
+    input_size: int
+    hidden_size: int
+    bias: bool
+    init: "Init"
+    clip: float | None
+    activation_functions: tuple | None
 
     def _sizes(self, input_size, hidden_size, bias):
         self.input_size = check_positive_int(input_size, "input_size")
@@ -85,30 +96,30 @@ class Recurrent(Module, base=True):
         self._watched.set_dropout(recurrent, zone_h, zone_c if self.kind == "LSTM" else 0, weight)
 
     @property
-    def recurrent_dropout(self):
+    def recurrent_dropout(self) -> float:
         """Probability with which a value of h_{t-1} is dropped from the recurrent product; may be assigned."""
         return self._probabilities[0]
 
     @recurrent_dropout.setter
-    def recurrent_dropout(self, value):
+    def recurrent_dropout(self, value: float) -> None:
         self._set_dropout(value, self.zoneout, self.weight_dropout)
 
     @property
-    def zoneout(self):
+    def zoneout(self) -> float | tuple[float, float]:
         """Probability with which a value of the state stays, or for an LSTM (p_h, p_c); may be assigned."""
         return self._probabilities[1]
 
     @zoneout.setter
-    def zoneout(self, value):
+    def zoneout(self, value: float | tuple[float, float]) -> None:
         self._set_dropout(self.recurrent_dropout, value, self.weight_dropout)
 
     @property
-    def weight_dropout(self):
+    def weight_dropout(self) -> float:
         """Probability with which a recurrent weight is dropped; may be assigned."""
         return self._probabilities[2]
 
     @weight_dropout.setter
-    def weight_dropout(self, value):
+    def weight_dropout(self, value: float) -> None:
         self._set_dropout(self.recurrent_dropout, self.zoneout, value)
 
     def _mask_seed(self, seed, first_step, dropout=0.0):

@@ -2,6 +2,7 @@
 
 import warnings
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,13 @@ from .options import OWN, check_direction
 from .recurrent import GATES, Recurrent
 from .segments import SegmentedPass, plan
 
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from .._types import Activations, Array, DType, Init, Inputs, Ints, Outputs, Seed, State
+    from .segments import Plan
+    from .stream import Stream
+
 MOST_LAYERS = 4096
 PARTS = "h", "c", "w"  # of a state, as the engine takes them
 
@@ -28,6 +36,11 @@ class Runner(Recurrent, base=True):
     """
 
     assignable = ("batch_first", check_bool), ("dropout", partial(check_number, low=0, high=1))
+    num_layers: int
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    direction: "Literal['forward', 'reverse', 'bidirectional']"
     _state = ("h",)     # the parts that a state consists of
     _window = 1         # inputs that a step sees
 
@@ -64,20 +77,20 @@ class Runner(Recurrent, base=True):
         return self._out if part == "h" else self.hidden_size
 
     @property
-    def recompute(self):
+    def recompute(self) -> bool:
         """Whether BPTT computes activations again, segment by segment, instead of keeping them; may be assigned."""
         return self._recompute
 
     @recompute.setter
-    def recompute(self, value):
+    def recompute(self, value: bool) -> None:
         self._recompute = check_bool(value, "recompute")
 
     @property
-    def output_size(self):
+    def output_size(self) -> int:
         """Width of the output, D * P."""
         return (1 + self.bidirectional) * self._out
 
-    def __call__(self, x, state=None, lengths=None):
+    def __call__(self, x: "Inputs", state: "State" = None, lengths: "Ints | None" = None) -> "tuple[Outputs, State]":
         """Inference over whole sequences.
 
         Parameters
@@ -102,7 +115,8 @@ class Runner(Recurrent, base=True):
         self._engine.infer(call.x, call.y, call.state, call.final, call.lengths)
         return call.results()
 
-    def forward(self, x, state=None, lengths=None, *, seed=None, first_step=0):
+    def forward(self, x: "Inputs", state: "State" = None, lengths: "Ints | None" = None, *, seed: int | None = None,
+                first_step: int = 0) -> "tuple[Outputs, State, Tape]":
         """Training pass: as a call, with dropped and zoned-out values; returns (y, state, tape) for `backward`.
 
         Parameters
@@ -133,7 +147,8 @@ class Runner(Recurrent, base=True):
         y, state = call.results()
         return y, state, Tape(self, activations, call)
 
-    def backward(self, tape, dy=None, dstate=None, *, dh=None):
+    def backward(self, tape: "Tape", dy: "Inputs | None" = None, dstate: "State" = None, *,
+                 dh: "Array | None" = None) -> "tuple[Outputs, State]":
         """Backpropagation through time; adds to `grads`.
 
         Parameters
@@ -182,7 +197,7 @@ class Runner(Recurrent, base=True):
             remedy = "use fewer or shorter sequences" + ("" if self.recompute else ", or recompute=True")
             memory.require(needed, "x", f"{batch} sequences of {steps} steps", remedy)
 
-    def segments(self, steps, batch, lengths=None):
+    def segments(self, steps: int, batch: int, lengths: "Ints | None" = None) -> "Plan":
         """The `segments.Plan` of a training pass with `recompute` over (T, B) steps."""
         steps, batch = check_positive_int(steps, "steps", 0), check_positive_int(batch, "batch", 0)
         if lengths is not None:
@@ -191,7 +206,7 @@ class Runner(Recurrent, base=True):
         return plan(self._engine, state_bytes, steps, batch, lengths, 0.0 if self.bidirectional else self.dropout,
                     0 if self.bidirectional else None)
 
-    def activations(self, tape):
+    def activations(self, tape: "Tape") -> "dict[str, Array]":
         """What a forward pass computed, step by step; the tape may still serve `backward`.
 
         Returns
@@ -219,7 +234,7 @@ class Runner(Recurrent, base=True):
             self._engine.activations(activations, *found.values())
         return {name: array for name, array in found.items() if array is not None}
 
-    def stream(self, batch_size=1):
+    def stream(self, batch_size: int = 1) -> "Stream":
         """A session that takes one time step, or a chunk of them, at a time; see `fastrnn.nn.stream.Stream`."""
         from .stream import Stream
         return Stream(self, batch_size)
@@ -408,9 +423,13 @@ class RNN(Runner):
 
     kind = "RNN"
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, nonlinearity="tanh", bias=True, batch_first=False,
-                 dropout=0.0, bidirectional=False, dtype="float32", seed=None, init="default", recurrent_dropout=0.0,
-                 zoneout=0.0, weight_dropout=0.0, recompute=False, direction="forward", activations=None, clip=None):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *,
+                 nonlinearity: "Literal['tanh', 'relu']" = "tanh", bias: bool = True, batch_first: bool = False,
+                 dropout: float = 0.0, bidirectional: bool = False, dtype: "DType" = "float32", seed: "Seed" = None,
+                 init: "Init" = "default", recurrent_dropout: float = 0.0, zoneout: float = 0.0,
+                 weight_dropout: float = 0.0, recompute: bool = False,
+                 direction: "Literal['forward', 'reverse', 'bidirectional']" = "forward",
+                 activations: "Activations | None" = None, clip: float | None = None) -> None:
         self.nonlinearity = check_option(nonlinearity, "nonlinearity", ("tanh", "relu"))
         directions = self._set_direction(direction, bidirectional)
         options = self._set_options((self.nonlinearity,), directions, activations, clip)
@@ -441,10 +460,14 @@ class LSTM(Runner):
     kind = "LSTM"
     _state = "h", "c"
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
-                 bidirectional=False, proj_size=0, dtype="float32", seed=None, init="default", recurrent_dropout=0.0,
-                 zoneout=0.0, weight_dropout=0.0, layer_norm=False, recompute=False, direction="forward",
-                 activations=None, clip=None, peepholes=False, coupled_gates=False):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, bias: bool = True,
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
+                 dtype: "DType" = "float32", seed: "Seed" = None, init: "Init" = "default",
+                 recurrent_dropout: float = 0.0, zoneout: float | tuple[float, float] = 0.0,
+                 weight_dropout: float = 0.0, layer_norm: bool = False, recompute: bool = False,
+                 direction: "Literal['forward', 'reverse', 'bidirectional']" = "forward",
+                 activations: "Activations | None" = None, clip: float | None = None, peepholes: bool = False,
+                 coupled_gates: bool = False) -> None:
         self.layer_norm = check_bool(layer_norm, "layer_norm")
         directions = self._set_direction(direction, bidirectional)
         options = self._set_options(OWN["LSTM"], directions, activations, clip, peepholes, coupled_gates,
@@ -477,10 +500,13 @@ class GRU(Runner):
 
     kind = "GRU"
 
-    def __init__(self, input_size, hidden_size, num_layers=1, *, bias=True, batch_first=False, dropout=0.0,
-                 bidirectional=False, reset_after=True, dtype="float32", seed=None, init="default",
-                 recurrent_dropout=0.0, zoneout=0.0, weight_dropout=0.0, layer_norm=False, recompute=False,
-                 direction="forward", activations=None, clip=None):
+    def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, bias: bool = True,
+                 batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, reset_after: bool = True,
+                 dtype: "DType" = "float32", seed: "Seed" = None, init: "Init" = "default",
+                 recurrent_dropout: float = 0.0, zoneout: float = 0.0, weight_dropout: float = 0.0,
+                 layer_norm: bool = False, recompute: bool = False,
+                 direction: "Literal['forward', 'reverse', 'bidirectional']" = "forward",
+                 activations: "Activations | None" = None, clip: float | None = None) -> None:
         self.reset_after = check_bool(reset_after, "reset_after")
         self.layer_norm = check_layer_norm(layer_norm, self.reset_after)
         directions = self._set_direction(direction, bidirectional)

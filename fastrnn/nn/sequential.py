@@ -2,6 +2,7 @@
 
 import copyreg
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,14 @@ from ._init import claim_again
 from .cells import Cell
 from .layers import Embedding, LayerStream, Linear
 from .module import ArrayDict, Compound, Module, Tape, Turn, check_config, module_from_config, open_tape
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from numpy.random import Generator
+    from typing_extensions import Self
+
+    from .._types import Array, ArrayLike, Inputs, Ints, State
 
 
 class Sequential(Compound):
@@ -42,7 +51,7 @@ class Sequential(Compound):
     tuple with one entry per module, None for those without a state.
     """
 
-    def __init__(self, *modules, batch_first=True, tie_embeddings=False):
+    def __init__(self, *modules: "Module", batch_first: bool = True, tie_embeddings: bool = False) -> None:
         if not modules:
             raise ValueError("modules: expected at least one module, found none")
         pooled, seen = False, set()
@@ -71,7 +80,7 @@ class Sequential(Compound):
         if self.tie_embeddings:
             _tie(modules)
         super().__init__(next(iter(dtypes.values()), "float32"))
-        self.modules = modules
+        self.modules: tuple[Any, ...] = modules     # Any: what is beyond a Module differs by layer
         self.recurrent = any(module.recurrent for module in modules)
         self.pools_time = any(module.pools_time for module in modules)
         self.batch_first = batch_first
@@ -89,30 +98,30 @@ class Sequential(Compound):
         return self.modules
 
     @property
-    def batch_first(self):
+    def batch_first(self) -> bool:
         """Layout of the network and of the modules inside."""
         return self._batch_first
 
     @batch_first.setter
-    def batch_first(self, value):
+    def batch_first(self, value: bool) -> None:
         self._batch_first = check_bool(value, "batch_first")
         for module in self.modules:
             if hasattr(module, "batch_first"):
                 module.batch_first = self._batch_first
 
-    def set_rng(self, rng):
+    def set_rng(self, rng: "Generator") -> None:
         """Draw all dropout masks from `rng`, a numpy.random.Generator, from now on."""
         super().set_rng(rng)
         for module in self.modules:
             module.set_rng(rng)
 
-    def config(self):
+    def config(self) -> "dict[str, Any]":
         """dict of the type's name, the modules' configurations and `batch_first`."""
         return {"type": "Sequential", "modules": [module.config() for module in self.modules],
                 "batch_first": self.batch_first, "tie_embeddings": self.tie_embeddings}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: "dict[str, Any]") -> "Self":
         """The network that `config` describes."""
         config = dict(check_config(config))
         described = config.pop("modules", None)
@@ -126,7 +135,7 @@ class Sequential(Compound):
             modules.append(module_from_config(one))
         return cls(*modules, **config)
 
-    def __call__(self, x, state=None, lengths=None):
+    def __call__(self, x: "Inputs", state: "State" = None, lengths: "Ints | None" = None) -> "Any":
         """Inference.
 
         Parameters
@@ -163,7 +172,8 @@ class Sequential(Compound):
                     lengths = None
         return x, tuple(states)
 
-    def forward(self, x, state=None, lengths=None):
+    def forward(self, x: "ArrayLike", state: "State" = None,
+                lengths: "Ints | None" = None) -> "tuple[Array, State, Tape]":
         """Returns (y, state, tape), state None where no module has one. Arguments as for a call; no lists."""
         if isinstance(x, (list, tuple)):
             raise TypeError("x: expected an array, found a list; a padded batch and lengths stand for sequences here")
@@ -177,7 +187,7 @@ class Sequential(Compound):
         return x, tuple(states) if self.recurrent else None, \
             Tape(self, tapes, states, (x.shape, x.dtype), rows)
 
-    def backward(self, tape, dy=None, dstate=None):
+    def backward(self, tape: "Tape", dy: "ArrayLike | None" = None, dstate: "State" = None) -> "tuple[Any, State]":
         """Adds to `grads` and returns (dx, dstate); dx is None where the input is of ids."""
         tapes, states, output, rows = open_tape(tape, self)
         dstates = list(check_dstates(dstate, states, self.modules))
@@ -196,7 +206,7 @@ class Sequential(Compound):
             raise
         return dy, tuple(dstates) if self.recurrent else None
 
-    def stream(self, batch_size=1):
+    def stream(self, batch_size: int = 1) -> "SequentialStream":
         """A session that takes one step at a time, with a state of its own and the weights of the network."""
         for k, module in enumerate(self.modules):
             if not callable(getattr(module, "stream", None)):
@@ -238,14 +248,14 @@ class SequentialStream:
         self._gate = gate
         self._turn = Turn("stream")
 
-    def step(self, x, out=None):
+    def step(self, x: "ArrayLike", out: "Array | None" = None) -> "Array":
         """The output for one step, which has no time axis: (I,) or an id for one sequence, (B, I) or (B,).
 
         With `out` given, of the output's shape and dtype, it is written into it. After an error the state is as before.
         """
         return self._through("step", x, out)
 
-    def run(self, chunk):
+    def run(self, chunk: "ArrayLike") -> "Array":
         """The output for several steps, in the layout of the network. After an error the state is as before."""
         return self._through("run", chunk)
 
@@ -268,13 +278,13 @@ class SequentialStream:
             raise
 
     @property
-    def state(self):
+    def state(self) -> "State":
         """A tuple of the modules' states, None for those without one. Assign to it to go on from another."""
         with self._turn:
             return tuple(stream.state for stream in self._streams)
 
     @state.setter
-    def state(self, states):
+    def state(self, states: "State") -> None:
         if states is None:
             return self.reset()
         with self._turn:
@@ -287,13 +297,13 @@ class SequentialStream:
                     stream.state = state
                 raise
 
-    def reset(self):
+    def reset(self) -> None:
         """Back to the state of a new session."""
         with self._turn:
             for stream in self._streams:
                 stream.reset()
 
-    def copy(self):
+    def copy(self) -> "SequentialStream":
         """A session that goes on from here, independently."""
         with self._turn:
             return SequentialStream([stream.copy() for stream in self._streams], self._gate)

@@ -1,5 +1,7 @@
 """Streams: a runner's state carried from call to call, one time step or one chunk at a time."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .. import memory
@@ -9,6 +11,9 @@ from ..check.sequences import check_steps
 from ..check.states import check_state
 from ..check.values import check_positive_int
 from .module import Fixed
+
+if TYPE_CHECKING:
+    from .._types import Array, ArrayLike, Runner, State
 
 
 class Stream(Fixed):
@@ -32,7 +37,7 @@ class Stream(Fixed):
         and nothing is allocated.
     """
 
-    def __init__(self, runner, batch_size=1):
+    def __init__(self, runner: "Runner", batch_size: int = 1) -> None:
         if runner.direction != "forward" or runner.bidirectional:
             found = "bidirectional=True" if runner.bidirectional else "direction='reverse'"
             raise ValueError(f"runner: expected one direction, forward, for a stream, found {found}")
@@ -45,7 +50,7 @@ class Stream(Fixed):
         self._shapes = [s.shape for s in self._states()]
         self.step = self._core.step
 
-    def run(self, chunk, out=None):
+    def run(self, chunk: "ArrayLike", out: "Array | None" = None) -> "Array":
         """Several steps at once, as that many calls of `step`.
 
         Parameters
@@ -77,7 +82,7 @@ class Stream(Fixed):
         return out
 
     @property
-    def state(self):
+    def state(self) -> "State":
         """A copy of the state, as the runner takes it: h (L, B, P), for the LSTM (h, c). Assign to it to go on from
         another one."""
         with self._core:
@@ -85,17 +90,17 @@ class Stream(Fixed):
         return copies if len(copies) == 2 else copies[0]
 
     @state.setter
-    def state(self, state):
+    def state(self, state: "State") -> None:
         checked = check_state(state, "state", self._shapes, self._runner.dtype, self._runner._state)
         with self._core:
             for mine, given in zip(self._states(), checked):
                 mine[...] = 0 if given is None else given
 
-    def reset(self):
+    def reset(self) -> None:
         """Back to the zero state."""
         self.state = None
 
-    def copy(self):
+    def copy(self) -> "Stream":
         """A session of its own that goes on from this one's state."""
         twin = Stream(self._runner, self.batch_size)
         twin.state = self.state

@@ -1,5 +1,7 @@
 """RNNAnomalyDetector: steps of series that are not as predicted."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.base import OutlierMixin
 from sklearn.utils.validation import check_is_fitted
@@ -13,6 +15,13 @@ from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM, RecurrentEstimator
 from .checks import check_matrix
 from .inputs import Scaler
 from .series import HELD, check_series, in_form, last_held
+
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from typing_extensions import Self
+
+    from .._types import ArrayLike, DType, Inputs, Outputs, RandomState
 
 
 class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
@@ -52,30 +61,30 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
 
     def __init__(
         self,
-        contamination=0.01,
+        contamination: float = 0.01,
         *,
-        calibration_fraction=0.2,
-        window=64,
-        cell="gru",
-        hidden_size=32,
-        num_layers=1,
-        dropout=0.0,
-        learning_rate=0.01,
-        weight_decay=0.01,
-        epochs="auto",
-        batch_size=32,
-        clip_norm=1.0,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        warm_start=False,
-        dtype="float32",
-        random_state=None,
-        verbose=False,
-    ):
+        calibration_fraction: float = 0.2,
+        window: int = 64,
+        cell: "Literal['gru', 'lstm', 'rnn']" = "gru",
+        hidden_size: int = 32,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        learning_rate: float = 0.01,
+        weight_decay: float = 0.01,
+        epochs: "int | Literal['auto']" = "auto",
+        batch_size: int = 32,
+        clip_norm: float | None = 1.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        dtype: "DType" = "float32",
+        random_state: "RandomState" = None,
+        verbose: bool = False,
+    ) -> None:
         self._keep(locals())
 
-    def fit(self, X, y=None):
+    def fit(self, X: "Inputs", y: "Any" = None) -> "Self":
         """Train on series and set the threshold by their ends.
 
         Parameters
@@ -114,7 +123,7 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
         self.reset()
         return self
 
-    def score_samples(self, X):
+    def score_samples(self, X: "Inputs") -> "Outputs":
         """How expected each step is: 0 for the most, lower for less.
 
         Parameters
@@ -131,15 +140,15 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
         scores = [np.concatenate([[0.0], self._score(self._errors(x))]) for x in series]
         return in_form(scores, form)
 
-    def decision_function(self, X):
+    def decision_function(self, X: "Inputs") -> "Outputs":
         """`score_samples` less the threshold: below 0 for anomalies. X and result as there."""
         return _each(lambda scores: scores - self.offset_, self.score_samples(X))
 
-    def predict(self, X):
+    def predict(self, X: "Inputs") -> "Outputs":
         """1 for each expected step, -1 for each anomaly. X and result as for `score_samples`."""
         return _each(lambda decision: np.where(decision < 0, -1, 1), self.decision_function(X))
 
-    def update(self, x):
+    def update(self, x: "ArrayLike") -> float:
         """Take the next step of a series as it comes.
 
         Parameters
@@ -161,7 +170,7 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
             self._expected = np.float64(self._stream.step(scaled))
             return float(score - self.offset_)
 
-    def reset(self):
+    def reset(self) -> "Self":
         """Let the next `update` begin a new series."""
         check_is_fitted(self)
         turn = getattr(self, "_turn", None) or Turn("stream")

@@ -1,6 +1,7 @@
 """What all estimators share: hyperparameters, networks, training, inference and files."""
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -21,6 +22,10 @@ from ..train.schedules import OneCycle
 from .checks import check_figures, check_labels, check_loss_curve, check_scaler, is_a
 from .inputs import take
 from .values import plain
+
+if TYPE_CHECKING:
+    from .._types import PathLike
+    from ..train.fit.history import History
 
 CELLS = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 POOLINGS = ("last", "mean")
@@ -104,6 +109,12 @@ class RecurrentEstimator(BaseEstimator):
     figures of its epochs (`fastrnn.History`), and of these `loss_curve_`, the training losses.
     """
 
+    network_: Sequential
+    history_: "History"
+    loss_curve_: list[float]
+    n_iter_: int
+    n_features_in_: int
+    feature_names_in_: np.ndarray
     _fitted = CHECKS
     _needed = ("network_", "n_features_in_", "_scaler")
     _class_weight = None  # by number of the class
@@ -228,7 +239,7 @@ class RecurrentEstimator(BaseEstimator):
             state.pop(name, None)
         return state
 
-    def save(self, path):
+    def save(self, path: "PathLike") -> None:
         """Write the fitted estimator to `path`: arrays and configuration, in one step, never pickled.
 
         `fastrnn.sklearn.load` reads it. Raises `FileError`, an OSError and a ValueError, where it cannot be written.

@@ -7,6 +7,7 @@ from sklearn.utils.class_weight import compute_class_weight
 class Classes:
     """Mixin of a supervised estimator whose targets are classes; sets `classes_`."""
 
+    classes_: np.ndarray
     _loss = "cross_entropy"
 
     @property

@@ -1,5 +1,7 @@
 """RNNClassifier: one class for each sequence."""
 
+from typing import TYPE_CHECKING
+
 from scipy.special import log_softmax, softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
@@ -9,6 +11,13 @@ from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
 from .checks import check_labels
 from .classes import Classes
 from .supervised import FEATURES, HELD, POOLED, STANDARDIZE, SupervisedEstimator
+
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from typing_extensions import Self
+
+    from .._types import Array, ArrayLike, DType, Inputs, RandomState
 
 
 class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
@@ -39,31 +48,31 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
     def __init__(
         self,
         *,
-        cell="gru",
-        hidden_size=64,
-        num_layers=1,
-        dropout=0.2,
-        bidirectional=True,
-        pooling="last",
-        frame_size="auto",
-        standardize=True,
-        class_weight=None,
-        learning_rate=0.01,
-        weight_decay=0.01,
-        epochs="auto",
-        batch_size=16,
-        clip_norm=1.0,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        warm_start=False,
-        dtype="float32",
-        random_state=None,
-        verbose=False,
-    ):
+        cell: "Literal['gru', 'lstm', 'rnn']" = "gru",
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        dropout: float = 0.2,
+        bidirectional: bool = True,
+        pooling: "Literal['last', 'mean']" = "last",
+        frame_size: "int | Literal['auto']" = "auto",
+        standardize: bool = True,
+        class_weight: "dict[Any, float] | Literal['balanced'] | None" = None,
+        learning_rate: float = 0.01,
+        weight_decay: float = 0.01,
+        epochs: "int | Literal['auto']" = "auto",
+        batch_size: int = 16,
+        clip_norm: float | None = 1.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        dtype: "DType" = "float32",
+        random_state: "RandomState" = None,
+        verbose: bool = False,
+    ) -> None:
         self._keep(locals())
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: "Inputs", y: "ArrayLike", sample_weight: "ArrayLike | None" = None) -> "Self":
         """Train on sequences and their classes.
 
         Parameters
@@ -79,7 +88,8 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
         """
         return self._fit(X, y, sample_weight)
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X: "Inputs", y: "ArrayLike", classes: "ArrayLike | None" = None,
+                    sample_weight: "ArrayLike | None" = None) -> "Self":
         """One pass over more data at the constant `learning_rate`.
 
         Parameters
@@ -96,15 +106,15 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
         self._check_partial(classes)
         return self._fit(X, y, sample_weight, once=True, classes=classes)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: "Inputs") -> "Array":
         """Probability of each of `classes_`, array (n, K)."""
         return softmax(self._raw(X), axis=-1)
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: "Inputs") -> "Array":
         """Logarithm of `predict_proba`, array (n, K)."""
         return log_softmax(self._raw(X), axis=-1)
 
-    def predict(self, X):
+    def predict(self, X: "Inputs") -> "Array":
         """The most probable class of each sequence, array (n,)."""
         best = self._raw(X).argmax(axis=-1)
         return self.classes_[best]

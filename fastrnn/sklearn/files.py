@@ -4,6 +4,8 @@ A file is data: its estimator is looked up in a table of ours, its values are he
 takes and to `_fitted`, the table of what its fit sets. Nothing else that an object can have is taken from it.
 """
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.utils import check_random_state
 
@@ -17,12 +19,17 @@ from .regressor import RNNRegressor
 from .tagger import RNNTagger
 from .values import rich
 
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .._types import PathLike
+
 ESTIMATORS = {
     cls.__name__: cls for cls in (RNNAnomalyDetector, RNNClassifier, RNNForecaster, RNNRegressor, RNNTagger)
 }
 
 
-def load(path):
+def load(path: "PathLike") -> "Any":
     """The fitted estimator that its `save` wrote to `path`.
 
     Raises

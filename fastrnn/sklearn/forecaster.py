@@ -1,6 +1,7 @@
 """RNNForecaster: the next steps of series."""
 
 import warnings
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import ndtri
@@ -16,6 +17,14 @@ from .heads import find_head
 from .inputs import Scaler
 from .series import HELD, check_series, difference, in_form, last_held
 from .strategies import Autoregressive, Direct, origins
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Literal
+
+    from typing_extensions import Self
+
+    from .._types import DType, Inputs, Outputs, RandomState
 
 STRATEGIES = {"direct": Direct, "autoregressive": Autoregressive}
 COVERAGE = 0.9  # of the intervals that held-out targets calibrate
@@ -72,33 +81,33 @@ class RNNForecaster(RecurrentEstimator):
 
     def __init__(
         self,
-        horizon=1,
+        horizon: int = 1,
         *,
-        mode="direct",
-        window="auto",
-        season=None,
-        interval="gaussian",
-        quantiles=(0.05, 0.25, 0.5, 0.75, 0.95),
-        n_paths=500,
-        cell="gru",
-        hidden_size=32,
-        num_layers=1,
-        dropout=0.0,
-        learning_rate=0.01,
-        weight_decay=0.01,
-        epochs="auto",
-        batch_size=32,
-        clip_norm=1.0,
-        early_stopping=True,
-        validation_fraction=0.2,
-        n_iter_no_change=20,
-        dtype="float32",
-        random_state=None,
-        verbose=False,
-    ):
+        mode: "Literal['direct', 'autoregressive']" = "direct",
+        window: "int | Literal['auto']" = "auto",
+        season: int | None = None,
+        interval: "Literal['gaussian', 'quantile'] | None" = "gaussian",
+        quantiles: "Sequence[float]" = (0.05, 0.25, 0.5, 0.75, 0.95),
+        n_paths: int = 500,
+        cell: "Literal['gru', 'lstm', 'rnn']" = "gru",
+        hidden_size: int = 32,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        learning_rate: float = 0.01,
+        weight_decay: float = 0.01,
+        epochs: "int | Literal['auto']" = "auto",
+        batch_size: int = 32,
+        clip_norm: float | None = 1.0,
+        early_stopping: bool = True,
+        validation_fraction: float = 0.2,
+        n_iter_no_change: int = 20,
+        dtype: "DType" = "float32",
+        random_state: "RandomState" = None,
+        verbose: bool = False,
+    ) -> None:
         self._keep(locals())
 
-    def fit(self, X, y=None):
+    def fit(self, X: "Inputs", y: "Any" = None) -> "Self":
         """Train on one or more series.
 
         Parameters
@@ -139,7 +148,7 @@ class RNNForecaster(RecurrentEstimator):
         self._ends, self._form = [x[-self._lag - self.window_ :] for x in series], form
         return self
 
-    def predict(self, horizon=None, series=None):
+    def predict(self, horizon: int | None = None, series: "Inputs | None" = None) -> "Outputs":
         """Forecast the steps that follow a series: its mean, or with `interval` "quantile" its median.
 
         Parameters
@@ -156,7 +165,8 @@ class RNNForecaster(RecurrentEstimator):
         places, form = self._places(horizon, series)
         return in_form([self._strategy.point(*place)[0] for place in places], form)
 
-    def predict_interval(self, horizon=None, series=None, coverage=0.9):
+    def predict_interval(self, horizon: int | None = None, series: "Inputs | None" = None,
+                         coverage: float = 0.9) -> "tuple[Outputs, Outputs]":
         """Forecast an interval for each step, which holds its value with probability `coverage`.
 
         Parameters
@@ -172,7 +182,8 @@ class RNNForecaster(RecurrentEstimator):
         low = (1 - check_number(coverage, "coverage", above=0, below=1)) / 2
         return tuple(self.predict_quantiles([low, 1 - low], horizon, series))
 
-    def predict_quantiles(self, levels, horizon=None, series=None):
+    def predict_quantiles(self, levels: "Sequence[float]", horizon: int | None = None,
+                          series: "Inputs | None" = None) -> "list[Outputs]":
         """Forecast quantiles of each step: for every one of the `levels` what `predict` returns.
 
         Parameters
@@ -188,7 +199,7 @@ class RNNForecaster(RecurrentEstimator):
         found = [self._strategy.at(*place, levels)[:, 0] for place in places]
         return [in_form([values[k] for values in found], form) for k in range(len(levels))]
 
-    def calibrate(self, X, y=None):
+    def calibrate(self, X: "Inputs", y: "Any" = None) -> "Self":
         """Set by newer data how wide the intervals are; the network stays as it is.
 
         For each step ahead and feature a factor, so that the intervals of 90 % hold 90 % of X (split conformal
@@ -220,7 +231,7 @@ class RNNForecaster(RecurrentEstimator):
         self._spread = self._find_spread(contexts, self._strategy.scaled_targets(last, future))
         return self
 
-    def score(self, X, y=None):
+    def score(self, X: "Inputs", y: "Any" = None) -> float:
         """R^2 of the forecasts of `horizon` steps from every place in X that has as many steps before and after.
 
         Parameters

@@ -1,5 +1,7 @@
 """RNNRegressor: numbers for each sequence."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_array
@@ -10,6 +12,13 @@ from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
 from .checks import check_scaler, check_shape
 from .inputs import Scaler
 from .supervised import FEATURES, HELD, POOLED, STANDARDIZE, SupervisedEstimator
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from typing_extensions import Self
+
+    from .._types import Array, ArrayLike, DType, Inputs, RandomState
 
 LOSSES = ("mse", "mae", "huber")
 
@@ -37,31 +46,31 @@ class RNNRegressor(RegressorMixin, SupervisedEstimator):
     def __init__(
         self,
         *,
-        loss="mse",
-        cell="gru",
-        hidden_size=64,
-        num_layers=1,
-        dropout=0.0,
-        bidirectional=True,
-        pooling="last",
-        frame_size="auto",
-        standardize=True,
-        learning_rate=0.01,
-        weight_decay=0.01,
-        epochs="auto",
-        batch_size=16,
-        clip_norm=1.0,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        warm_start=False,
-        dtype="float32",
-        random_state=None,
-        verbose=False,
-    ):
+        loss: "Literal['mse', 'mae', 'huber']" = "mse",
+        cell: "Literal['gru', 'lstm', 'rnn']" = "gru",
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        dropout: float = 0.0,
+        bidirectional: bool = True,
+        pooling: "Literal['last', 'mean']" = "last",
+        frame_size: "int | Literal['auto']" = "auto",
+        standardize: bool = True,
+        learning_rate: float = 0.01,
+        weight_decay: float = 0.01,
+        epochs: "int | Literal['auto']" = "auto",
+        batch_size: int = 16,
+        clip_norm: float | None = 1.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        dtype: "DType" = "float32",
+        random_state: "RandomState" = None,
+        verbose: bool = False,
+    ) -> None:
         self._keep(locals())
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: "Inputs", y: "ArrayLike", sample_weight: "ArrayLike | None" = None) -> "Self":
         """Train on sequences and their targets.
 
         Parameters
@@ -77,14 +86,14 @@ class RNNRegressor(RegressorMixin, SupervisedEstimator):
         """
         return self._fit(X, y, sample_weight)
 
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X: "Inputs", y: "ArrayLike", sample_weight: "ArrayLike | None" = None) -> "Self":
         """One pass over more data at the constant `learning_rate`; arguments as for `fit`.
 
         The first call sets the scales of features and targets.
         """
         return self._fit(X, y, sample_weight, once=True)
 
-    def predict(self, X):
+    def predict(self, X: "Inputs") -> "Array":
         """Predicted targets, array (n,) or (n, K)."""
         y = self._raw(X)
         if self._target_scaler is not None:

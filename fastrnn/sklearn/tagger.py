@@ -1,5 +1,7 @@
 """RNNTagger: one class for each step of each sequence."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from scipy.special import softmax
 from sklearn.utils.multiclass import check_classification_targets
@@ -10,6 +12,13 @@ from .checks import check_labels
 from .classes import Classes
 from .inputs import check_weights
 from .supervised import FEATURES, HELD, STANDARDIZE, SupervisedEstimator
+
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from typing_extensions import Self
+
+    from .._types import ArrayLike, DType, Inputs, Outputs, RandomState
 
 
 class RNNTagger(Classes, SupervisedEstimator):
@@ -35,29 +44,29 @@ class RNNTagger(Classes, SupervisedEstimator):
     def __init__(
         self,
         *,
-        cell="gru",
-        hidden_size=64,
-        num_layers=1,
-        dropout=0.2,
-        bidirectional=True,
-        standardize=True,
-        class_weight=None,
-        learning_rate=0.01,
-        weight_decay=0.01,
-        epochs="auto",
-        batch_size=16,
-        clip_norm=1.0,
-        early_stopping=False,
-        validation_fraction=0.1,
-        n_iter_no_change=10,
-        warm_start=False,
-        dtype="float32",
-        random_state=None,
-        verbose=False,
-    ):
+        cell: "Literal['gru', 'lstm', 'rnn']" = "gru",
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        dropout: float = 0.2,
+        bidirectional: bool = True,
+        standardize: bool = True,
+        class_weight: "dict[Any, float] | Literal['balanced'] | None" = None,
+        learning_rate: float = 0.01,
+        weight_decay: float = 0.01,
+        epochs: "int | Literal['auto']" = "auto",
+        batch_size: int = 16,
+        clip_norm: float | None = 1.0,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        warm_start: bool = False,
+        dtype: "DType" = "float32",
+        random_state: "RandomState" = None,
+        verbose: bool = False,
+    ) -> None:
         self._keep(locals())
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: "Inputs", y: "Inputs", sample_weight: "ArrayLike | None" = None) -> "Self":
         """Train on sequences and the classes of their steps.
 
         Parameters
@@ -73,7 +82,8 @@ class RNNTagger(Classes, SupervisedEstimator):
         """
         return self._fit(X, y, sample_weight)
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
+    def partial_fit(self, X: "Inputs", y: "Inputs", classes: "ArrayLike | None" = None,
+                    sample_weight: "ArrayLike | None" = None) -> "Self":
         """One pass over more data at the constant `learning_rate`.
 
         Parameters
@@ -90,19 +100,19 @@ class RNNTagger(Classes, SupervisedEstimator):
         self._check_partial(classes)
         return self._fit(X, y, sample_weight, once=True, classes=classes)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: "Inputs") -> "Outputs":
         """Probability of each of `classes_` at each step: array (n, T, K), or a list of (T_i, K) for a list."""
         raw = self._raw(X)
         return [softmax(y, axis=-1) for y in raw] if isinstance(raw, list) else softmax(raw, axis=-1)
 
-    def predict(self, X):
+    def predict(self, X: "Inputs") -> "Outputs":
         """The most probable class of each step: array (n, T), or a list of arrays (T_i,) for a list."""
         raw = self._raw(X)
         if isinstance(raw, list):
             return [self.classes_[y.argmax(axis=-1)] for y in raw]
         return self.classes_[raw.argmax(axis=-1)]
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: "Inputs", y: "Inputs", sample_weight: "ArrayLike | None" = None) -> float:
         """The part of all steps whose class is right; weights as for `fit`."""
         predicted = self.predict(X)
         right = [np.asarray(a) == b for a, b in zip(self._steps(y, predicted), predicted)]

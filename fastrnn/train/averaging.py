@@ -1,9 +1,16 @@
 """Averages of the parameters along training, for evaluation and for use: `EMA` and `SWA`."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ..check.saved import check_arrays, check_count, check_hyper, check_saved_state
 from ..check.values import check_bool, check_number, check_option, check_positive_int
+
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from .._types import Array
 
 
 class Average:
@@ -19,22 +26,22 @@ class Average:
 
     hyper: tuple[str, ...] = ()
 
-    def __init__(self):
-        self.params = {}
+    def __init__(self) -> None:
+        self.params: dict[str, Array] = {}
         self.updates = 0
 
-    def after_step(self, params):
+    def after_step(self, params: "dict[str, Array]") -> None:
         """An update of the parameters was made."""
 
-    def after_epoch(self, epoch, params):
+    def after_epoch(self, epoch: int, params: "dict[str, Array]") -> None:
         """All updates of an epoch, counted from 1, were made; validation comes next."""
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         """dict with "type", "hyper", "updates" and "params" (the live arrays)."""
         hyper = {name: getattr(self, name) for name in self.hyper}
         return {"type": type(self).__name__, "hyper": hyper, "updates": self.updates, "params": dict(self.params)}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
         """Continue from what `state_dict` returned."""
         check_saved_state(state, ("type", "hyper", "updates", "params"))
         if state["type"] != type(self).__name__:
@@ -74,12 +81,12 @@ class EMA(Average):
 
     hyper = ("decay", "warmup")
 
-    def __init__(self, decay=0.999, warmup=True):
+    def __init__(self, decay: float = 0.999, warmup: bool = True) -> None:
         super().__init__()
         self.decay = check_number(decay, "decay", low=0, below=1)
         self.warmup = check_bool(warmup, "warmup")
 
-    def after_step(self, params):
+    def after_step(self, params: "dict[str, Array]") -> None:
         t = self.updates
         self._move(params, 1 - (min(self.decay, (1 + t) / (10 + t)) if self.warmup else self.decay))
 
@@ -97,25 +104,25 @@ class SWA(Average):
 
     hyper = ("start", "every")
 
-    def __init__(self, start=0, every="epoch"):
+    def __init__(self, start: int = 0, every: "Literal['epoch', 'step']" = "epoch") -> None:
         super().__init__()
         self.start = check_positive_int(start, "start", low=0)
         self.every = check_option(every, "every", ("epoch", "step"))
         self._epochs = 0
 
-    def after_step(self, params):
+    def after_step(self, params: "dict[str, Array]") -> None:
         if self.every == "step" and self._epochs >= self.start:
             self._move(params, 1 / (self.updates + 1))
 
-    def after_epoch(self, epoch, params):
+    def after_epoch(self, epoch: int, params: "dict[str, Array]") -> None:
         self._epochs = epoch
         if self.every == "epoch" and epoch > self.start:
             self._move(params, 1 / (self.updates + 1))
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         return {**super().state_dict(), "epochs": self._epochs}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
         check_saved_state(state, ("type", "hyper", "updates", "params", "epochs"))
         epochs = check_count(state["epochs"], "state['epochs']")
         super().load_state_dict({name: value for name, value in state.items() if name != "epochs"})

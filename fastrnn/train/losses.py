@@ -22,6 +22,7 @@ there. Every error is a ValueError or TypeError that names the argument.
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,11 +32,19 @@ from ..check.sequences import check_lengths
 from ..check.targets import check_class_target, check_element_weights, check_labels, check_prediction, check_real_target
 from ..check.values import check_bool, check_number, check_option, check_positive_int, shown
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Literal
+
+    from .._types import Array, ArrayLike, Inputs, Ints
+
 LOG_FLOOR = -100.0  # of the logarithm of a probability, as in torch
 
 
-def cross_entropy(prediction, target, *, lengths=None, mask=None, sample_weight=None, class_weight=None,
-                  label_smoothing=0.0, reduction="mean", batch_first=True):
+def cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" = None,
+                  mask: "ArrayLike | None" = None, sample_weight: "ArrayLike | None" = None,
+                  class_weight: "ArrayLike | None" = None, label_smoothing: float = 0.0,
+                  reduction: "Literal['mean', 'sum']" = "mean", batch_first: bool = True) -> "tuple[float, Array]":
     """Softmax cross-entropy of logits x: log(sum_k exp(x_k)) - x_target.
 
     Parameters
@@ -73,8 +82,10 @@ def cross_entropy(prediction, target, *, lengths=None, mask=None, sample_weight=
     return total * scale, gradient
 
 
-def binary_cross_entropy(prediction, target, *, from_logits=True, pos_weight=1.0, lengths=None, mask=None,
-                         sample_weight=None, reduction="mean", batch_first=True):
+def binary_cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, from_logits: bool = True,
+                         pos_weight: float = 1.0, lengths: "Ints | None" = None, mask: "ArrayLike | None" = None,
+                         sample_weight: "ArrayLike | None" = None, reduction: "Literal['mean', 'sum']" = "mean",
+                         batch_first: bool = True) -> "tuple[float, Array]":
     """Cross-entropy of yes-no outputs, -pos_weight t log(p) - (1 - t) log(1 - p) with p = sigmoid(x).
 
     Parameters
@@ -109,8 +120,9 @@ def binary_cross_entropy(prediction, target, *, from_logits=True, pos_weight=1.0
     return _reduce(loss, slope, weight, scale)
 
 
-def mse(prediction, target, *, lengths=None, mask=None, sample_weight=None, reduction="mean",
-        batch_first=True):
+def mse(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" = None, mask: "ArrayLike | None" = None,
+        sample_weight: "ArrayLike | None" = None, reduction: "Literal['mean', 'sum']" = "mean",
+        batch_first: bool = True) -> "tuple[float, Array]":
     """Squared error, (prediction - target)^2.
 
     Parameters
@@ -131,8 +143,9 @@ def mse(prediction, target, *, lengths=None, mask=None, sample_weight=None, redu
     return _reduce(error * error, 2 * error, weight, scale)
 
 
-def mae(prediction, target, *, lengths=None, mask=None, sample_weight=None, reduction="mean",
-        batch_first=True):
+def mae(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" = None, mask: "ArrayLike | None" = None,
+        sample_weight: "ArrayLike | None" = None, reduction: "Literal['mean', 'sum']" = "mean",
+        batch_first: bool = True) -> "tuple[float, Array]":
     """Absolute error, |prediction - target|, with slope 0 where they are equal. Arguments as for `mse`."""
     x, target, weight, scale = _elements(
         prediction, target, lengths, mask, sample_weight, reduction, batch_first)
@@ -140,8 +153,9 @@ def mae(prediction, target, *, lengths=None, mask=None, sample_weight=None, redu
     return _reduce(np.abs(error), np.sign(error), weight, scale)
 
 
-def huber(prediction, target, *, delta=1.0, lengths=None, mask=None, sample_weight=None, reduction="mean",
-          batch_first=True):
+def huber(prediction: "ArrayLike", target: "ArrayLike", *, delta: float = 1.0, lengths: "Ints | None" = None,
+          mask: "ArrayLike | None" = None, sample_weight: "ArrayLike | None" = None,
+          reduction: "Literal['mean', 'sum']" = "mean", batch_first: bool = True) -> "tuple[float, Array]":
     """Huber's (1964) loss of e = prediction - target: e^2 / 2 up to delta, delta (|e| - delta / 2) beyond.
 
     Parameters
@@ -165,8 +179,9 @@ def huber(prediction, target, *, delta=1.0, lengths=None, mask=None, sample_weig
     return _reduce(slope * (error - slope / 2), slope, weight, scale)
 
 
-def quantile(prediction, target, *, quantiles=(0.1, 0.5, 0.9), lengths=None, mask=None, sample_weight=None,
-             reduction="mean", batch_first=True):
+def quantile(prediction: "ArrayLike", target: "ArrayLike", *, quantiles: "Sequence[float]" = (0.1, 0.5, 0.9),
+             lengths: "Ints | None" = None, mask: "ArrayLike | None" = None, sample_weight: "ArrayLike | None" = None,
+             reduction: "Literal['mean', 'sum']" = "mean", batch_first: bool = True) -> "tuple[float, Array]":
     """Pinball loss (Koenker and Bassett 1978) of e = target - prediction, max(q e, (q - 1) e); slope 0 at 0.
 
     Parameters
@@ -195,8 +210,11 @@ def quantile(prediction, target, *, quantiles=(0.1, 0.5, 0.9), lengths=None, mas
     return _reduce(-slope * error, slope, weight, scale)
 
 
-def gaussian_nll(prediction, target, *, scale="log_variance", min_scale=1e-3, lengths=None, mask=None,
-                 sample_weight=None, reduction="mean", batch_first=True):
+def gaussian_nll(prediction: "ArrayLike", target: "ArrayLike", *,
+                 scale: "Literal['log_variance', 'softplus']" = "log_variance", min_scale: float = 1e-3,
+                 lengths: "Ints | None" = None, mask: "ArrayLike | None" = None,
+                 sample_weight: "ArrayLike | None" = None, reduction: "Literal['mean', 'sum']" = "mean",
+                 batch_first: bool = True) -> "tuple[float, Array]":
     """Negative log-likelihood of a normal distribution, log(2 pi) / 2 + log(s) + ((target - mean) / s)^2 / 2.
 
     Parameters
@@ -233,8 +251,10 @@ def gaussian_nll(prediction, target, *, scale="log_variance", min_scale=1e-3, le
     return loss, np.concatenate([dmean, _gradient(ds_over_s * (1 - z * z), weight, factor)], axis=-1)
 
 
-def ctc(prediction, target, lengths=None, target_lengths=None, *, blank=0, zero_infinity=False, mask=None,
-        sample_weight=None, reduction="mean", batch_first=True):
+def ctc(prediction: "ArrayLike", target: "Inputs", lengths: "Ints | None" = None, target_lengths: "Ints | None" = None,
+        *, blank: int = 0, zero_infinity: bool = False, mask: "ArrayLike | None" = None,
+        sample_weight: "ArrayLike | None" = None, reduction: "Literal['mean', 'sum']" = "mean",
+        batch_first: bool = True) -> "tuple[float, Array]":
     """Connectionist temporal classification (Graves et al. 2006): labels without a time for each.
 
     A path has one label or blank at each of T steps; without its repetitions, then without its blanks, it is the

@@ -6,14 +6,22 @@ loss is a metric too; its gradient is left aside. An epoch's figure is the mean 
 """
 
 import math
+from typing import TYPE_CHECKING
 
 from ..check.arrays import check_real
 from ..check.targets import check_element_weights
 from ..check.values import check_entries_of, shown
 from . import losses
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
-def accuracy(prediction, target, *, lengths=None, sample_weight=None, batch_first=True):
+    from .._types import ArrayLike, Ints
+
+
+def accuracy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" = None,
+             sample_weight: "ArrayLike | None" = None, batch_first: bool = True) -> float:
     """Part of the elements that are right.
 
     Parameters
@@ -56,10 +64,11 @@ class Metric:
         Whether the name alone stands for it, as it does in a checkpoint.
     """
 
-    def __init__(self, name, function, finish=float, named=False):
+    def __init__(self, name: str, function: "Callable[..., Any]", finish: "Callable[[float], float]" = float,
+                 named: bool = False) -> None:
         self.name, self.function, self.finish, self.named = name, function, finish, named
 
-    def __call__(self, *args, **options):
+    def __call__(self, *args: "Any", **options: "Any") -> float:
         value = self.function(*args, **options)
         return float(value[0] if isinstance(value, tuple) else value)
 
@@ -80,7 +89,7 @@ _NAMED = {
 _TAKEN = ("loss", "lr", "grad_norm", "seconds", "mass", "penalty")
 
 
-def find_metrics(metrics):
+def find_metrics(metrics: "Sequence[str | Callable[..., Any]] | None") -> "list[Metric]":
     """A list of `Metric` from names and functions."""
     if isinstance(metrics, str) or callable(metrics):
         raise TypeError(f"metrics: expected a sequence of names and functions, found {shown(metrics)}")

@@ -6,6 +6,7 @@ but for the rate of SGD, defaults are those of torch.optim.
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,13 @@ from .. import _optim
 from ..check.params import check_update
 from ..check.saved import check_count, check_optimizer_state
 from ..check.values import check_bool, check_entries_of, check_number, check_pair
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from .._types import Array
+    from ..nn.module import Module
 
 
 class Optimizer:
@@ -24,13 +32,13 @@ class Optimizer:
 
     hyper: tuple[str, ...] = ("lr", "weight_decay")
 
-    def __init__(self, lr, weight_decay):
+    def __init__(self, lr: float, weight_decay: float) -> None:
         self.lr = lr
         self.weight_decay = check_number(weight_decay, "weight_decay", low=0)
         self.steps = 0
         self._slots = {}  # slot -> parameter name -> array
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: "Any") -> None:
         if name in self.hyper and name in self.__dict__:    # set again: as the constructor takes it
             named = {one: getattr(self, one) for one in self.hyper}
             value = getattr(type(self)(**{**named, name: value}), name)
@@ -41,15 +49,15 @@ class Optimizer:
         super().__setattr__(name, value)
 
     @property
-    def lr(self):
+    def lr(self) -> float:
         """The learning rate; schedules set it."""
         return self._lr
 
     @lr.setter
-    def lr(self, value):
+    def lr(self, value: float) -> None:
         self._lr = check_number(value, "lr", low=0)
 
-    def step(self, params, grads):
+    def step(self, params: "dict[str, Array]", grads: "dict[str, Array]") -> None:
         """Update `params` in place from `grads`.
 
         Parameters
@@ -81,7 +89,7 @@ class Optimizer:
         """Update the flat array `p` and the flat accumulators `slots` from the flat gradient `g`."""
         raise NotImplementedError
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         """dict with "type", "steps", "hyper" (these JSON-able) and "arrays" ("slot/parameter" -> copy)."""
         return {
             "type": type(self).__name__,
@@ -91,7 +99,7 @@ class Optimizer:
                        for slot, arrays in self._slots.items() for name, array in arrays.items()},
         }
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
         """Continue from what `state_dict` returned; everything is checked before anything changes.
 
         Raises
@@ -134,7 +142,8 @@ class SGD(Optimizer):
 
     hyper = ("lr", "momentum", "nesterov", "weight_decay")
 
-    def __init__(self, lr=0.01, momentum=0.0, nesterov=False, weight_decay=0.0):
+    def __init__(self, lr: float = 0.01, momentum: float = 0.0, nesterov: bool = False,
+                 weight_decay: float = 0.0) -> None:
         super().__init__(lr, weight_decay)
         self.momentum = check_number(momentum, "momentum", low=0, below=1)
         self.nesterov = check_bool(nesterov, "nesterov")
@@ -166,7 +175,8 @@ class Adam(Optimizer):
     hyper = ("lr", "betas", "eps", "weight_decay")
     _decoupled = False
 
-    def __init__(self, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    def __init__(self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.0) -> None:
         super().__init__(lr, weight_decay)
         self.betas = check_pair(betas, "betas", low=0, below=1)
         self.eps = check_number(eps, "eps", above=0)
@@ -188,7 +198,8 @@ class AdamW(Adam):
 
     _decoupled = True
 
-    def __init__(self, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+    def __init__(self, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
+                 weight_decay: float = 0.01) -> None:
         super().__init__(lr, betas, eps, weight_decay)
 
 
@@ -210,7 +221,8 @@ class RMSprop(Optimizer):
 
     hyper = ("lr", "alpha", "eps", "momentum", "centered", "weight_decay")
 
-    def __init__(self, lr=0.01, alpha=0.99, eps=1e-8, momentum=0.0, centered=False, weight_decay=0.0):
+    def __init__(self, lr: float = 0.01, alpha: float = 0.99, eps: float = 1e-8, momentum: float = 0.0,
+                 centered: bool = False, weight_decay: float = 0.0) -> None:
         super().__init__(lr, weight_decay)
         self.alpha = check_number(alpha, "alpha", low=0, below=1)
         self.eps = check_number(eps, "eps", above=0)
@@ -241,7 +253,8 @@ class Adagrad(Optimizer):
 
     hyper = ("lr", "lr_decay", "initial_accumulator", "eps", "weight_decay")
 
-    def __init__(self, lr=0.01, lr_decay=0.0, initial_accumulator=0.0, eps=1e-10, weight_decay=0.0):
+    def __init__(self, lr: float = 0.01, lr_decay: float = 0.0, initial_accumulator: float = 0.0, eps: float = 1e-10,
+                 weight_decay: float = 0.0) -> None:
         super().__init__(lr, weight_decay)
         self.lr_decay = check_number(lr_decay, "lr_decay", low=0)
         self.initial_accumulator = check_number(initial_accumulator, "initial_accumulator", low=0)
@@ -285,12 +298,12 @@ def _flat(array):
     return flat if flat.flags.aligned else flat.copy()
 
 
-def all_finite(params_or_grads):
+def all_finite(params_or_grads: "Module | dict[str, Array] | Sequence[Array]") -> bool:
     """True when no gradient of the module, or no array of the dict or list, holds a NaN or an infinity."""
     return all(_optim.all_finite(_flat(array)) for array in _arrays(params_or_grads))
 
 
-def grad_norm(params_or_grads):
+def grad_norm(params_or_grads: "Module | dict[str, Array] | Sequence[Array]") -> float:
     """Euclidean norm of all gradients of a module, or of all arrays of a dict or list, as one vector.
 
     It is accumulated in double, and finite exactly when every element is (and the norm itself fits a double).
@@ -303,7 +316,7 @@ def grad_norm(params_or_grads):
     return math.sqrt(total)
 
 
-def clip_grad_norm(params_or_grads, max_norm):
+def clip_grad_norm(params_or_grads: "Module | dict[str, Array] | Sequence[Array]", max_norm: float) -> float:
     """Scale all gradients together, by max_norm / (norm + 1e-6), where their norm is above `max_norm`.
 
     Parameters
@@ -327,7 +340,7 @@ def clip_grad_norm(params_or_grads, max_norm):
     return norm
 
 
-def clip_grad_value(params_or_grads, max_value):
+def clip_grad_value(params_or_grads: "Module | dict[str, Array] | Sequence[Array]", max_value: float) -> None:
     """Limit each gradient element to -max_value .. max_value, in place; arguments as for `clip_grad_norm`."""
     max_value = check_number(max_value, "max_value", above=0)
     for array in _writeable(params_or_grads):

@@ -3,6 +3,10 @@
 import os
 import sys
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing import Any
 
 FIRST = 2.0  # seconds before anything shows: what takes less needs no progress
 LONGEST = 60.0  # seconds between two plain lines at most
@@ -27,7 +31,8 @@ class Progress:
         Seconds before anything shows.
     """
 
-    def __init__(self, total, unit="step", done=0, stream=None, delay=FIRST):
+    def __init__(self, total: int, unit: str = "step", done: int = 0, stream: "Any" = None,
+                 delay: float = FIRST) -> None:
         self.stream = sys.stderr if stream is None else stream
         self.total, self.unit = total, unit
         self.done = self._initial = done
@@ -51,7 +56,7 @@ class Progress:
                 **shape,
             )
 
-    def advance(self, amount=1, title="", note=""):
+    def advance(self, amount: int = 1, title: str = "", note: str = "") -> None:
         """Count `amount` units; `title` goes before and `note` behind the figures."""
         self.done += amount
         self._note = note
@@ -64,22 +69,22 @@ class Progress:
             self._next = time.monotonic() + self._interval
             print(self._line(title), file=self.stream, flush=True)
 
-    def write(self, line, file=None):
+    def write(self, line: str, file: "Any" = None) -> None:
         """Print a line of its own to `file`, standard error by default, above the bar if there is one."""
         if self._bar is not None:
             self._bar.write(line, file=file or self.stream)
         else:
             print(line, file=file or self.stream, flush=True)
 
-    def close(self):
+    def close(self) -> None:
         """End the display; a bar stays as it is."""
         if self._bar is not None:
             self._bar.close()
 
-    def __enter__(self):
+    def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self.close()
 
     def _line(self, title):

@@ -8,10 +8,13 @@ says.
 import functools
 import inspect
 import math
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ..check.saved import check_count, check_figure, check_optional, check_saved_state, check_saved_values
 from ..check.values import check_measured, check_number, check_option, check_positive_int
+
+if TYPE_CHECKING:
+    from typing import Any, Literal
 
 
 class Schedule:
@@ -27,12 +30,12 @@ class Schedule:
 
     _state: ClassVar = {"count": check_count}  # what changes -> the check of its saved value
 
-    def __init__(self, lr, per="epoch"):
+    def __init__(self, lr: float, per: "Literal['epoch', 'batch']" = "epoch") -> None:
         self.base_lr = check_number(lr, "lr", low=0)
         self.per = check_option(per, "per", ("epoch", "batch"))
         self.count = 0
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: "Any") -> None:
         argument = "lr" if name == "base_lr" else name
         names = inspect.signature(type(self)).parameters
         if name in self.__dict__ and argument in names:     # set again: as the constructor takes it
@@ -40,25 +43,25 @@ class Schedule:
             value = getattr(type(self)(**{**values, argument: value}), name)
         super().__setattr__(name, value)
 
-    def lr_at(self, step):
+    def lr_at(self, step: int) -> float:
         """The rate after `step` steps; step 0 is the first batch or epoch."""
         raise NotImplementedError(f"{type(self).__name__} defines no lr_at")
 
     @property
-    def lr(self):
+    def lr(self) -> float:
         """The rate now."""
         return self.lr_at(self.count)
 
-    def step(self, metric=None):
+    def step(self, metric: float | None = None) -> float:
         """Count one batch or epoch, whose loss was `metric`; returns the rate for the next."""
         self.count += 1
         return self.lr
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         """dict of what changes, JSON-able."""
         return {name: getattr(self, name) for name in self._state}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
         """Continue from what `state_dict` returned."""
         check_saved_values(state, self._state)
         for name in self._state:
@@ -68,7 +71,7 @@ class Schedule:
 class Constant(Schedule):
     """The base rate at every step."""
 
-    def lr_at(self, step):
+    def lr_at(self, step: int) -> float:
         return self.base_lr
 
 
@@ -82,12 +85,12 @@ class StepDecay(Schedule):
     gamma : float, above 0
     """
 
-    def __init__(self, lr, every, gamma=0.1, per="epoch"):
+    def __init__(self, lr: float, every: int, gamma: float = 0.1, per: "Literal['epoch', 'batch']" = "epoch") -> None:
         super().__init__(lr, per)
         self.every = check_positive_int(every, "every")
         self.gamma = check_number(gamma, "gamma", above=0)
 
-    def lr_at(self, step):
+    def lr_at(self, step: int) -> float:
         return _decayed(self.base_lr, self.gamma, check_count(step, "step") // self.every)
 
 
@@ -100,11 +103,11 @@ class ExponentialDecay(Schedule):
     gamma : float, above 0
     """
 
-    def __init__(self, lr, gamma, per="epoch"):
+    def __init__(self, lr: float, gamma: float, per: "Literal['epoch', 'batch']" = "epoch") -> None:
         super().__init__(lr, per)
         self.gamma = check_number(gamma, "gamma", above=0)
 
-    def lr_at(self, step):
+    def lr_at(self, step: int) -> float:
         return _decayed(self.base_lr, self.gamma, check_count(step, "step"))
 
 
@@ -118,12 +121,12 @@ class CosineDecay(Schedule):
     min_lr : float, at least 0
     """
 
-    def __init__(self, lr, total, min_lr=0.0, per="epoch"):
+    def __init__(self, lr: float, total: int, min_lr: float = 0.0, per: "Literal['epoch', 'batch']" = "epoch") -> None:
         super().__init__(lr, per)
         self.total = check_positive_int(total, "total")
         self.min_lr = check_number(min_lr, "min_lr", low=0)
 
-    def lr_at(self, step):
+    def lr_at(self, step: int) -> float:
         return _cosine(self.base_lr, self.min_lr, check_count(step, "step") / self.total)
 
 
@@ -137,12 +140,12 @@ class LinearDecay(Schedule):
     min_lr : float, at least 0
     """
 
-    def __init__(self, lr, total, min_lr=0.0, per="epoch"):
+    def __init__(self, lr: float, total: int, min_lr: float = 0.0, per: "Literal['epoch', 'batch']" = "epoch") -> None:
         super().__init__(lr, per)
         self.total = check_positive_int(total, "total")
         self.min_lr = check_number(min_lr, "min_lr", low=0)
 
-    def lr_at(self, step):
+    def lr_at(self, step: int) -> float:
         return self.min_lr + (self.base_lr - self.min_lr) * max(0.0, 1 - check_count(step, "step") / self.total)
 
 
@@ -162,7 +165,8 @@ class OneCycle(Schedule):
     start_factor, end_factor : float, above 0
     """
 
-    def __init__(self, lr, total, rise=0.3, start_factor=25.0, end_factor=1e4, per="batch"):
+    def __init__(self, lr: float, total: int, rise: float = 0.3, start_factor: float = 25.0, end_factor: float = 1e4,
+                 per: "Literal['epoch', 'batch']" = "batch") -> None:
         super().__init__(lr, per)
         self.total = check_positive_int(total, "total", low=2)
         self.rise = check_number(rise, "rise", above=0, below=1)
@@ -171,7 +175,7 @@ class OneCycle(Schedule):
         check_number(self.base_lr / self.start_factor, "lr / start_factor")
         check_number(self.base_lr / self.start_factor / self.end_factor, "lr / (start_factor * end_factor)")
 
-    def lr_at(self, step):
+    def lr_at(self, step: int) -> float:
         step = check_count(step, "step")
         start = self.base_lr / self.start_factor
         top, last = self.rise * self.total - 1, self.total - 1
@@ -192,30 +196,31 @@ class WarmUp(Schedule):
         Where the line starts, as a part of the rate that follows.
     """
 
-    def __init__(self, after, steps, start=0.1, per="epoch"):
+    def __init__(self, after: "Schedule | float", steps: int, start: float = 0.1,
+                 per: "Literal['epoch', 'batch']" = "epoch") -> None:
         self.after = after if isinstance(after, Schedule) else Constant(after, per)
         super().__init__(self.after.base_lr, self.after.per)
         self.steps = check_positive_int(steps, "steps")
         self.start = check_number(start, "start", low=0, high=1)
 
-    def lr_at(self, step):
+    def lr_at(self, step: int) -> float:
         step = check_count(step, "step")
         if step < self.steps:
             first = self.after.lr_at(0)
             return first * (self.start + (1 - self.start) * step / self.steps)
         return self.after.lr_at(step - self.steps)
 
-    def step(self, metric=None):
+    def step(self, metric: float | None = None) -> float:
         """As `Schedule.step`; the schedule that follows sees no metric of the warm-up."""
         self.count += 1
         if self.count > self.steps:
             self.after.step(metric)
         return self.lr
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         return {"count": self.count, "after": self.after.state_dict()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
         check_saved_state(state, ("count", "after"))
         count = check_count(state["count"], "state['count']")
         self.after.load_state_dict(state["after"])
@@ -247,8 +252,9 @@ class ReduceOnPlateau(Schedule):
         "cooling": check_count,
     }
 
-    def __init__(self, lr, factor=0.1, patience=10, threshold=1e-4, mode="min", cooldown=0, min_lr=0.0,
-                 per="epoch"):
+    def __init__(self, lr: float, factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
+                 mode: "Literal['min', 'max']" = "min", cooldown: int = 0, min_lr: float = 0.0,
+                 per: "Literal['epoch', 'batch']" = "epoch") -> None:
         super().__init__(lr, per)
         self.factor = check_number(factor, "factor", above=0, below=1)
         self.patience = check_positive_int(patience, "patience", low=0)
@@ -257,15 +263,15 @@ class ReduceOnPlateau(Schedule):
         self.cooldown = check_positive_int(cooldown, "cooldown", low=0)
         self.min_lr = check_number(min_lr, "min_lr", low=0)
         self.current = self.base_lr
-        self.best = None
+        self.best: float | None = None
         self.bad = 0
         self.cooling = 0
 
-    def lr_at(self, step):
+    def lr_at(self, step: int) -> float:
         """The rate now, whatever the step: the steps to come are not known."""
         return self.current
 
-    def step(self, metric=None):
+    def step(self, metric: float | None = None) -> float:
         """Count one step and take in its metric, which is needed; NaN counts as no improvement."""
         if metric is None:
             raise ValueError("metric: expected the step's metric, found None")

@@ -1,8 +1,14 @@
 """The base class of hooks into `Trainer.fit`, and what those that watch a figure share."""
 
 import math
+from typing import TYPE_CHECKING
 
 from ...check.values import check_number, check_option
+
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from ..._types import Trainer
 
 
 class Callback:
@@ -26,39 +32,39 @@ class Callback:
     last = False
     writes = False
 
-    def check(self, trainer):
+    def check(self, trainer: "Trainer") -> None:
         """Before a fit changes anything: raise a ValueError if it cannot be what this callback needs.
 
         ``trainer.measured`` holds the names of the figures that each epoch will have.
         """
 
-    def on_fit_begin(self, trainer):
+    def on_fit_begin(self, trainer: "Trainer") -> None:
         """Before the first update of a fit, whether it is new or goes on from a checkpoint."""
 
-    def on_epoch_begin(self, trainer):
+    def on_epoch_begin(self, trainer: "Trainer") -> None:
         """Before an epoch's first update; not called again where a fit goes on within an epoch."""
 
-    def on_gradient(self, trainer):
+    def on_gradient(self, trainer: "Trainer") -> None:
         """After the backward pass, before clipping: `trainer.model.grads` may be read and changed."""
 
-    def on_step_end(self, trainer, logs):
+    def on_step_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         """After an update. logs: loss, grad_norm, lr, penalty, metrics, and mass, the weight of its elements."""
 
-    def on_epoch_end(self, trainer, logs):
+    def on_epoch_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         """After an epoch and its validation. logs: what `trainer.history` has taken in for it."""
 
-    def on_non_finite(self, trainer, error):
+    def on_non_finite(self, trainer: "Trainer", error: BaseException) -> bool:
         """A loss or gradient is not finite and its update was not made; return True to end the fit without error."""
         return False
 
-    def on_fit_end(self, trainer):
+    def on_fit_end(self, trainer: "Trainer") -> None:
         """After a fit, also one that an error or an interrupt has ended; see ``trainer.completed``."""
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         """What a checkpoint keeps of this callback."""
         return {}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
         """Take back what `state_dict` gave."""
 
 
@@ -75,21 +81,21 @@ class Monitor(Callback):
         Whether lower or higher is better; auto takes accuracies as "max", all others as "min".
     """
 
-    def __init__(self, monitor, min_delta, mode):
+    def __init__(self, monitor: str, min_delta: float, mode: "Literal['min', 'max', 'auto']") -> None:
         if not isinstance(monitor, str):
             raise TypeError(f"monitor: expected the name of a figure, found {type(monitor).__name__}")
         self.monitor = monitor
         self.min_delta = check_number(min_delta, "min_delta", low=0)
         self.mode = check_option(mode, "mode", ("min", "max", "auto"))
-        self.best = None
+        self.best: float | None = None
 
-    def check(self, trainer):
+    def check(self, trainer: "Trainer") -> None:
         if self.monitor not in trainer.measured:
             raise ValueError(
                 f"monitor: expected one of this fit's figures, {', '.join(trainer.measured)}; found {self.monitor!r}"
             )
 
-    def improves(self, logs):
+    def improves(self, logs: dict[str, float]) -> bool:
         """Whether an epoch's figure is the best so far, which it then is; never where it is NaN."""
         value = logs[self.monitor]
         if math.isnan(value):

@@ -1,10 +1,17 @@
 """Stop once a figure has not improved for some epochs."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from ...check.saved import check_arrays, check_count, check_figure, check_optional, check_saved_values
 from ...check.values import check_bool, check_positive_int
 from .base import Monitor
+
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from ..._types import Trainer
 
 
 class EarlyStopping(Monitor):
@@ -33,7 +40,8 @@ class EarlyStopping(Monitor):
         Whether this has ended the fit.
     """
 
-    def __init__(self, monitor="val_loss", patience=5, min_delta=0.0, mode="auto", restore_best=True):
+    def __init__(self, monitor: str = "val_loss", patience: int = 5, min_delta: float = 0.0,
+                 mode: "Literal['min', 'max', 'auto']" = "auto", restore_best: bool = True) -> None:
         super().__init__(monitor, min_delta, mode)
         self.patience = check_positive_int(patience, "patience")
         self.restore_best = check_bool(restore_best, "restore_best")
@@ -43,12 +51,12 @@ class EarlyStopping(Monitor):
         self.best, self.best_epoch, self.wait, self.stopped = None, 0, 0, False
         self._params = self._average = None
 
-    def on_fit_begin(self, trainer):
+    def on_fit_begin(self, trainer: "Trainer") -> None:
         if not trainer.extent[0]:
             self._reset()
         trainer.stop = trainer.stop or self.stopped
 
-    def on_epoch_end(self, trainer, logs):
+    def on_epoch_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         if self.improves(logs):
             self.best_epoch, self.wait = trainer.epoch, 0
             if self.restore_best:
@@ -60,17 +68,17 @@ class EarlyStopping(Monitor):
             if self.wait >= self.patience:
                 trainer.stop = self.stopped = True
 
-    def on_fit_end(self, trainer):
+    def on_fit_end(self, trainer: "Trainer") -> None:
         if trainer.completed and self._params is not None:
             trainer.model.load_state_dict(self._params)
             if self._average is not None:
                 trainer.average.load_state_dict(self._average)
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         names = ("best", "best_epoch", "wait", "stopped", "_params", "_average")
         return {name.lstrip("_"): getattr(self, name) for name in names}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
         check_saved_values(state, {
             "best": check_optional(check_figure),
             "best_epoch": check_count,

@@ -2,12 +2,18 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...check.saved import check_figure, check_optional, check_saved_values
 from ...check.values import check_bool, check_number, check_positive_int
 from ...files.checkpoint import CheckpointSeries
 from ...files.wholefile import check_writable
 from .base import Monitor
+
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    from ..._types import PathLike, Trainer
 
 
 class ModelCheckpoint(Monitor):
@@ -44,17 +50,17 @@ class ModelCheckpoint(Monitor):
 
     def __init__(
         self,
-        prefix,
+        prefix: "PathLike",
         *,
-        every_epochs=1,
-        every_steps=None,
-        every_seconds=None,
-        keep=2,
-        best_only=False,
-        monitor="val_loss",
-        min_delta=0.0,
-        mode="auto",
-    ):
+        every_epochs: int | None = 1,
+        every_steps: int | None = None,
+        every_seconds: float | None = None,
+        keep: int = 2,
+        best_only: bool = False,
+        monitor: str = "val_loss",
+        min_delta: float = 0.0,
+        mode: "Literal['min', 'max', 'auto']" = "auto",
+    ) -> None:
         super().__init__(monitor, min_delta, mode)
         self.every_epochs = None if every_epochs is None else check_positive_int(every_epochs, "every_epochs")
         self.every_steps = None if every_steps is None else check_positive_int(every_steps, "every_steps")
@@ -66,11 +72,11 @@ class ModelCheckpoint(Monitor):
         self._fresh = False
         self._written_at = time.monotonic()
 
-    def check(self, trainer):
+    def check(self, trainer: "Trainer") -> None:
         if self.best_only:
             super().check(trainer)
 
-    def on_fit_begin(self, trainer):
+    def on_fit_begin(self, trainer: "Trainer") -> None:
         stem = Path(self.series.stem)
         stem.parent.mkdir(parents=True, exist_ok=True)
         check_writable(stem.with_name(f"{stem.name}.ckpt"))
@@ -78,23 +84,23 @@ class ModelCheckpoint(Monitor):
         self._fresh = trainer.step == trainer.extent[0] == 0
         self._written_at = time.monotonic()
 
-    def on_step_end(self, trainer, logs):
+    def on_step_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         due = self.every_steps and trainer.step % self.every_steps == 0
         if self.every_seconds is not None and time.monotonic() - self._written_at >= self.every_seconds:
             due = True
         if due:
             self.write(trainer)
 
-    def on_epoch_end(self, trainer, logs):
+    def on_epoch_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         improved = self.best_only and self.improves(logs)
         if self.every_epochs and trainer.epoch % self.every_epochs == 0 and (improved or not self.best_only):
             self.write(trainer)
 
-    def on_fit_end(self, trainer):
+    def on_fit_end(self, trainer: "Trainer") -> None:
         if trainer.history.interrupted and not self.best_only:
             self.write(trainer)
 
-    def write(self, trainer):
+    def write(self, trainer: "Trainer") -> None:
         """Write a checkpoint now."""
         if self._fresh:
             self.series.clear()
@@ -102,8 +108,8 @@ class ModelCheckpoint(Monitor):
         self.series.write(trainer.step, trainer.state_dict())
         self._written_at = time.monotonic()
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         return {"best": self.best}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
         self.best = check_saved_values(state, {"best": check_optional(check_figure)})["best"]

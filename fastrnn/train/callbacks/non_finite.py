@@ -2,8 +2,12 @@
 
 import math
 import warnings
+from typing import TYPE_CHECKING
 
 from .base import Callback
+
+if TYPE_CHECKING:
+    from ..._types import Trainer
 
 
 class TerminateOnNonFinite(Callback):
@@ -12,11 +16,11 @@ class TerminateOnNonFinite(Callback):
     The update with the loss or gradient that is not finite is not made: the parameters are those before it.
     """
 
-    def on_non_finite(self, trainer, error):
+    def on_non_finite(self, trainer: "Trainer", error: BaseException) -> bool:
         self._warn(error)
         return True
 
-    def on_epoch_end(self, trainer, logs):
+    def on_epoch_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         bad = [f"{name} is {value}" for name, value in logs.items() if not math.isfinite(value)]
         if bad:
             self._warn(f"epoch {trainer.epoch}: {', '.join(bad)}")

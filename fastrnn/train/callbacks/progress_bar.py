@@ -1,7 +1,12 @@
 """Live progress of a fit."""
 
+from typing import TYPE_CHECKING
+
 from ..progress import Progress
 from .base import Callback
+
+if TYPE_CHECKING:
+    from ..._types import Trainer
 
 
 class ProgressBar(Callback):
@@ -16,11 +21,11 @@ class ProgressBar(Callback):
     unit = "step"
     writes = True
 
-    def __init__(self, delay=2.0):
+    def __init__(self, delay: float = 2.0) -> None:
         self.delay = delay
         self.display = None
 
-    def on_fit_begin(self, trainer):
+    def on_fit_begin(self, trainer: "Trainer") -> None:
         done, total = trainer.extent
         self.display = Progress(
             self.amount(total, trainer), self.unit, done=self.amount(done, trainer), delay=self.delay
@@ -29,23 +34,23 @@ class ProgressBar(Callback):
         self._validation = ""
         self._metrics = [metric.name for metric in trainer.metrics]
 
-    def on_step_end(self, trainer, logs):
+    def on_step_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         done = self.amount(trainer.extent[0], trainer)
         self.display.advance(done - self._shown, f"epoch {trainer.epoch + 1}", self.note(logs) + self._validation)
         self._shown = done
 
-    def on_epoch_end(self, trainer, logs):
+    def on_epoch_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         shown = [name for name in ("val_loss", *(f"val_{name}" for name in self._metrics)) if name in logs]
         self._validation = "".join(f", {name} {logs[name]:.4g}" for name in shown)
 
-    def on_fit_end(self, trainer):
+    def on_fit_end(self, trainer: "Trainer") -> None:
         if self.display is not None:
             self.display.close()
 
-    def amount(self, updates, trainer):
+    def amount(self, updates: int, trainer: "Trainer") -> int:
         """What `updates` updates are in the bar's unit."""
         return updates
 
-    def note(self, logs):
+    def note(self, logs: dict[str, float]) -> str:
         """What stands behind the figures."""
         return ", ".join(f"{name} {logs[name]:.4g}" for name in ("loss", *self._metrics))

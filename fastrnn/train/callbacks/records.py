@@ -3,12 +3,18 @@
 import csv
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...check.saved import check_figures, check_saved_values
 from ...files.wholefile import check_writable, remove_stale, write_whole
 from .base import Callback
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..._types import Array, PathLike, Trainer
 
 
 class CSVLogger(Callback):
@@ -30,16 +36,16 @@ class CSVLogger(Callback):
 
     writes = True
 
-    def __init__(self, path):
+    def __init__(self, path: "PathLike") -> None:
         self.path = Path(path)
-        self.rows = []
+        self.rows: list[dict[str, Any]] = []
 
-    def on_fit_begin(self, trainer):
+    def on_fit_begin(self, trainer: "Trainer") -> None:
         check_writable(self.path)
         remove_stale(self.path)
         self.rows = [row for row in self.rows if row["epoch"] <= trainer.epoch]
 
-    def on_epoch_end(self, trainer, logs):
+    def on_epoch_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         self.rows.append({"epoch": trainer.epoch, **logs})
         columns = list(dict.fromkeys(name for row in self.rows for name in row))
         text = io.StringIO()
@@ -48,10 +54,10 @@ class CSVLogger(Callback):
         writer.writerows(self.rows)
         write_whole(self.path, text.getvalue().encode())
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         return {"rows": [dict(row) for row in self.rows]}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
         self.rows = [dict(row) for row in check_saved_values(state, {"rows": _check_rows})["rows"]]
 
 
@@ -74,30 +80,30 @@ class LearningRateMonitor(Callback):
         The rates from these updates on.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._changes = []
 
     @property
-    def steps(self):
+    def steps(self) -> "Array":
         return np.array([step for step, _ in self._changes], np.int64)
 
     @property
-    def rates(self):
+    def rates(self) -> "Array":
         return np.array([rate for _, rate in self._changes], np.float64)
 
-    def rate_at(self, step):
+    def rate_at(self, step: int) -> float:
         """The rate of update `step`, counted from 1; NaN before the first that was seen."""
         at = int(np.searchsorted(self.steps, step, side="right")) - 1
         return float(self.rates[at]) if at >= 0 else float("nan")
 
-    def on_step_end(self, trainer, logs):
+    def on_step_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         if not self._changes or self._changes[-1][1] != logs["lr"]:
             self._changes.append((trainer.step, logs["lr"]))
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         return {"steps": self.steps, "rates": self.rates}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
         check_saved_values(state, {"steps": _check_vector, "rates": _check_vector})
         steps, rates = state["steps"], state["rates"]
         if steps.dtype != np.int64 or rates.dtype != np.float64 or len(steps) != len(rates):

@@ -1,9 +1,15 @@
 """Scheduled sampling: from the targets' ids to the decoder's own, little by little."""
 
 import math
+from typing import TYPE_CHECKING
 
 from ...check.values import check_number, check_option
 from .base import Callback
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from ..._types import Trainer
 
 KINDS = "linear", "exponential", "inverse_sigmoid"
 
@@ -26,13 +32,14 @@ class ScheduledSampling(Callback):
     per : "batch" or "epoch"
     """
 
-    def __init__(self, kind="inverse_sigmoid", k=1000, *, floor=0.0, per="batch"):
+    def __init__(self, kind: "Literal['linear', 'exponential', 'inverse_sigmoid']" = "inverse_sigmoid", k: float = 1000,
+                 *, floor: float = 0.0, per: "Literal['epoch', 'batch']" = "batch") -> None:
         self.kind = check_option(kind, "kind", KINDS)
         self.k = check_number(k, "k", above=0)
         self.floor = check_number(floor, "floor", low=0, high=1)
         self.per = check_option(per, "per", ("batch", "epoch"))
 
-    def fed(self, i):
+    def fed(self, i: int) -> float:
         """e(i)."""
         x = i / self.k
         if self.kind == "linear":
@@ -43,19 +50,19 @@ class ScheduledSampling(Callback):
             e = self.k / (self.k + math.exp(min(x, 700.0)))
         return max(self.floor, e)
 
-    def check(self, trainer):
+    def check(self, trainer: "Trainer") -> None:
         if not hasattr(trainer.model, "sampling"):
             raise ValueError(f"callbacks: expected a model with a decoder for ScheduledSampling, found "
                              f"{type(trainer.model).__name__}")
 
-    def on_fit_begin(self, trainer):
+    def on_fit_begin(self, trainer: "Trainer") -> None:
         self._set(trainer)
 
-    def on_step_end(self, trainer, logs):
+    def on_step_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         if self.per == "batch":
             self._set(trainer)
 
-    def on_epoch_end(self, trainer, logs):
+    def on_epoch_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         self._set(trainer)
 
     def _set(self, trainer):

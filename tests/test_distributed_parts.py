@@ -14,9 +14,56 @@ from fastrnn import LaneStream
 from fastrnn.data.batches import Sequences
 from fastrnn.distributed import ranks as ranks_module
 from fastrnn.distributed.lifeline import Lifeline
+from fastrnn.distributed.merged import MergedStates
 from fastrnn.distributed.share import Share, describe, flatten, take_rows, unflatten
+from fastrnn.distributed.wishes import Wishes
 
 RNG = np.random.default_rng(0)
+
+
+# What a fit of several ranks keeps
+
+
+def test_a_wish_of_one_rank_is_granted_on_all():
+    ranks = [Wishes(), Wishes(), Wishes()]
+    ranks[1].want("interrupt")
+    assert not ranks[1].interrupt
+    for wish, granted in ("interrupt", (False, True)), ("stop", (True, True)):
+        ranks[2].want(wish)
+        counts = np.sum([wishes.counts() for wishes in ranks], axis=0).tolist()
+        for wishes in ranks:
+            wishes.heed(counts)
+            assert (wishes.stop, wishes.interrupt) == granted
+    ranks[0].heed([0.0, 0.0])
+    assert ranks[0].stop and ranks[0].interrupt  # granted until the next fit
+    ranks[2].clear()
+    assert ranks[2].counts() == [0.0, 0.0] and not ranks[2].stop
+
+
+def test_states_of_all_rows_are_found_by_those_of_this_rank():
+    class Second:
+        """Of two ranks, the first of which always sends the same."""
+
+        rank = 1
+
+        def gather_bytes(self, data):
+            return [first, data]
+
+    rows = [[np.array([0, 2]), np.array([1])]]
+    whole = [(RNG.standard_normal((1, 3, 4)), None)]
+    first = flatten(take_rows(whole[0], rows[0][0]), describe(whole[0]), 2)
+    merged = MergedStates(Second())
+    mine = merged.divide(whole, rows)
+    np.testing.assert_array_equal(mine[0][0], whole[0][0][:, [1]])
+    assert merged.of(mine) is whole
+    later = list(mine)
+    merged.join(later, rows)
+    assert merged.of(mine) is whole
+    np.testing.assert_array_equal(merged.of(later)[0][0], whole[0][0])
+    other = list(mine)
+    assert merged.of(other) is other
+    merged.clear()
+    assert merged.of(later) is later
 
 
 # Shares

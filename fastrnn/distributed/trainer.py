@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from .._types import Inputs, Outputs, PathLike
+    from ..data.batches import LaneStream
     from ..nn.module import Module
     from ..train.fit.history import History
     from ..train.optim import Optimizer

@@ -2,8 +2,10 @@
 
     python bench/pair.py old/bin/python new/bin/python
     python bench/pair.py old/bin/python python3=/path/to/checkout --tables step training --threads 1
+    python bench/pair.py python3,FASTRNN_BLAS=0 python3,FASTRNN_BLAS=1      # our products and SciPy's BLAS
 
-An install is an interpreter, or an interpreter and a PYTHONPATH with `=` between them. The cells are those of `fastrnn
+An install is an interpreter, or an interpreter and a PYTHONPATH with `=` between them, and perhaps settings of the
+environment, each after a comma. The cells are those of `fastrnn
 bench --quick` and all of training (`--full`: the whole grid), done by each install's own `fastrnn.bench.worker` with
 the same weights and inputs. A cell is prepared and its results compared in both; then they take turns, A B, B A, and a
 ratio is the median over the turns of old time / new time: above 1, the new one is faster. `least` is the same of their
@@ -44,15 +46,17 @@ class Install(Worker):
 
 
 def interpreter(place):
-    """The interpreter of `PYTHON` or `PYTHON=PATH`; a link stays one, as that is what makes a virtual environment."""
-    python = place.partition("=")[0]
+    """The interpreter of an install; a link stays one, as that is what makes a virtual environment."""
+    python = place.partition(",")[0].partition("=")[0]
     return os.path.abspath(python) if os.sep in python else python
 
 
 def environment(place, threads):
     found = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
     found.pop("PYTHONPATH", None)
-    path = place.partition("=")[2]
+    python, *settings = place.split(",")
+    found.update(setting.split("=", 1) for setting in settings)
+    path = python.partition("=")[2]
     return {**found, "PYTHONPATH": os.path.abspath(path)} if path else found
 
 
@@ -121,8 +125,8 @@ def chosen(options, threads):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("old", help="PYTHON or PYTHON=PYTHONPATH")
-    parser.add_argument("new", help="PYTHON or PYTHON=PYTHONPATH")
+    parser.add_argument("old", help="PYTHON[=PYTHONPATH][,NAME=VALUE ...]")
+    parser.add_argument("new", help="the same")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="(default: 1 2)")
     parser.add_argument("--tables", nargs="+", default=WORK, choices=WORK, metavar="TABLE", help=", ".join(WORK))
     parser.add_argument("--only", default="", help="cells with this in their name")

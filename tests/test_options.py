@@ -233,7 +233,7 @@ def test_directions_have_activations_of_their_own():
 # ONNX Runtime
 
 
-def onnx_session(onnxruntime, onnx, rnn, kind):
+def onnx_session(onnxruntime, onnx, rnn, kind, sets):
     order, directions = ORDER[kind], 1 + rnn.bidirectional
     suffixes = ["_l0", "_l0_reverse"][:directions]
 
@@ -243,9 +243,7 @@ def onnx_session(onnxruntime, onnx, rnn, kind):
 
     weights = {"W": stacked("weight_ih"), "R": stacked("weight_hh"),
                "B": np.concatenate([stacked("bias_ih"), stacked("bias_hh")], axis=1)}
-    sets = [one[:{"RNN": 1, "LSTM": 3, "GRU": 2}[kind]] for one in rnn.test_sets]
-    entries = [entry if isinstance(entry, tuple) else (entry,) for one in sets for entry in one]
-    full = [(name, *numbers, *ACTIVATIONS[name][len(numbers):]) for name, *numbers in entries]
+    full = [(name, *numbers, *ACTIVATIONS[name][len(numbers):]) for one in sets for name, *numbers in one]
     # only those that take a number have one in the list
     attributes = {"activations": [ONNX[name] for name, _, _ in full],
                   "activation_alpha": [float(alpha) for name, alpha, _ in full if TAKES.get(name, 0) >= 1],
@@ -309,14 +307,13 @@ def test_equals_onnxruntime(start):
         kind, options, sets = drawn_config(rng)
         hidden, inputs, batch, steps = rng.integers(1, 20), rng.integers(1, 9), rng.integers(1, 6), rng.integers(1, 9)
         rnn = KINDS[kind](int(inputs), int(hidden), seed=seed, init="pytorch", **options)
-        rnn.__dict__["test_sets"] = sets
         lengths = rng.integers(1, steps + 1, batch).astype(np.int32)
         lengths[rng.integers(batch)] = steps
         x = rng.standard_normal((steps, batch, inputs)).astype("f")
         rows = 1 + rnn.bidirectional
         states = [rng.standard_normal((rows, batch, hidden)).astype("f") for _ in range(1 + (kind == "LSTM"))]
         y, final = rnn(x, tuple(states) if kind == "LSTM" else states[0], lengths=lengths)
-        session = onnx_session(onnxruntime, onnx, rnn, kind)
+        session = onnx_session(onnxruntime, onnx, rnn, kind, sets)
         feeds = {"X": x, "lengths": lengths, **dict(zip(("h0", "c0"), states))}
         their_y, *their_final = session.run(None, feeds)
         their_y = their_y.transpose(0, 2, 1, 3).reshape(steps, batch, -1)

@@ -72,18 +72,18 @@ def at_place(at):
     return f" at [{', '.join(map(str, at))}]" if at else ""
 
 
-def check_real(values, name):
+def check_real(values, name) -> np.ndarray:
     """An array of real numbers, of whatever shape and dtype; values that are one already as they are."""
     return real_array(values, name)
 
 
-def check_floats(x, name):
+def check_floats(x, name) -> np.ndarray:
     """A float32 or float64 array; other real numbers become float64."""
     x = real_array(x, name)
     return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
 
 
-def check_vector(values, name, size=None, **bounds):
+def check_vector(values, name, size=None, **bounds) -> np.ndarray:
     """A float64 vector, nobody else's, of `size` elements if given; bounds as for `check_number`."""
     vector = real_array(values, name).copy()
     if vector.ndim != 1 or vector.size == 0 or (size is not None and vector.size != size):
@@ -93,7 +93,7 @@ def check_vector(values, name, size=None, **bounds):
     return np.asarray(vector, np.float64, order="C")
 
 
-def check_features(x, name, size, dtype):
+def check_features(x, name, size, dtype) -> np.ndarray:
     """A C-contiguous array of `dtype` whose last axis has `size` elements."""
     x = own_shape(real_array(x, name))
     if x.ndim == 0 or x.shape[-1] != size:

@@ -40,19 +40,19 @@ def check_optional(check):
     return lambda value, name: None if value is None else check(value, name)
 
 
-def check_text(value, name):
+def check_text(value, name) -> str:
     """A short str."""
     if not isinstance(value, str) or len(value) > MOST_TEXT:
         raise ValueError(f"{name}: expected a string of at most {MOST_TEXT} characters, found {shown(value)}")
     return value
 
 
-def check_count(value, name):
+def check_count(value, name) -> int:
     """An int of at least 0, of things that were counted."""
     return check_positive_int(value, name, 0, MOST_STEPS)
 
 
-def check_figure(value, name):
+def check_figure(value, name) -> float:
     """A float, finite or not, or an int that a float holds."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a number, found {type(value).__name__}")

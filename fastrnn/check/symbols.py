@@ -64,7 +64,7 @@ def check_next(logits, name):
     return logits
 
 
-def check_logits(logits, name, ndim=None):
+def check_logits(logits, name, ndim=None) -> np.ndarray:
     """A float64 array whose last axis is not empty."""
     logits = real_array(logits, name)
     if logits.ndim == 0 or logits.shape[-1] == 0 or ndim not in (None, logits.ndim):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 
-def shown(value):
+def shown(value) -> str:
     """`value` as an error names it, in few characters: some values cannot be printed, or not in one line."""
     try:
         text = repr(value)
@@ -17,7 +17,7 @@ def shown(value):
     return text if len(text) <= 120 else f"{text[:100]}..."
 
 
-def check_dtype(dtype, name="dtype"):
+def check_dtype(dtype, name="dtype") -> np.dtype:
     """float32 or float64 as a numpy.dtype."""
     try:
         found = np.dtype(dtype)
@@ -28,14 +28,14 @@ def check_dtype(dtype, name="dtype"):
     return found
 
 
-def check_bool(value, name):
+def check_bool(value, name) -> bool:
     """A bool."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: expected True or False, found {shown(value)}")
     return bool(value)
 
 
-def check_positive_int(value, name, low=1, high=2**31 - 1):
+def check_positive_int(value, name, low=1, high=2**31 - 1) -> int:
     """An int in `low` .. `high`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: expected an int, found {shown(value)}")
@@ -47,7 +47,7 @@ def check_positive_int(value, name, low=1, high=2**31 - 1):
     return value
 
 
-def check_number(value, name, *, low=None, high=None, above=None, below=None):
+def check_number(value, name, *, low=None, high=None, above=None, below=None) -> float:
     """A finite float in the given bounds, `low` and `high` included, `above` and `below` excluded."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name}: expected a number, found {shown(value)}")
@@ -74,21 +74,21 @@ def check_measured(value, name):
         raise ValueError(f"{name}: expected a number that a float holds, found {shown(value)}") from None
 
 
-def check_option(value, name, options):
+def check_option(value, name, options) -> str:
     """One of a few strings."""
     if not isinstance(value, str) or value not in options:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, options))}; found {shown(value)}")
     return value
 
 
-def check_pair(values, name, **bounds):
+def check_pair(values, name, **bounds) -> tuple[float, float]:
     """A tuple of two numbers; bounds as for `check_number`."""
     if not isinstance(values, (tuple, list)) or len(values) != 2:
         raise TypeError(f"{name}: expected a pair of numbers, found {shown(values)}")
     return tuple(check_number(value, f"{name}[{i}]", **bounds) for i, value in enumerate(values))
 
 
-def check_zoneout(value, name, has_c):
+def check_zoneout(value, name, has_c) -> float | tuple[float, float]:
     """A probability, or where there is a cell state a pair (p_h, p_c)."""
     if not isinstance(value, (tuple, list)):
         return check_number(value, name, low=0, high=1)
@@ -97,7 +97,7 @@ def check_zoneout(value, name, has_c):
     return check_pair(value, name, low=0, high=1)
 
 
-def check_layer_norm(value, reset_after):
+def check_layer_norm(value, reset_after) -> bool:
     """A bool; a layer-normalised GRU is the one whose reset gate acts after the product."""
     if check_bool(value, "layer_norm") and not reset_after:
         raise ValueError("layer_norm: expected reset_after=True, the form that was published; found reset_after=False")
@@ -118,7 +118,7 @@ def check_mapping(mapping, name):
         raise TypeError(f"{name}: expected a dict, found {type(mapping).__name__}")
 
 
-def check_generator(seed, name):
+def check_generator(seed, name) -> "np.random.Generator":
     """A numpy.random.Generator: `seed` itself, or one seeded by it."""
     sources = np.random.Generator, np.random.BitGenerator, np.random.RandomState, numbers.Integral
     kind, entries = TypeError, seed if isinstance(seed, (list, tuple)) else ()

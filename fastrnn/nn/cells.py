@@ -170,6 +170,8 @@ class LSTMCell(Cell):
                          options="activations, clip, peepholes, coupled_gates")
 
     kind = "LSTM"
+    peepholes: bool
+    coupled_gates: bool
 
     def __init__(self, input_size: int, hidden_size: int, *, bias: bool = True, dtype: "DType" = "float32",
                  seed: "Seed" = None, init: "Init" = "default", recurrent_dropout: float = 0.0,

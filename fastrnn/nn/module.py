@@ -31,18 +31,18 @@ _registry: dict[str, type] = {}
 class ArrayDict(dict):
     """Named live arrays. Assigning to a name writes into its array, so that no array is ever rebound."""
 
-    def __setitem__(self, name, value):
+    def __setitem__(self, name: str, value: "ArrayLike") -> None:
         array = self[name]
         if value is not array:
             array[...] = check_real(value, name)
 
-    def update(self, *args, **kwargs):
+    def update(self, *args: "Any", **kwargs: "Any") -> None:
         if isinstance(args[0] if args else {}, (np.ndarray, memoryview)):
             raise TypeError(f"params, grads: expected a dict of arrays, found {type(args[0]).__name__}")
         for name, value in dict(*args, **kwargs).items():
             self[name] = value
 
-    def __ior__(self, other):
+    def __ior__(self, other: "Any") -> "Self":
         self.update(other)
         return self
 
@@ -77,7 +77,7 @@ class Fixed:
     _assignable: Mapping[str, Callable[..., object]] = MappingProxyType({})
     _fixed: frozenset[str] = frozenset()
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: "Any") -> None:
         super().__init_subclass__(**kwargs)
         if "__init__" in vars(cls) and _is_ours(cls):
             code = cls.__init__.__code__
@@ -136,7 +136,7 @@ class Module(Fixed):
     _pinned_params = _pinned_grads = None
     _watched = None     # a _watch.Watched where the engine keeps packed copies of the parameters
 
-    def __init_subclass__(cls, base=False, **kwargs):
+    def __init_subclass__(cls, base: bool = False, **kwargs: "Any") -> None:
         super().__init_subclass__(**kwargs)
         if not base:
             _registry[_type_name(cls)] = cls
@@ -300,14 +300,14 @@ class Tape:
 
     __slots__ = ("_module", "_saved")
 
-    def __init__(self, module, *saved):
+    def __init__(self, module: "Module", *saved: "Any") -> None:
         self._module = module
         self._saved = [saved]   # empty while, and once, somebody has taken them: a list's pop has one winner
 
     def __reduce__(self):
         raise TypeError("tape: expected to stay the only one of its kind, found a copy being made")
 
-    def open(self, module):
+    def open(self, module: "Module") -> "tuple[Any, ...]":
         if self._module is not module:
             raise ValueError(f"tape: expected one from this {type(module).__name__}'s forward(), "
                              f"found one from another {type(self._module).__name__}")
@@ -318,13 +318,13 @@ class Tape:
         check_kept(saved, Tape)
         return saved
 
-    def take(self):
+    def take(self) -> "tuple[Any, ...]":
         try:
             return self._saved.pop()
         except IndexError:
             raise self._used() from None
 
-    def put_back(self, saved):
+    def put_back(self, saved: "tuple[Any, ...]") -> None:
         self._saved.append(saved)
 
     @staticmethod
@@ -332,7 +332,7 @@ class Tape:
         return ValueError("tape: expected one from a new forward(), found one that backward() has used or is using")
 
 
-def open_tape(tape, module):
+def open_tape(tape: "Tape", module: "Module") -> "tuple[Any, ...]":
     """The values that `module`'s forward() kept on `tape`, or an error that says what is wrong with it."""
     if not isinstance(tape, Tape):
         raise TypeError(f"tape: expected the tape that forward() returned, found {type(tape).__name__}")

@@ -10,6 +10,8 @@ from .module import Module
 from .options import check_clip, engine_options, plain_activations
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from .._types import Init
 
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3, "MinGRU": 2, "MinLSTM": 3, "SRU": 3, "QRNN": 3}
@@ -30,7 +32,7 @@ class Recurrent(Module, base=True):
     bias: bool
     init: "Init"
     clip: float | None
-    activation_functions: tuple | None
+    activation_functions: "tuple[Any, ...] | None"
 
     def _sizes(self, input_size, hidden_size, bias):
         self.input_size = check_positive_int(input_size, "input_size")

@@ -458,6 +458,8 @@ class LSTM(Runner):
                          pair=" or pair (p_h, p_c)", states="h, and of c,")
 
     kind = "LSTM"
+    peepholes: bool
+    coupled_gates: bool
     _state = "h", "c"
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, bias: bool = True,

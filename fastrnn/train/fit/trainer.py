@@ -1,6 +1,7 @@
 """Training: `Trainer` fits a model to data, batch by batch, and can stop and go on at any update."""
 
 import copy
+from typing import TYPE_CHECKING
 
 from ...check.values import check_generator, check_number, check_positive_int
 from ...data.tbptt import check_tbptt
@@ -19,6 +20,17 @@ from .parts import bound, find_callbacks, find_l2, find_loss, find_optimizer, in
 from .position import Position
 from .state import trainer_from_state, trainer_state
 from .update import Update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from typing_extensions import Self
+
+    from ..._types import Inputs, Ints, Outputs, PathLike, Seed, Weights
+    from ...data.batches import LaneStream
+    from ..metrics import Metric
+    from ..optim import Optimizer
 
 
 class Trainer:
@@ -86,22 +98,22 @@ class Trainer:
 
     def __init__(
         self,
-        model,
-        loss="cross_entropy",
-        optimizer="adam",
+        model: Module,
+        loss: "str | Callable[..., Any]" = "cross_entropy",
+        optimizer: "str | Optimizer" = "adam",
         *,
-        clip_norm=None,
-        clip_value=None,
-        schedule=None,
-        tbptt=None,
-        accumulate=1,
-        l2=0.0,
-        metrics=(),
-        average=None,
-        callbacks=(),
-        seed=None,
-    ):
-        self.model = instance(model, Module, "model: expected a fastrnn module")
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        schedule: "schedules.Schedule | None" = None,
+        tbptt: int | tuple[int, int] | None = None,
+        accumulate: int = 1,
+        l2: float | dict[str, float] = 0.0,
+        metrics: "Sequence[str | Callable[..., Any] | Metric]" = (),
+        average: "averaging.Average | None" = None,
+        callbacks: "Sequence[Callback]" = (),
+        seed: "Seed" = None,
+    ) -> None:
+        self.model: Any = instance(model, Module, "model: expected a fastrnn module")
         self.loss = find_loss(loss)
         self.optimizer = find_optimizer(optimizer)
         self.clip_norm = bound(clip_norm, "clip_norm")
@@ -129,19 +141,19 @@ class Trainer:
 
     def fit(
         self,
-        X,
-        y=None,
+        X: "Inputs | LaneStream",
+        y: "Inputs | None" = None,
         *,
-        lengths=None,
-        epochs=1,
-        batch_size=32,
-        validation_data=None,
-        validation_split=0.0,
-        sample_weight=None,
-        class_weight=None,
-        bucket_by_length=None,
-        progress=True,
-    ):
+        lengths: "Ints | None" = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: "tuple[Any, ...] | dict[str, Any] | LaneStream | None" = None,
+        validation_split: float = 0.0,
+        sample_weight: "Inputs | None" = None,
+        class_weight: "Weights | None" = None,
+        bucket_by_length: bool | None = None,
+        progress: bool = True,
+    ) -> History:
         """Train for `epochs` epochs.
 
         Parameters
@@ -210,7 +222,17 @@ class Trainer:
         self._loop(self._share(data), self._share(validation), self._called(progress)).run(epochs)
         return self.history
 
-    def evaluate(self, X, y=None, *, lengths=None, sample_weight=None, class_weight=None, batch_size=32, progress=True):
+    def evaluate(
+        self,
+        X: "Inputs | LaneStream",
+        y: "Inputs | None" = None,
+        *,
+        lengths: "Ints | None" = None,
+        sample_weight: "Inputs | None" = None,
+        class_weight: "Weights | None" = None,
+        batch_size: int = 32,
+        progress: bool = True,
+    ) -> dict[str, float]:
         """Mean loss and metrics by inference, of the average's parameters where there is one.
 
         Parameters
@@ -241,7 +263,9 @@ class Trainer:
         """
         return self._adapter().training_bytes(X, y, lengths=lengths, batch_size=batch_size, window=self.tbptt)
 
-    def predict(self, X, *, lengths=None, batch_size=32, progress=True):
+    def predict(
+        self, X: "Inputs", *, lengths: "Ints | None" = None, batch_size: int = 32, progress: bool = True
+    ) -> "Outputs":
         """The model's outputs by inference, of the average's parameters where there is one.
 
         Parameters
@@ -259,7 +283,7 @@ class Trainer:
         data = self._adapter().for_prediction(X, lengths=lengths, batch_size=batch_size)
         return self._evaluation().outputs(data, progress)
 
-    def save_checkpoint(self, path):
+    def save_checkpoint(self, path: "PathLike") -> None:
         """Write all that `resume` needs to `path`: in one step, with a checksum, never pickle.
 
         That is parameters, optimiser, schedule, average, random state, history, callbacks' state, and, from within
@@ -272,12 +296,12 @@ class Trainer:
         """
         write_checkpoint(path, self.state_dict())
 
-    def state_dict(self):
+    def state_dict(self) -> "dict[str, Any]":
         """What `save_checkpoint` writes: dicts, lists and tuples of plain values and live arrays."""
         return trainer_state(self)
 
     @classmethod
-    def resume(cls, path, **parts):
+    def resume(cls, path: "PathLike", **parts: "Any") -> "Self":
         """The trainer that `save_checkpoint` wrote to `path`.
 
         Its next `fit`, called with the same data and arguments, goes on where the checkpoint was taken. The
@@ -306,7 +330,7 @@ class Trainer:
             return cls.from_state(state, **parts)
 
     @classmethod
-    def resume_newest(cls, prefix, **parts):
+    def resume_newest(cls, prefix: "PathLike", **parts: "Any") -> "Self | None":
         """As `resume`, from the newest whole checkpoint that a `ModelCheckpoint` wrote under `prefix`.
 
         Returns
@@ -326,16 +350,16 @@ class Trainer:
             return cls.from_state(found[1], **parts)
 
     @classmethod
-    def from_state(cls, state, **parts):
+    def from_state(cls, state: "dict[str, Any]", **parts: "Any") -> "Self":
         """As `resume`, from what `state_dict` returned."""
         return trainer_from_state(cls, state, **parts)
 
     @property
-    def fit_epoch(self):
+    def fit_epoch(self) -> int:
         """Epochs finished of the fit that is going on, or that the next `fit` goes on with; 0 without one."""
         return self._position.epoch
 
-    def averaged_model(self):
+    def averaged_model(self) -> "Any":
         """A copy of the model with the average's parameters; with its own where there is no average yet."""
         model = copy.deepcopy(self.model)
         if self.average is not None and self.average.params:

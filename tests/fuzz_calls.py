@@ -535,14 +535,14 @@ def search(first, calls, private=False, report=print, chunk=20000):
         ended, beats, heard, rest = None, 0, time.monotonic() + 60, b""
         while ended is None and process.poll() is None:
             time.sleep(0.05)
-            rest, ended = answers(process, rest, show) or (rest, ended)
+            rest, ended = answers(process, rest, show)
             now = trace.read()[1]
             if now != beats:
                 beats, heard = now, max(heard, time.monotonic()) if not beats else time.monotonic()
             elif time.monotonic() - heard > PATIENCE:
                 process.kill()
         code = process.wait()
-        rest, ended = answers(process, rest, show) or (rest, ended)
+        ended = ended or answers(process, rest, show)[1]
         if ended:
             number, made = ended["end"], made + ended["calls"]
         else:

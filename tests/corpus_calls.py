@@ -64,6 +64,8 @@ PROGRAMS = [
     "v1 = fastrnn.text.OneHot(2**31 - 1)\nv2 = v1(1)",
     "v1 = fastrnn.Linear(2**31 - 1, 4)",
     # a failed call that has changed something
+    "v1 = fastrnn.Sequential(fastrnn.Embedding(6, 3), fastrnn.MinLSTM(3, 4), fastrnn.Linear(4, 6))\n"
+    "v1.grads['1.weight_ih_l0'].shape = (-1,)\nv5 = v1.forward(array(354, 1, '>i8'))\nv7 = v1.backward(v5[2], v5[0])",
     "v1 = fastrnn.Sequential(fastrnn.GRU(3, 4), fastrnn.Linear(4, 2))\nv2 = v1.forward(array(114, (5, 2, 3), 'u8', "
     "'tuple'))\nv3 = v1.backward(v2[2], v2[0])",
     "v1 = fastrnn.CharModel('abc')\nv1.grads['1.bias_hh_l0'].dtype = 'i4'\nv2 = v1.forward(array(946, 1, 'u8'))\n"

@@ -471,8 +471,9 @@ class Compound(Module, base=True):
         """Where a long backward pass over so many rows is ended on its way, no gradient has changed."""
         grads = self.grads
         if self._size is None:
-            self._size = sum(grad.size for grad in grads.values())
-            self._shapes = [grad.shape for grad in grads.values()]
+            params = self.params    # a gradient may have been given another shape already
+            self._size = sum(p.size for p in params.values())
+            self._shapes = [params[name].shape for name in grads]
         for (name, grad), shape in zip(grads.items(), self._shapes):    # before the first one is added to
             if grad.shape != shape or not grad.flags.carray or grad.dtype not in (np.float32, np.float64):
                 raise ValueError(f"grads[{name!r}]: expected a writeable float array of shape {shape} as it was made, "

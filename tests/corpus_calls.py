@@ -50,7 +50,9 @@ PROGRAMS = [
     "v1 = fastrnn.decoding.ctc_beam_search(Liar(917))",
     "v2 = fastrnn.decoding.edit_distance(np.arange(3), csr_matrix(np.eye(3)))",
     "v2 = fastrnn.schedules.CosineDecay(0.5, 1)\nv2.total = 0\nv6 = v2.step()",
+    "v5 = fastrnn.RNNCell(4, 4, nonlinearity=Str())",
     # memory that nobody asked for
+    "v5 = fastrnn.decoding.CTCBeamSearch(2**31 - 1)",
     "v1 = fastrnn.decoding.CTCBeamSearch(3, batch_size=2 ** 31 - 1)",
     "v1 = fastrnn.sklearn.RNNRegressor(frame_size=2 ** 31 - 1)\nv2 = v1.partial_fit(array(0, (5, 2, 3)), "
     "array(443, (5, 2)))",

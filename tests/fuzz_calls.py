@@ -55,6 +55,7 @@ SKIPPED = {
     "Hypothesis", "Monitor", "Callback", "Optimizer", "Schedule", "Symbols", "Average", "plot_decays", "plot",
     "History",                      # a dict
     "Metric",                       # calls a function of the caller's
+    "NonFiniteError",               # Python checks the arguments of an error
 }
 # A trainer calls the methods of these, and only their constructors are anybody's.
 DRIVEN = ("fastrnn.train.callbacks", "fastrnn.train.averaging", "fastrnn.diagnostics.monitor")

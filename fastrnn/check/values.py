@@ -76,9 +76,10 @@ def check_measured(value, name):
 
 def check_option(value, name, options) -> str:
     """One of a few strings."""
-    if not isinstance(value, str) or value not in options:
+    text = str.__getitem__(value, slice(None)) if isinstance(value, str) else None      # a plain one
+    if text not in options:
         raise ValueError(f"{name}: expected one of {', '.join(map(repr, options))}; found {shown(value)}")
-    return value
+    return text
 
 
 def check_pair(values, name, **bounds) -> tuple[float, float]:

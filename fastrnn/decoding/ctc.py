@@ -146,8 +146,9 @@ class CTCBeamSearch:
 
     def reset(self) -> None:
         """Back to empty prefixes."""
-        memory.require(self.batch_size * (TREE_BYTES + 40 * self.beam_size), "batch_size",
-                       f"{self.batch_size} searches", "use a smaller one")
+        memory.require(self.batch_size * (TREE_BYTES + self.beam_size * (40 + 8 * self.classes)), "batch_size",
+                       f"{self.batch_size} searches of {self.beam_size} prefixes and {self.classes} classes",
+                       "use fewer of them")
         shape = (self.batch_size, self.beam_size)
         self._trees = [_Tree() for _ in range(self.batch_size)]
         self._node = np.full(shape, -1)  # of the tree; -1: no prefix in this place

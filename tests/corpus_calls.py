@@ -51,6 +51,7 @@ PROGRAMS = [
     "v2 = fastrnn.decoding.edit_distance(np.arange(3), csr_matrix(np.eye(3)))",
     "v2 = fastrnn.schedules.CosineDecay(0.5, 1)\nv2.total = 0\nv6 = v2.step()",
     "v5 = fastrnn.RNNCell(4, 4, nonlinearity=Str())",
+    "v1 = fastrnn.decoding.CTCBeamSearch(3)\nv1.classes = array(607, 1, 'u1')\nv4 = v1.reset()",
     # memory that nobody asked for
     "v5 = fastrnn.decoding.CTCBeamSearch(2**31 - 1)",
     "v1 = fastrnn.decoding.CTCBeamSearch(3, batch_size=2 ** 31 - 1)",

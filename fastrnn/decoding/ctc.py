@@ -141,14 +141,14 @@ class CTCBeamSearch:
         self._lm = None if lm is None else as_scores(lm, self.classes, self.blank, alphabet)
         if self._alpha == 0:
             self._lm = None
+        memory.require(self.batch_size * (TREE_BYTES + self.beam_size * (40 + 8 * self.classes)), "batch_size",
+                       f"{self.batch_size} searches of {self.beam_size} prefixes and {self.classes} classes",
+                       "use fewer of them")
         self._turn = Turn("search")
         self.reset()
 
     def reset(self) -> None:
         """Back to empty prefixes."""
-        memory.require(self.batch_size * (TREE_BYTES + self.beam_size * (40 + 8 * self.classes)), "batch_size",
-                       f"{self.batch_size} searches of {self.beam_size} prefixes and {self.classes} classes",
-                       "use fewer of them")
         shape = (self.batch_size, self.beam_size)
         self._trees = [_Tree() for _ in range(self.batch_size)]
         self._node = np.full(shape, -1)  # of the tree; -1: no prefix in this place

@@ -17,12 +17,12 @@ from libc.math cimport INFINITY
 from libc.string cimport memcpy, memset
 
 from fastrnn._activations cimport activate, real, slope
-from fastrnn._cell cimport (
-    Arena, Layer, Step, leads, barrier, no_cell, pack_whole, pack_whole_transposed, product, unit_room,
-    whole_product)
+from fastrnn._cell cimport Arena, Layer, Step, barrier, leads, product, unit_room
 from fastrnn._gru cimport gru_after_ops, gru_before_ops
 from fastrnn._kernels cimport fr_int, fr_matrix
-from fastrnn._panels cimport matrix, multiply, pack_columns, pack_rows, zero
+from fastrnn._lstm cimport lstm_ops
+from fastrnn._panels cimport matrix, multiply, zero
+from fastrnn._rnn cimport rnn_ops
 from fastrnn._workspace cimport take_array
 
 
@@ -90,17 +90,13 @@ cdef void pack_peepholes(Layer *layer, Arena *arena) noexcept nogil:
 
 
 cdef void lstm_pack_forward(Layer *layer, Arena *arena) noexcept nogil:
-    pack_whole(layer, arena)
+    lstm_ops.pack_forward(layer, arena)
     pack_peepholes(layer, arena)
-    if layer.w_hr != NULL:
-        layer.p_hr = pack_rows(arena, layer.k, layer.w_hr, layer.out, layer.hidden)
 
 
 cdef void lstm_pack_backward(Layer *layer, Arena *arena) noexcept nogil:
-    pack_whole_transposed(layer, arena)
+    lstm_ops.pack_backward(layer, arena)
     pack_peepholes(layer, arena)
-    if layer.w_hr != NULL:
-        layer.q_hr = pack_columns(arena, layer.k, layer.w_hr, layer.hidden, layer.out)
 
 
 cdef inline real *values_of(real *kind, const Layer *layer, const Step *s, fr_int r) noexcept nogil:
@@ -378,25 +374,18 @@ cdef void gru_before_backward(const Layer *layer, const Step *s) noexcept nogil:
     multiply(dh_in, matrix(s.z, layer.ld_z), &layer.q_hh, dh_in, s.rows)
 
 
-rnn_general_ops = no_cell()
-rnn_general_ops.gates = 1
-rnn_general_ops.pack_forward = &pack_whole
-rnn_general_ops.pack_backward = &pack_whole_transposed
+rnn_general_ops = rnn_ops
 rnn_general_ops.step_forward = &rnn_forward
 rnn_general_ops.step_backward = &rnn_backward
-rnn_general_ops.products = &whole_product
 
-lstm_general_ops = no_cell()
-lstm_general_ops.gates = 4
+lstm_general_ops = lstm_ops
 lstm_general_ops.saved = 5
 lstm_general_ops.values_saved = True
 lstm_general_ops.sums = SUMS
-lstm_general_ops.has_c = True
 lstm_general_ops.pack_forward = &lstm_pack_forward
 lstm_general_ops.pack_backward = &lstm_pack_backward
 lstm_general_ops.step_forward = &lstm_forward
 lstm_general_ops.step_backward = &lstm_backward
-lstm_general_ops.products = &whole_product
 lstm_general_ops.add_sums = &lstm_add_sums
 
 lstm_general_projected_ops = lstm_general_ops

@@ -120,6 +120,7 @@ cdef int products_before(const Layer *layer, Product *p) noexcept nogil:
     p[1] = Product(False, 2 * H, 2 * H, H, True)
     return 2
 
+
 gru_after_ops = no_cell()
 gru_after_ops.gates = 3
 gru_after_ops.saved = 1
@@ -130,12 +131,8 @@ gru_after_ops.step_forward = &step_forward_after
 gru_after_ops.step_backward = &step_backward_after
 gru_after_ops.products = &products_after
 
-gru_before_ops = no_cell()
-gru_before_ops.gates = 3
-gru_before_ops.saved = 1
-gru_before_ops.direct = True
+gru_before_ops = gru_after_ops
 gru_before_ops.pack_forward = &pack_forward_before
-gru_before_ops.pack_backward = &pack_backward
 gru_before_ops.step_forward = &step_forward_before
 gru_before_ops.step_backward = &step_backward_before
 gru_before_ops.products = &products_before

@@ -106,6 +106,7 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
     add_values(layer, layer.db_hh, place(layer, sums, SHIFT), N)
     add_values(layer, part_of_n(layer, layer.db_hh), place(layer, sums, SHIFT_U), 1)
 
+
 lngru_ops = no_cell()
 lngru_ops.gates = 3
 lngru_ops.saved = SAVED

@@ -137,6 +137,7 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
     add_values(layer, layer.db_hh, place(layer, sums, SHIFT), 4)
     add_values(layer, layer.dgains.b_c, place(layer, sums, SHIFT_C), 1)
 
+
 lnlstm_ops = no_cell()
 lnlstm_ops.gates = 4
 lnlstm_ops.saved = SAVED
@@ -150,15 +151,7 @@ lnlstm_ops.step_backward = &step_backward
 lnlstm_ops.products = &products
 lnlstm_ops.add_sums = &add_sums
 
-lnlstm_projected_ops = no_cell()
-lnlstm_projected_ops.gates = 4
+lnlstm_projected_ops = lnlstm_ops
 lnlstm_projected_ops.saved = SAVED + 1
-lnlstm_projected_ops.stats = STATS
-lnlstm_projected_ops.sums = SUMS
-lnlstm_projected_ops.has_c = True
-lnlstm_projected_ops.pack_forward = &pack_forward
-lnlstm_projected_ops.pack_backward = &pack_backward
 lnlstm_projected_ops.step_forward = &projected_forward
 lnlstm_projected_ops.step_backward = &projected_backward
-lnlstm_projected_ops.products = &products
-lnlstm_projected_ops.add_sums = &add_sums

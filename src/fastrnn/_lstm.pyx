@@ -73,6 +73,7 @@ cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
     multiply(matrix(dm, layer.hidden), matrix(s.dh, layer.out), &layer.q_hr, zero(), s.rows)
     gates_backward(layer, s, dm)
 
+
 lstm_ops = no_cell()
 lstm_ops.gates = 4
 lstm_ops.has_c = True
@@ -82,12 +83,7 @@ lstm_ops.step_forward = &step_forward
 lstm_ops.step_backward = &step_backward
 lstm_ops.products = &whole_product
 
-lstm_projected_ops = no_cell()
-lstm_projected_ops.gates = 4
+lstm_projected_ops = lstm_ops
 lstm_projected_ops.saved = 1
-lstm_projected_ops.has_c = True
-lstm_projected_ops.pack_forward = &pack_forward
-lstm_projected_ops.pack_backward = &pack_backward
 lstm_projected_ops.step_forward = &projected_forward
 lstm_projected_ops.step_backward = &projected_backward
-lstm_projected_ops.products = &whole_product

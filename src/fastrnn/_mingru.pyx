@@ -24,6 +24,7 @@ cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
 cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
     layer.k.mingru_backward(scan)
 
+
 mingru_ops = no_cell()
 mingru_ops.gates = 2
 mingru_ops.sums = 2

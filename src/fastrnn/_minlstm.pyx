@@ -25,6 +25,7 @@ cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
 cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
     layer.k.minlstm_backward(scan)
 
+
 minlstm_ops = no_cell()
 minlstm_ops.gates = 3
 minlstm_ops.saved = 1

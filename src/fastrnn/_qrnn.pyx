@@ -24,6 +24,7 @@ cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
 cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
     layer.k.qrnn_backward(scan)
 
+
 qrnn_ops = no_cell()
 qrnn_ops.gates = 3
 qrnn_ops.sums = 3

@@ -29,6 +29,7 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
     # dh_in: [R,H] = dz: [R,H] W_hh
     multiply(matrix(s.dh_in, H), matrix(s.z, layer.ld_z), &layer.q_hh, zero(), s.rows)
 
+
 rnn_ops = no_cell()
 rnn_ops.gates = 1
 rnn_ops.pack_forward = &pack_whole

@@ -80,6 +80,7 @@ cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
     if layer.db_ih != NULL:
         layer.k.add(layer.db_ih, n, block(layer, sums, 1), n, 1, n)
 
+
 sru_ops = no_cell()
 sru_ops.gates = 3
 sru_ops.saved = 1
@@ -93,14 +94,9 @@ sru_ops.add_sums = &add_sums
 sru_ops.scan_forward = &scan_forward
 sru_ops.scan_backward = &scan_backward
 
-sru_projected_ops = no_cell()
+sru_projected_ops = sru_ops
 sru_projected_ops.gates = 4
+sru_projected_ops.saved = 0
 sru_projected_ops.sums = 6
-sru_projected_ops.has_c = True
-sru_projected_ops.direct = True
-sru_projected_ops.pack_forward = &pack_forward
-sru_projected_ops.pack_backward = &pack_backward
-sru_projected_ops.products = &no_products
-sru_projected_ops.add_sums = &add_sums
 sru_projected_ops.scan_forward = &projected_forward
 sru_projected_ops.scan_backward = &projected_backward

@@ -21,7 +21,10 @@ SIZES = [(1, 1, 1, 1), (3, 2, 5, 7), (9, 4, 16, 8), (17, 5, 7, 33), (30, 20, 40,
 
 
 def onnx_session(rnn, operator, attributes, gate_order):
-    """An ONNX Runtime session of one operator with the parameters of `rnn`, a runner of one layer."""
+    """An ONNX Runtime session of one operator with the parameters of `rnn`, a runner of one layer.
+
+    attributes: of the operator, those of both directions where there are two.
+    """
     suffixes = ["_l0", "_l0_reverse"] if rnn.bidirectional else ["_l0"]
 
     def stacked(name):
@@ -38,15 +41,15 @@ def onnx_session(rnn, operator, attributes, gate_order):
         "B": np.concatenate([stacked("bias_ih"), stacked("bias_hh")], axis=1),
     }
     states = ["h", "c"] if operator == "LSTM" else ["h"]
-    attributes = dict(attributes)
-    if "activations" in attributes:
-        attributes["activations"] = attributes["activations"] * len(suffixes)
+    if getattr(rnn, "peepholes", False):
+        weights["P"] = np.stack([np.concatenate([rnn.params[f"weight_c{gate}{s}"] for gate in "iof"])
+                                 for s in suffixes])
     node = onnx.helper.make_node(
         operator,
-        ["X", "W", "R", "B", "lengths", *(f"initial_{s}" for s in states)],
+        ["X", "W", "R", "B", "lengths", *(f"initial_{s}" for s in states), *(["P"] if "P" in weights else [])],
         ["Y", *(f"final_{s}" for s in states)],
         hidden_size=rnn.hidden_size,
-        direction="bidirectional" if rnn.bidirectional else "forward",
+        direction=rnn.direction,
         **attributes,
     )
     value = onnx.helper.make_tensor_value_info
@@ -86,6 +89,8 @@ def test_equals_onnxruntime(cell, steps, batch, input_size, hidden_size, bidirec
     ]
     lengths = rng.integers(1, steps + 1, batch) if padded else np.full(batch, steps)
 
+    if "activations" in attributes:
+        attributes = {**attributes, "activations": attributes["activations"] * rows}
     session = onnx_session(rnn, operator, attributes, gate_order)
     initial = {f"initial_{name}": value for name, value in zip("hc", state)}
     expected, *expected_state = session.run(None, {"X": x, "lengths": lengths.astype(np.int32), **initial})

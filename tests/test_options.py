@@ -233,16 +233,8 @@ def test_directions_have_activations_of_their_own():
 # ONNX Runtime
 
 
-def onnx_session(onnxruntime, onnx, rnn, kind, sets):
-    order, directions = ORDER[kind], 1 + rnn.bidirectional
-    suffixes = ["_l0", "_l0_reverse"][:directions]
-
-    def stacked(name):
-        return np.stack([np.concatenate([np.split(rnn.params[name + s], len(order))[g] for g in order])
-                         for s in suffixes])
-
-    weights = {"W": stacked("weight_ih"), "R": stacked("weight_hh"),
-               "B": np.concatenate([stacked("bias_ih"), stacked("bias_hh")], axis=1)}
+def onnx_attributes(rnn, kind, sets):
+    """What the operator is told, beside its parameters."""
     full = [(name, *numbers, *ACTIVATIONS[name][len(numbers):]) for one in sets for name, *numbers in one]
     # only those that take a number have one in the list
     attributes = {"activations": [ONNX[name] for name, _, _ in full],
@@ -251,29 +243,11 @@ def onnx_session(onnxruntime, onnx, rnn, kind, sets):
     attributes = {name: values for name, values in attributes.items() if values}
     if rnn.clip is not None:
         attributes["clip"] = rnn.clip
-    inputs = ["X", "W", "R", "B", "lengths", "h0"]
     if kind == "LSTM":
-        inputs.append("c0")
         attributes["input_forget"] = int(rnn.coupled_gates)
-        if rnn.peepholes:
-            weights["P"] = np.stack([np.concatenate([rnn.params[f"weight_c{g}{s}"] for g in "iof"]) for s in suffixes])
-            inputs.append("P")
     if kind == "GRU":
         attributes["linear_before_reset"] = int(rnn.reset_after)
-    states = ["h", "c"] if kind == "LSTM" else ["h"]
-    node = onnx.helper.make_node(kind, inputs, ["Y", *(f"{s}n" for s in states)], hidden_size=rnn.hidden_size,
-                                 direction=rnn.direction, **attributes)
-    value, real, int32 = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT, onnx.TensorProto.INT32
-    graph = onnx.helper.make_graph(
-        [node], "one", [value("X", real, [None] * 3), value("lengths", int32, [None]),
-                        *(value(f"{s}0", real, [None] * 3) for s in states)],
-        [value("Y", real, [None] * 4), *(value(f"{s}n", real, [None] * 3) for s in states)],
-        [onnx.numpy_helper.from_array(array, name) for name, array in weights.items()])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+    return attributes
 
 
 def drawn_config(rng):
@@ -300,7 +274,9 @@ def drawn_config(rng):
 
 @pytest.mark.parametrize("start", range(0, 500, 50))
 def test_equals_onnxruntime(start):
-    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    from test_onnxruntime import onnx_session
+
     compared = 0
     for seed in range(start, start + 50):
         rng = np.random.default_rng([seed, 3])
@@ -313,8 +289,8 @@ def test_equals_onnxruntime(start):
         rows = 1 + rnn.bidirectional
         states = [rng.standard_normal((rows, batch, hidden)).astype("f") for _ in range(1 + (kind == "LSTM"))]
         y, final = rnn(x, tuple(states) if kind == "LSTM" else states[0], lengths=lengths)
-        session = onnx_session(onnxruntime, onnx, rnn, kind, sets)
-        feeds = {"X": x, "lengths": lengths, **dict(zip(("h0", "c0"), states))}
+        session = onnx_session(rnn, kind, onnx_attributes(rnn, kind, sets), ORDER[kind])
+        feeds = {"X": x, "lengths": lengths, **dict(zip(("initial_h", "initial_c"), states))}
         their_y, *their_final = session.run(None, feeds)
         their_y = their_y.transpose(0, 2, 1, 3).reshape(steps, batch, -1)
         final = final if kind == "LSTM" else (final,)

@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import SANITIZED
 
 import fastrnn
 from fastrnn import (
@@ -378,7 +379,7 @@ def test_the_engine_takes_each_of_its_tapes_once():
             use()
 
 
-@pytest.mark.skipif("FASTRNN_SANITIZE" in os.environ, reason="sanitizers take addresses of their own")
+@pytest.mark.skipif(SANITIZED, reason="sanitizers take addresses of their own")
 def test_a_tape_serves_after_bptt_found_no_memory():
     pytest.importorskip("resource")
     run_python("""

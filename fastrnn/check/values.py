@@ -74,6 +74,11 @@ def check_measured(value, name):
         raise ValueError(f"{name}: expected a number that a float holds, found {shown(value)}") from None
 
 
+def check_bound(value, name) -> float | None:
+    """A number above 0, or None."""
+    return None if value is None else check_number(value, name, above=0)
+
+
 def check_option(value, name, options) -> str:
     """One of a few strings."""
     text = str.__getitem__(value, slice(None)) if isinstance(value, str) else None      # a plain one

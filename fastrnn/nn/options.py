@@ -63,11 +63,6 @@ def _activation(value, place):
     return name, *given, *ACTIVATIONS[name][len(given):]
 
 
-def check_clip(value):
-    """None, or a number above 0."""
-    return None if value is None else check_number(value, "clip", above=0)
-
-
 def engine_options(kind, own, directions, activations, clip, peepholes, coupled_gates):
     """What `Weights` takes for these: nothing where they are the cell's own activations and nothing else."""
     own = (tuple((name, *ACTIVATIONS[name]) for name in own),) * directions

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 from .._arrays import room
 from .._weights import Weights
-from ..check.values import check_bool, check_number, check_positive_int, check_zoneout
+from ..check.values import check_bool, check_bound, check_number, check_positive_int, check_zoneout
 from ._init import claim, initialise
 from .module import Module
-from .options import check_clip, engine_options, plain_activations
+from .options import engine_options, plain_activations
 
 if TYPE_CHECKING:
     from typing import Any
@@ -74,7 +74,7 @@ class Recurrent(Module, base=True):
 
     def _set_options(self, own, directions, activations, clip, peepholes=False, coupled_gates=False, layer_norm=False):
         """Check and keep what the constructor was asked for beside the cell's own equations; what `Weights` takes."""
-        self.clip = check_clip(clip)
+        self.clip = check_bound(clip, "clip")
         peepholes, coupled = check_bool(peepholes, "peepholes"), check_bool(coupled_gates, "coupled_gates")
         if self.kind == "LSTM":
             self.peepholes, self.coupled_gates = peepholes, coupled

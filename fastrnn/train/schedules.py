@@ -37,11 +37,13 @@ class Schedule:
 
     def __setattr__(self, name: str, value: "Any") -> None:
         argument = "lr" if name == "base_lr" else name
-        names = inspect.signature(type(self)).parameters
-        if name in self.__dict__ and argument in names:     # set again: as the constructor takes it
-            values = {one: getattr(self, "base_lr" if one == "lr" else one) for one in names}
-            value = getattr(type(self)(**{**values, argument: value}), name)
+        if name in self.__dict__ and argument in _arguments(type(self)):    # set again: as the constructor takes it
+            value = getattr(type(self)(**{**self._values(), argument: value}), name)
         super().__setattr__(name, value)
+
+    def _values(self) -> "dict[str, Any]":
+        """The constructor's arguments, whose names its own attributes have, but for the base rate."""
+        return {name: getattr(self, "base_lr" if name == "lr" else name) for name in _arguments(type(self))}
 
     def lr_at(self, step: int) -> float:
         """The rate after `step` steps; step 0 is the first batch or epoch."""
@@ -66,6 +68,12 @@ class Schedule:
         check_saved_values(state, self._state)
         for name in self._state:
             setattr(self, name, state[name])
+
+
+@functools.cache
+def _arguments(cls):
+    """The names of a constructor's arguments."""
+    return tuple(inspect.signature(cls).parameters)
 
 
 class Constant(Schedule):

@@ -66,11 +66,6 @@ def optional(value, kind, message):
     return value if value is None else instance(value, kind, f"{message} or None")
 
 
-def bound(value, name):
-    """A number above 0, or None."""
-    return None if value is None else check_number(value, name, above=0)
-
-
 def find_l2(l2, params):
     """name -> factor for a number, which is for all weights of two axes or more, or a dict of pattern -> number."""
     if not isinstance(l2, Mapping):

@@ -42,12 +42,10 @@ def check_machine(saved):
 
 
 def schedule_config(schedule):
-    """A schedule's type and constructor arguments; its own attributes have their names."""
-    config = {"type": type(schedule).__name__}
-    for name in inspect.signature(type(schedule)).parameters:
-        value = getattr(schedule, "base_lr" if name == "lr" else name)
-        config[name] = schedule_config(value) if isinstance(value, schedules.Schedule) else value
-    return config
+    """A schedule's type and constructor arguments."""
+    arguments = {name: schedule_config(value) if isinstance(value, schedules.Schedule) else value
+                 for name, value in schedule._values().items()}
+    return {"type": type(schedule).__name__, **arguments}
 
 
 def schedule_from_config(config):

@@ -3,7 +3,7 @@
 import copy
 from typing import TYPE_CHECKING
 
-from ...check.values import check_generator, check_number, check_positive_int
+from ...check.values import check_bound, check_generator, check_number, check_positive_int
 from ...data.tbptt import check_tbptt
 from ...files.checkpoint import CheckpointSeries, read_checkpoint, write_checkpoint
 from ...files.wholefile import naming
@@ -16,7 +16,7 @@ from .evaluation import Evaluation
 from .history import History
 from .history import NonFiniteError as NonFiniteError  # programs take it from here
 from .loop import Loop
-from .parts import bound, find_callbacks, find_l2, find_loss, find_optimizer, instance, optional
+from .parts import find_callbacks, find_l2, find_loss, find_optimizer, instance, optional
 from .position import Position
 from .state import trainer_from_state, trainer_state
 from .update import Update
@@ -116,8 +116,8 @@ class Trainer:
         self.model: Any = instance(model, Module, "model: expected a fastrnn module")
         self.loss = find_loss(loss)
         self.optimizer = find_optimizer(optimizer)
-        self.clip_norm = bound(clip_norm, "clip_norm")
-        self.clip_value = bound(clip_value, "clip_value")
+        self.clip_norm = check_bound(clip_norm, "clip_norm")
+        self.clip_value = check_bound(clip_value, "clip_value")
         self.schedule = optional(schedule, schedules.Schedule, "schedule: expected a schedule of fastrnn.schedules")
         check_tbptt(tbptt)
         self.tbptt = tbptt

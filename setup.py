@@ -18,8 +18,10 @@ WINDOWS = sys.platform == "win32"
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 X86 = platform.machine().lower() in ("x86_64", "amd64") and not WINDOWS
 
-# Table 1: one extension for each Cython source. Only _kernels also takes the C objects of table 2.
-SOURCES = {path.stem: path.relative_to(HERE) for path in sorted((HERE / CYTHON).glob("*.pyx"))}
+# Table 1: one extension for each Cython source. Only KERNEL_TABLE also takes the C objects of table 2.
+KERNEL_TABLE = "fastrnn.engine.runtime._kernels"
+SOURCES = {".".join(path.relative_to(HERE / "src").with_suffix("").parts): path.relative_to(HERE)
+           for path in sorted((HERE / CYTHON).rglob("*.pyx"))}
 
 # Table 2: each body is compiled once per instruction set and chosen at run time. Nothing here is assumed of the
 # machine that runs it; other processors and compilers get the empty or the baseline version of a file.
@@ -75,7 +77,7 @@ class BuildEngine(build_ext):
         super().run()
 
     def build_extension(self, ext):
-        if ext.name == "fastrnn._kernels":
+        if ext.name == KERNEL_TABLE:
             ext.extra_objects = [
                 built for name, flags in INSTRUCTION_SETS.items()
                 for built in self.compiler.compile([str(KERNELS / name)], output_dir=self.build_temp,
@@ -92,8 +94,8 @@ class BuildPackage(build_py):
             return
         package = Path(self.build_lib) / "fastrnn"
         (package / "include").mkdir(parents=True, exist_ok=True)
-        for name in files(CYTHON, "*.pxd"):
-            shutil.copy(name, package)
+        for name in files(CYTHON, "**/*.pxd"):
+            shutil.copy(name, package / Path(name).relative_to(CYTHON))
         for name in files(KERNELS, "*.h"):
             shutil.copy(name, package / "include")
 
@@ -109,9 +111,9 @@ class SourceArchive(sdist):
 
 setup(
     ext_modules=[
-        Extension(f"fastrnn.{name}", [str(source)], extra_compile_args=FLAGS, extra_link_args=LINK_FLAGS,
+        Extension(name, [str(source)], extra_compile_args=FLAGS, extra_link_args=LINK_FLAGS,
                   define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-                  depends=files(CYTHON, "*.pxd") + (files(KERNELS, "*.h", "*.c") if name == "_kernels" else []))
+                  depends=files(CYTHON, "**/*.pxd") + (files(KERNELS, "*.h", "*.c") if name == KERNEL_TABLE else []))
         for name, source in SOURCES.items()],
     cmdclass={"build_ext": BuildEngine, "build_py": BuildPackage, "sdist": SourceArchive},
 )

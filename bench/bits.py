@@ -14,7 +14,7 @@ import hashlib
 import numpy as np
 
 import fastrnn
-from fastrnn import _kernels
+from fastrnn import _kernels  # earlier versions have it by this name, too
 
 THREADS = (1, 2, 3)
 # I, H, layers, both directions, batch, steps, batch_first

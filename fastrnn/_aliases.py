@@ -17,6 +17,9 @@ EARLIER = {
     "data": ("batches", "tbptt"),
     "models": ("attention", "seq2seq", "translation"),
     "train.fit": ("history", "trainer"),
+    "engine.loops": ("_attention", "_decoder", "_engine", "_stream", "_weights"),
+    "engine.ops": ("_ctc", "_embedding", "_layernorm", "_loss", "_optim", "_products"),
+    "engine.runtime": ("_arrays", "_blas", "_kernels", "_pool", "_watch"),
 }
 PACKAGE = __name__.rpartition(".")[0]
 HOMES = {f"{PACKAGE}.{name}": f"{PACKAGE}.{folder}.{name}"

@@ -3,8 +3,8 @@
 import sys
 from typing import TYPE_CHECKING
 
-from . import _backend, _kernels
 from ._version import __version__
+from .engine.runtime import _backend, _kernels
 from .threads import available_cpus, get_num_threads
 
 if TYPE_CHECKING:

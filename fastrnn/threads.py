@@ -3,8 +3,8 @@
 import math
 import os
 
-from . import _pool
 from .check.values import check_number, check_positive_int
+from .engine.runtime import _pool
 
 
 def get_num_threads() -> int:

@@ -21,7 +21,7 @@ settings.load_profile("reproducible")
 
 def pytest_generate_tests(metafunc):
     for name in {"each_isa", "each_isa_of_ours"} & set(metafunc.fixturenames):
-        from fastrnn import _kernels
+        from fastrnn.engine.runtime import _kernels
 
         isas = [_kernels.isa()] if SANITIZED else _kernels.available_isas()
         ways = [(isa, "0") for isa in isas] + ([(isas[0], "1")] if name == "each_isa" else [])
@@ -42,7 +42,7 @@ def each_isa_of_ours(request):
 
 
 def using(isa, blas):
-    from fastrnn import _backend, _kernels
+    from fastrnn.engine.runtime import _backend, _kernels
 
     kept = _kernels.isa()
     with pytest.MonkeyPatch.context() as patch:

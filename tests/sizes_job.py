@@ -15,7 +15,6 @@ import warnings
 
 import numpy as np
 
-import fastrnn
 from fastrnn import (
     GRU,
     LSTM,
@@ -31,22 +30,15 @@ from fastrnn import (
     MinLSTM,
     Seq2Seq,
     Sequential,
-    _arrays,
-    _blas,
-    _ctc,
-    _embedding,
-    _kernels,
-    _layernorm,
-    _loss,
-    _optim,
-    _pool,
-    _products,
+    engine,
 )
-from fastrnn._attention import AttentionWeights
-from fastrnn._decoder import Decoder
-from fastrnn._engine import Engine, Span
-from fastrnn._stream import StreamCore
-from fastrnn._weights import Packed, Weights
+from fastrnn.engine.loops._attention import AttentionWeights
+from fastrnn.engine.loops._decoder import Decoder
+from fastrnn.engine.loops._engine import Engine, Span
+from fastrnn.engine.loops._stream import StreamCore
+from fastrnn.engine.loops._weights import Packed, Weights
+from fastrnn.engine.ops import _ctc, _embedding, _layernorm, _loss, _optim, _products
+from fastrnn.engine.runtime import _arrays, _blas, _kernels, _pool
 from fastrnn.models.attention import make_decoder
 from fastrnn.nn.module import Tape
 from fastrnn.nn.recurrent import KINDS
@@ -412,7 +404,7 @@ def run_attributes(name):
 
 def run_empty(name):
     """Every compiled type of a module, made by __new__ alone, and its methods."""
-    module = importlib.import_module(f"fastrnn.{name}")
+    module = compiled_modules()[name]
     for kind in (value for value in vars(module).values() if isinstance(value, type)):
         if kind.__module__ != module.__name__ or issubclass(kind, tuple):
             continue
@@ -440,12 +432,14 @@ def misuse(made):
 
 
 def compiled_modules():
-    found = []
-    for entry in pkgutil.iter_modules(fastrnn.__path__):
-        if entry.name.startswith("_") and not entry.name.startswith("__"):
-            module = importlib.import_module(f"fastrnn.{entry.name}")
-            if not str(module.__file__).endswith(".py"):
-                found.append(entry.name)
+    """The compiled modules by their own name, which no two have in common."""
+    found = {}
+    for entry in pkgutil.walk_packages(engine.__path__, f"{engine.__name__}."):
+        module = importlib.import_module(entry.name)
+        if not entry.ispkg:
+            assert not str(module.__file__).endswith(".py") and module.__name__.rpartition(".")[2] not in found
+            found[module.__name__.rpartition(".")[2]] = module
+    assert len(found) > 30
     return found
 
 

@@ -9,7 +9,7 @@ import pytest
 from tolerances import tolerance
 
 import fastrnn
-from fastrnn import _kernels
+from fastrnn.engine.runtime import _kernels
 
 FUNCTIONS = {
     "exp": (_kernels.exp_, np.exp),
@@ -152,7 +152,7 @@ rng = np.random.default_rng(0)
 rnn = fastrnn.GRU(7, 21, 2, bidirectional=True, seed=0, dtype="float64")
 y, _, tape = rnn.forward(rng.standard_normal((9, 5, 7)))
 rnn.backward(tape, rng.standard_normal(y.shape))
-print("fastrnn._blas" in sys.modules, *[float(g.sum()).hex() for g in rnn.grads.values()])
+print("fastrnn.engine.runtime._blas" in sys.modules, *[float(g.sum()).hex() for g in rnn.grads.values()])
 """
     used, *own = in_a_new_process(code, FASTRNN_ISA=name, FASTRNN_BLAS="0").stdout.split()
     assert used == "False"

@@ -13,22 +13,32 @@ from fastrnn._aliases import HOMES
 
 TESTS = Path(__file__).parent
 ROOT = TESTS.parent
-PACKAGE, COMPILED_DIR = ROOT / "fastrnn", ROOT / "src" / "fastrnn"
+PACKAGE, COMPILED_DIR = ROOT / "fastrnn", ROOT / "src" / "fastrnn" / "engine"
 
 # fmt: off
-COMPILED = [
-    "_kernels", "_blas", "_backend", "_workspace", "_panels", "_activations", "_arrays", "_signals", "_pool", "_sums",
-    "_cell", "_rnn", "_lstm", "_gru", "_general", "_norm", "_lnlstm", "_lngru", "_scan", "_mingru", "_minlstm",
-    "_sru", "_qrnn", "_rows", "_window", "_dropout", "_noise", "_sequence", "_watch", "_weights", "_call", "_carve",
-    "_run", "_engine", "_attention", "_decoder", "_stream", "_products", "_embedding", "_layernorm", "_optim", "_loss",
-    "_ctc",
-]
+COMPILED = {
+    "runtime": [
+        "_kernels", "_blas", "_backend", "_workspace", "_panels", "_arrays", "_signals", "_pool", "_sums", "_rows",
+        "_watch",
+    ],
+    "cells": ["_activations", "_cell", "_rnn", "_lstm", "_gru", "_general", "_norm", "_lnlstm", "_lngru"],
+    "scan": ["_scan", "_mingru", "_minlstm", "_sru", "_window", "_qrnn"],
+    "loops": [
+        "_dropout", "_noise", "_sequence", "_weights", "_call", "_carve", "_run", "_engine", "_attention", "_decoder",
+        "_stream",
+    ],
+    "ops": ["_products", "_embedding", "_layernorm", "_optim", "_loss", "_ctc"],
+}
+COMPILED_ORDER = [f"{folder}.{name}" for folder, names in COMPILED.items() for name in names]
 # What each folder holds, from the bottom to the top; its __init__ and __main__ come after all others.
 ORDERS = {
     "fastrnn": [
-        "_version", "_onethread", "memory", "check", "threads", "config", "files", "nn", "data", "decoding", "models",
+        "_version", "_onethread", "engine", "memory", "check", "threads", "config", "files", "nn", "data", "decoding",
+        "models",
         "train", "distributed", "diagnostics", "sklearn", "bench", "examples", "cli", "_aliases",
     ],
+    "fastrnn.engine": [*COMPILED],
+    **{f"fastrnn.engine.{folder}": [] for folder in COMPILED},
     "fastrnn.check": ["values", "arrays", "sequences", "states", "params", "targets", "symbols", "saved"],
     "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
@@ -71,7 +81,10 @@ ORDERS = {
 LEAVES = {"_onethread"}  # Python that imports nothing of ours: compiled code may use it too
 ENDS = ["__init__", "__main__"]
 USERS = ("fastrnn.bench", "fastrnn.examples", "fastrnn.cli")  # call the package as anybody does
-CELLS = ["_rnn", "_lstm", "_gru", "_lnlstm", "_lngru", "_mingru", "_minlstm", "_sru", "_qrnn"]
+CELLS = [
+    "cells._rnn", "cells._lstm", "cells._gru", "cells._lnlstm", "cells._lngru", "scan._mingru",
+    "scan._minlstm", "scan._sru", "scan._qrnn",
+]  # fmt: skip
 PROOF = [
     "reference", "reference_elementwise", "reference_options", "seq2seq_reference", "gradcheck", "masks", "problems",
     "elementwise_problems", "tolerances", "test_reference", "test_gradcheck",
@@ -134,8 +147,14 @@ def file_of(name):
 def files_imported(name):
     """The files of ours that a file imports, anywhere in it."""
     found = python_imports(FILES[name].read_text(), name.rpartition(".")[0])
-    compiled = {f"fastrnn.{one}" for one in COMPILED}
-    return {file_of(at_home(one)) for one in found if ".".join(one.split(".")[:2]) not in compiled} - {None}
+    compiled = tuple(f"fastrnn.engine.{one}" for one in COMPILED_ORDER)
+    return {file_of(at_home(one)) for one in found if not one.startswith(compiled)} - {None}
+
+
+def compiled_in(names):
+    """The compiled modules that the dotted names of imports reach, as folder.module; others of ours by their name."""
+    ours = {name.removeprefix("fastrnn.") for name in names if name.startswith("fastrnn.")}
+    return {".".join(name.split(".")[1:3]) if name.startswith("engine.") else name.split(".")[0] for name in ours}
 
 
 def own(names, modules):
@@ -144,11 +163,14 @@ def own(names, modules):
 
 
 def compiled_sources(name):
-    return "\n".join(path.read_text() for path in COMPILED_DIR.glob(f"{name}.p[yx]?"))
+    return "\n".join(path.read_text() for path in COMPILED_DIR.glob(f"{name.replace('.', '/')}.p[yx]?"))
 
 
 def test_lists_are_complete():
-    assert {path.stem for path in COMPILED_DIR.glob("*.p[yx]?")} - {"__init__"} == set(COMPILED)
+    for folder in ["", *COMPILED]:
+        held = {path.stem for path in (COMPILED_DIR / folder).glob("*.p[yx]?")} - {"__init__"}
+        assert held == set(COMPILED.get(folder, ()))
+    assert {path.name for path in COMPILED_DIR.iterdir() if path.is_dir()} == set(COMPILED)
     held = {}
     for name in FILES:
         parts = name.split(".")
@@ -189,26 +211,26 @@ def test_only_users_take_names_from_the_package_itself_or_by_a_short_path():
             assert "fastrnn.__init__" not in files_imported(name), name
 
 
-@pytest.mark.parametrize("name", COMPILED)
+@pytest.mark.parametrize("name", COMPILED_ORDER)
 def test_compiled_imports_only_from_the_left(name):
-    found = own(compiled_imports(compiled_sources(name)), COMPILED + ORDERS["fastrnn"]) - {name}
-    assert found <= set(COMPILED[: COMPILED.index(name)]) | LEAVES
+    found = compiled_in(compiled_imports(compiled_sources(name))) - {name}
+    assert found <= set(COMPILED_ORDER[: COMPILED_ORDER.index(name)]) | LEAVES
 
 
 @pytest.mark.parametrize("name", CELLS)
 def test_no_cell_imports_another(name):
-    assert not own(compiled_imports(compiled_sources(name)), CELLS) - {name}
+    assert not compiled_in(compiled_imports(compiled_sources(name))) & set(CELLS) - {name}
 
 
 def test_only_blas_names_scipy_among_the_compiled():
-    naming = {name for name in COMPILED if re.search(r"\bscipy\b", compiled_sources(name))}
-    assert naming <= {"_blas"}
+    naming = {name for name in COMPILED_ORDER if re.search(r"\bscipy\b", compiled_sources(name))}
+    assert naming <= {"runtime._blas"}
 
 
 def test_only_kernels_sees_c():
     extern = r'cdef\s+extern\s+from\s+"(?!Python\.h")[^"]+"'
-    assert [name for name in COMPILED if re.search(extern, compiled_sources(name))] == ["_kernels"]
-    assert '"kernels.h"' in compiled_sources("_kernels")
+    assert [name for name in COMPILED_ORDER if re.search(extern, compiled_sources(name))] == ["runtime._kernels"]
+    assert '"kernels.h"' in compiled_sources("runtime._kernels")
 
 
 def test_kernels_know_nothing_of_python_or_numpy():
@@ -245,17 +267,19 @@ print(loaded, "numpy.random" in sys.modules)
 
 def test_the_parsers_find_every_form():
     cython = """
-from fastrnn._cell cimport Arena, \\
+from fastrnn.engine.cells._cell cimport Arena, \\
     Layer
-from fastrnn cimport _rows
-from fastrnn._dropout cimport (
+from fastrnn.engine.runtime import _rows
+from fastrnn.engine.loops._dropout cimport (
     drop, keep)
-cimport fastrnn._pool as pool, numpy
-    import fastrnn._weights
-from fastrnn._workspace import take
+cimport fastrnn.engine.runtime._pool as pool, numpy
+    import fastrnn.engine.loops._weights
+from fastrnn.engine.runtime._workspace import take
 """
-    expected = {"_cell", "_rows", "_dropout", "_pool", "_weights", "_workspace"}
-    assert own(compiled_imports(cython), COMPILED) == expected
+    expected = {
+        "cells._cell", "runtime._rows", "loops._dropout", "runtime._pool", "loops._weights", "runtime._workspace",
+    }  # fmt: skip
+    assert compiled_in(compiled_imports(cython)) == expected
     python = """
 from . import io, losses as l
 from .module import Module

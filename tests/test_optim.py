@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tolerances import tolerance
 
-from fastrnn import Linear, _optim, optim
+from fastrnn import Linear, optim
+from fastrnn.engine.ops import _optim
 
 SHAPES = {"w": (5, 7), "b": (3,), "one": (1,), "none": (0, 4), "long": (1003,)}
 STEPS = 30

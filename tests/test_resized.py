@@ -9,8 +9,8 @@ import pytest
 START = """
 import numpy as np
 from fastrnn import GRU, Linear, Seq2Seq, Sequential
-from fastrnn._attention import AttentionWeights
-from fastrnn._decoder import Decoder
+from fastrnn.engine.loops._attention import AttentionWeights
+from fastrnn.engine.loops._decoder import Decoder
 
 def resized(*arrays):
     for array in arrays:

@@ -14,7 +14,7 @@ needs_thread = pytest.mark.skipif("thread" not in SANITIZED, reason="needs a bui
 SOURCE = Path(__file__).parent.parent / "src"
 WRITER = """
 # cython: language_level=3
-from fastrnn._workspace cimport Arena, Workspace, take_array
+from fastrnn.engine.runtime._workspace cimport Arena, Workspace, take_array
 
 def write(int floats, int place, bint again):
     '''Write to place `place` behind so many floats, which other floats follow; again: where one more was before.'''

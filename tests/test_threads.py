@@ -13,9 +13,9 @@ import pytest
 import threadpoolctl
 
 import fastrnn
-from fastrnn import _kernels
 from fastrnn import threads as limits
 from fastrnn._onethread import one_thread
+from fastrnn.engine.runtime import _kernels
 
 LINUX = sys.platform == "linux"
 

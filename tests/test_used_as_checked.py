@@ -33,11 +33,11 @@ from fastrnn import (
     Sequential,
     losses,
 )
-from fastrnn._attention import AttentionWeights
-from fastrnn._decoder import Decoder
-from fastrnn._engine import Activations
 from fastrnn.check import arrays, sequences, symbols, targets
 from fastrnn.decoding import CTCBeamSearch, stream_step
+from fastrnn.engine.loops._attention import AttentionWeights
+from fastrnn.engine.loops._decoder import Decoder
+from fastrnn.engine.loops._engine import Activations
 from fastrnn.models.attention import make_decoder
 from fastrnn.nn.module import Turn
 from fastrnn.text import OneHot
@@ -458,7 +458,7 @@ int main(int count, char **words)
 
 
 def test_dimensions_beyond_what_blas_takes_are_not_handed_to_it(monkeypatch):
-    from fastrnn import _blas, _kernels
+    from fastrnn.engine.runtime import _blas, _kernels
 
     monkeypatch.setenv("FASTRNN_BLAS", "1")
     _kernels.use_isa(_kernels.isa())

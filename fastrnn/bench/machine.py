@@ -52,7 +52,7 @@ def measure_limits(threads, sizes):
 
 def describe():
     """What machine this is, a dict of plain values."""
-    from .. import _kernels
+    from ..engine.runtime import _kernels
     from ..threads import available_cpus
 
     return {

@@ -6,8 +6,8 @@ import os
 import sys
 import warnings
 
-from .._pool import MOST as MOST_THREADS
 from ..check.values import check_number
+from ..engine.runtime._pool import MOST as MOST_THREADS
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130

@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from .._arrays import room
-from .._attention import AttentionWeights
-from .._decoder import Decoder
 from ..check.values import check_option, check_positive_int
+from ..engine.loops._attention import AttentionWeights
+from ..engine.loops._decoder import Decoder
+from ..engine.runtime._arrays import room
 from ..nn import _init
 from ..nn.module import Module
 from ..nn.runners import Runner

@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from .._kernels import tanh_
 from ..check.arrays import check_axes, check_features, check_gradient
 from ..check.sequences import check_lengths, check_sources, pad_sequences
 from ..check.states import check_no_state
@@ -12,6 +11,7 @@ from ..check.symbols import check_ids, check_targets
 from ..check.values import check_bool, check_number, check_option, check_positive_int
 from ..decoding.sampling import chosen
 from ..decoding.states import take_rows
+from ..engine.runtime._kernels import tanh_
 from ..memory import runner_bytes
 from ..nn.layers import Embedding, Linear
 from ..nn.module import ArrayDict, Compound, Tape, open_tape

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._engine import Engine
 from ..check.arrays import check_axes
 from ..check.sequences import check_steps
 from ..check.states import check_state
 from ..check.values import check_bool, check_layer_norm, check_option, shown
+from ..engine.loops._engine import Engine
 from .module import Tape, open_tape
 from .options import OWN
 from .recurrent import Recurrent

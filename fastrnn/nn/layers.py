@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import _embedding, _layernorm, _products
-from .._arrays import Pinned, room
 from ..check.arrays import check_features, check_floats, check_gradient, check_out
 from ..check.sequences import check_lengths, check_sequence
 from ..check.states import check_mean_step, check_no_state, check_sum_and_count
 from ..check.symbols import check_ids
 from ..check.values import check_bool, check_number, check_positive_int
+from ..engine.ops import _embedding, _layernorm, _products
+from ..engine.runtime._arrays import Pinned, room
 from . import _init
 from .module import ArrayDict, Module, Tape, Turn, open_tape
 

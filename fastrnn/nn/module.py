@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._arrays import Pinned, check_kept, room
-from .._watch import Gate
 from ..check.arrays import check_real
 from ..check.params import check_state_dict, check_writable_params
 from ..check.values import check_dtype, check_generator, shown
+from ..engine.runtime._arrays import Pinned, check_kept, room
+from ..engine.runtime._watch import Gate
 from ._init import claim_module, left_at_zero
 
 if TYPE_CHECKING:

@@ -2,9 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from .._arrays import room
-from .._weights import Weights
 from ..check.values import check_bool, check_bound, check_number, check_positive_int, check_zoneout
+from ..engine.loops._weights import Weights
+from ..engine.runtime._arrays import room
 from ._init import claim, initialise
 from .module import Module
 from .options import engine_options, plain_activations

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import memory
-from .._engine import Engine
 from ..check.arrays import check_axes, check_out
 from ..check.sequences import check_lengths, check_ragged, check_steps
 from ..check.states import check_state
 from ..check.values import check_bool, check_layer_norm, check_number, check_option, check_positive_int, shown
+from ..engine.loops._engine import Engine
 from ._init import claim_layers
 from .module import Tape, open_tape
 from .options import OWN, check_direction

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .._engine import Span
+from ..engine.loops._engine import Span
 from .module import grads_as_before
 
 # Bytes of a segment from which handing it out to threads costs little. Time against plain BPTT, two threads, H = 64,

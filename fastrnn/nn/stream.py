@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .. import memory
-from .._stream import StreamCore
 from ..check.arrays import check_axes, check_out
 from ..check.sequences import check_steps
 from ..check.states import check_state
 from ..check.values import check_positive_int
+from ..engine.loops._stream import StreamCore
 from .module import Fixed
 
 if TYPE_CHECKING:

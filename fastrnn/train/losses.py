@@ -26,11 +26,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import _ctc, _loss
 from ..check.arrays import check_axes, check_unit_interval, check_vector
 from ..check.sequences import check_lengths
 from ..check.targets import check_class_target, check_element_weights, check_labels, check_prediction, check_real_target
 from ..check.values import check_bool, check_number, check_option, check_positive_int, shown
+from ..engine.ops import _ctc, _loss
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import _optim
 from ..check.params import check_update
 from ..check.saved import check_count, check_optimizer_state
 from ..check.values import check_bool, check_entries_of, check_number, check_pair
+from ..engine.ops import _optim
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ... import _kernels
 from ...check.saved import check_bit_generator, check_text
+from ...engine.runtime import _kernels
 from ...threads import get_num_threads
 from .. import averaging, schedules
 from .parts import OPTIMIZERS

@@ -1,4 +1,0 @@
-from fastrnn._cell cimport CellOps
-
-cdef CellOps gru_after_ops
-cdef CellOps gru_before_ops

@@ -1,4 +1,0 @@
-from fastrnn._cell cimport CellOps
-
-cdef CellOps lstm_ops
-cdef CellOps lstm_projected_ops

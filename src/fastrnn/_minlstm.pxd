@@ -1,3 +1,0 @@
-from fastrnn._cell cimport CellOps
-
-cdef CellOps minlstm_ops

@@ -1,0 +1,205 @@
+"""The step contract that every cell fulfils.
+
+Shapes: R rows (active sequences of one step), I input, H hidden, P the width of h (H, or the projection), G gates,
+E values saved a unit. Row-major; names start with `d` for gradients.
+
+A cell turns the input product into the next state. Before `step_forward`, z: [R, G*H] holds W_ih x + bias, where
+bias is what `pack_forward` put into `Layer.bias`. A cell whose products depend on no state has `scan_forward` and
+`scan_backward` instead, which take many steps at once; see `_scan`. Room for more is in the table, not in the loop:
+peepholes, clipping or layer normalisation need other step functions and saved values, and change nothing in the code
+that calls them. What happens to the states between steps is no cell's business: see `_noise`.
+"""
+
+from libc.string cimport memset
+
+from fastrnn.engine.cells._activations cimport Activation
+from fastrnn.engine.runtime._kernels cimport fr_int, fr_kernels, fr_matrix, fr_panels, fr_scan, fr_team, team_barrier
+from fastrnn.engine.runtime._panels cimport pack_columns, pack_rows, panel_share
+from fastrnn.engine.runtime._workspace cimport Arena, Scratch, room_in, take_array
+
+cdef struct Gains:
+    # Layer normalisation (Ba et al. 2016): gains [GH], [GH], and [H] with the shift of c [H]; NULL where absent.
+    char *ih
+    char *hh
+    char *c
+    char *b_c
+
+cdef struct Options:
+    # Of the cells of `_general`: f, g and h as the ONNX operators call them, and what they clip their inputs to.
+    Activation f, g, h
+    double clip
+    bint coupled
+
+cdef struct Layer:
+    # One direction of one layer: sizes, live parameters and gradients, packed weights.
+    const fr_kernels *k
+    const CellOps *ops
+    fr_int input_size, hidden, out          # I, H, P
+    fr_int window, features                 # I is so many inputs beside each other, oldest first, of so many values
+    fr_int gates                            # G*H
+    fr_int ld_z                             # from row to row of z: G*H, and a little more where that is a power of two
+    fr_int saved                            # E*H + what the cell keeps whatever H is
+    bint relu
+    bint skips                              # x goes past the state, times skip_scale; its gradient lies in `saved`
+    double skip_scale
+    Options options
+    bint peeps                              # whether any peephole is there
+    # Parameters: [GH,I], [GH,P], [GH], [GH], [P,H], [2H]; NULL where absent.
+    const char *w_ih
+    const char *w_hh
+    const char *b_ih
+    const char *b_hh
+    const char *w_hr
+    const char *w_c
+    const char *p_c[3]                      # peepholes of i, f and o: [H] each
+    Gains gains
+    char *dw_ih
+    char *dw_hh
+    char *db_ih
+    char *db_hh
+    char *dw_hr
+    char *dw_c
+    char *dp_c[3]
+    Gains dgains
+    # Packed for the forward pass.
+    char *bias                              # [GH] where the sums of z start
+    char *bias_n                            # [H] the same for a GRU's recurrent part of n
+    fr_panels p_ih
+    fr_panels p_hh
+    fr_panels p_hn                              # recurrent weights of n, where a GRU needs them apart
+    fr_panels p_hr
+    char *peepholes                         # [3H] those of i, f and o, zeros where absent; for BPTT too
+    char *norm                              # [S*H] gains and shifts of layer normalisation, see each cell; for BPTT too
+    # Packed for BPTT: the transposed products.
+    fr_panels q_ih
+    fr_panels q_hh
+    fr_panels q_hn
+    fr_panels q_hr
+
+cdef struct Step:
+    # One time step; pointers move with t, rows are the sequences still active.
+    fr_int rows
+    char *z                                 # [R, GH] see above; after a kept forward step the gates, after backward dz
+    char *saved                             # [R, EH] what else BPTT needs, see each cell
+    const char *h_prev                      # [R, P]
+    char *h                                 # [R, P]  may be h_prev when nothing is kept
+    const char *h_in                        # [R, P] what the recurrent product reads: h_prev, or some of it dropped
+    fr_int ld_h_prev, ld_h, ld_h_in         # elements from row to row of the three
+    const char *c_prev                      # [R, H]
+    char *c                                 # [R, H]  may be c_prev when nothing is kept
+    char *dh                                # [R, P] gradient of h in, of h_prev out
+    char *dh_in                             # [R, P] gradient of h_in out: dh, or where `direct`, added to it
+    char *dp                                # [R, P] gradient of h, kept for the projection's weights
+    char *dc                                # [R, H] gradient of c in, of c_prev out
+    Scratch scratch                         # [R, H], see unit_room
+    char *sums                              # [S*H] what the steps add up for `add_sums`
+    # Workers that share this step's columns, and which one this is; NULL: alone.
+    fr_team *team
+    int part
+
+cdef struct Product:
+    # One block of the recurrent weight gradient: dW_hh[row : row+width] += left[:, column : column+width]^T right,
+    # db_hh likewise. left is z, and then column is row, or saved; right is h_prev or saved.
+    bint left_saved
+    fr_int column, row, width
+    bint right_saved
+
+cdef struct CellOps:
+    int gates                               # G
+    int saved                               # E
+    int stats                               # further values in a row of `saved`
+    int sums                                # S
+    int values                              # where in `saved` the gates' values lie, in units of H; see values_saved
+    bint values_saved                       # the gates' values lie in `saved`, not in z
+    bint has_c
+    bint direct                             # h_t depends on h_{t-1} otherwise than through h_in
+    # Carve and fill the packed weights; with arena.base NULL only measure.
+    void (*pack_forward)(Layer *layer, Arena *arena) noexcept nogil
+    void (*pack_backward)(Layer *layer, Arena *arena) noexcept nogil
+    void (*step_forward)(const Layer *layer, const Step *step, bint keep) noexcept nogil
+    void (*step_backward)(const Layer *layer, const Step *step) noexcept nogil
+    # Fills at most 2 products, returns how many.
+    int (*products)(const Layer *layer, Product *products) noexcept nogil
+    # Adds to the live gradients what the steps have added up in `sums`; NULL where S is 0.
+    void (*add_sums)(const Layer *layer, const char *sums) noexcept nogil
+    # Instead of the steps, where no product depends on a state: the scan's skip points at x; forward, or backward.
+    void (*scan_forward)(const Layer *layer, fr_scan *scan) noexcept nogil
+    void (*scan_backward)(const Layer *layer, fr_scan *scan) noexcept nogil
+
+
+cdef inline CellOps no_cell() noexcept nogil:
+    """All fields empty; each cell fills in its own."""
+    cdef CellOps ops
+    memset(&ops, 0, sizeof(CellOps))
+    return ops
+
+
+cdef inline fr_int step_work(const Layer *layer) noexcept nogil:
+    """Multiply-adds of one step of one sequence."""
+    return layer.gates * (layer.input_size + (layer.out if layer.ops.scan_forward == NULL else 0))
+
+
+cdef inline Step lone_step() noexcept nogil:
+    """A step of one worker alone, nothing placed."""
+    cdef Step step
+    memset(&step, 0, sizeof(Step))
+    return step
+
+
+cdef inline char *unit_room(const Layer *layer, const Step *step) noexcept nogil:
+    """The scratch: [R, H]."""
+    return room_in(&step.scratch, step.rows * layer.hidden * layer.k.itemsize)
+
+
+cdef inline bint leads(const Step *step) noexcept nogil:
+    """Whether this worker does what is not shared."""
+    return step.team == NULL or step.part == 0
+
+
+cdef inline void barrier(const Step *step) noexcept nogil:
+    """Wait until every worker of the team has come here."""
+    if step.team != NULL:
+        team_barrier(step.team)
+
+
+cdef inline void product(const Step *step, fr_matrix out, fr_matrix left, const fr_panels *w,
+                         fr_matrix start) noexcept nogil:
+    """out: [R,N] = start: [R,N] + left: [R,K] w: [K,N], this worker's panels of it; a barrier must follow."""
+    cdef fr_int first = 0, end = w.columns
+    if step.team != NULL:
+        first = panel_share(w.columns, w.format.width, step.part, step.team.size)
+        end = panel_share(w.columns, w.format.width, step.part + 1, step.team.size)
+    if end > first:
+        w.format.multiply(out, left, w, start, step.rows, first, end - first)
+
+
+cdef inline char *summed_bias(Arena *arena, const Layer *layer, fr_int width, const char *first,
+                              const char *second) noexcept nogil:
+    """[width] = first + second, either of which may be NULL."""
+    cdef int itemsize = layer.k.itemsize
+    cdef char *bias = take_array(arena, width, 1, itemsize)
+    cdef fr_int j
+    if bias != NULL:
+        for j in range(width * itemsize):
+            bias[j] = first[j] if first != NULL else 0
+        if second != NULL:
+            layer.k.add(bias, width, second, width, 1, width)
+    return bias
+
+
+# For cells whose recurrent product is one matrix and whose biases just add up.
+
+cdef inline void pack_whole(Layer *layer, Arena *arena) noexcept nogil:
+    layer.bias = summed_bias(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
+    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
+    layer.p_hh = pack_rows(arena, layer.k, layer.w_hh, layer.gates, layer.out)
+
+
+cdef inline void pack_whole_transposed(Layer *layer, Arena *arena) noexcept nogil:
+    layer.q_ih = pack_columns(arena, layer.k, layer.w_ih, layer.input_size, layer.gates)
+    layer.q_hh = pack_columns(arena, layer.k, layer.w_hh, layer.out, layer.gates)
+
+
+cdef inline int whole_product(const Layer *layer, Product *products) noexcept nogil:
+    products[0] = Product(False, 0, 0, layer.gates, False)
+    return 1

@@ -1,0 +1,35 @@
+from libc.stdint cimport uint64_t
+
+from fastrnn.engine.runtime._arrays cimport Pinned
+from fastrnn.engine.cells._cell cimport Layer
+from fastrnn.engine.loops._noise cimport Probabilities
+from fastrnn.engine.runtime._watch cimport Watched
+from fastrnn.engine.runtime._workspace cimport Workspace
+
+cdef class Weights(Watched):
+    cdef Layer *layers              # [layers * directions]
+    cdef readonly int count, directions, itemsize
+    cdef readonly bint reverse      # the only direction reads backwards
+    cdef readonly bint general      # cells of `_general`
+    cdef Pinned grads
+    cdef unsigned long long number  # of its own
+    cdef Packed packed
+    cdef Probabilities probabilities
+
+    cdef Packed forward_pack(self)
+    cdef Packed backward_pack(self)
+    cdef Packed dropped_pack(self, double p, uint64_t seed, bint for_forward)
+    cdef void add_dropped(self, Packed packed, double p, uint64_t seed) noexcept
+    cdef int check(self, Packed packed, bint for_forward) except -1
+    cdef int check_dropped(self, double p) except -1
+    cdef Packed _copies(self)
+    cdef Packed _pack(self, Packed packed, bint for_forward)
+
+
+cdef class Packed:
+    cdef unsigned long long weights     # number of those it was packed from; 0: of none
+    cdef bint for_forward
+    cdef Workspace memory
+    cdef Workspace dropped          # the recurrent weights that are left, and their gradients; empty without dropping
+    cdef Layer *layers
+    cdef int count

@@ -1,0 +1,223 @@
+"""Products of the Linear layer, on the engine's kernels and threads.
+
+w: [O, I], x: [N, I], y: [N, O], all C-contiguous and of one dtype; the callers have checked them.
+"""
+
+from libc.string cimport memcpy
+
+cimport numpy as cnp
+
+from fastrnn.engine.runtime._arrays cimport READ, WRITE, check_array, typenum_of
+from fastrnn.engine.runtime._backend cimport blas_context, by_blas, products
+from fastrnn.engine.runtime._kernels cimport fr_int, fr_kernels, fr_panels, fr_product
+from fastrnn.engine.runtime._panels cimport matrix, multiply, pack_columns, pack_rows
+from fastrnn.engine.runtime._pool cimport run, workers_for
+from fastrnn.engine.runtime._signals cimport PIECE, Interrupt, look, settle, watch
+from fastrnn.engine.runtime._watch cimport Watched
+from fastrnn.engine.runtime._workspace cimport Arena, Scratch, Workspace, room_in, take_array, take_scratch
+
+cnp.import_array()
+
+cdef enum:
+    PIECE_ROWS = 64     # of a long product at least, between two looks for signals
+
+cdef struct Task:
+    const fr_kernels *k
+    int parts
+    char *out
+    const char *left
+    const fr_panels *weight     # packed
+    const char *right           # of the weight gradient
+    const char *start
+    fr_int rows, inner, columns
+    Scratch *work               # [parts] of gemm_tn_work bytes
+    Interrupt signals
+    Interrupt *interrupt        # &signals where the call looks for signals, or NULL
+
+
+cdef void rows_task(void *arg, int part) noexcept nogil:
+    """out: [rows, columns] = left: [rows, inner] weight + start, one worker's rows."""
+    cdef Task *t = <Task *>arg
+    cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize, end = t.rows * (part + 1) // t.parts, n
+    while first < end and not look(t.interrupt):
+        n = end - first
+        if t.interrupt != NULL:
+            n = min(n, max(<fr_int>PIECE_ROWS, PIECE // (t.columns * t.inner + 1)))
+        multiply(matrix(t.out + first * t.columns * size, t.columns), matrix(t.left + first * t.inner * size, t.inner),
+                 t.weight, matrix(t.start, 0), n)
+        first += n
+
+
+cdef void weight_task(void *arg, int part) noexcept nogil:
+    """out: [rows, columns] += left: [inner, rows]^T right: [inner, columns], one worker's rows."""
+    cdef Task *t = <Task *>arg
+    cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize, end = t.rows * (part + 1) // t.parts, n
+    cdef char *work = room_in(&t.work[part], t.k.gemm_tn_work)
+    while first < end and not look(t.interrupt):
+        n = end - first
+        if t.interrupt != NULL:
+            n = min(n, max(<fr_int>PIECE_ROWS, PIECE // (t.columns * t.inner + 1)))
+        t.k.gemm_tn(matrix(t.out + first * t.columns * size, t.columns), matrix(t.left + first * size, t.rows),
+                    matrix(t.right, t.columns), n, t.columns, t.inner, work)
+        first += n
+
+
+cdef class Packing:
+    """One packing of a layer's parameters; calls in flight keep the one they started with."""
+    cdef Workspace memory
+    cdef fr_panels weight
+    cdef char *bias         # or NULL
+
+
+cdef Packing _pack(const fr_kernels *k, const char *w, const char *bias, fr_int columns, fr_int inner, bint transposed):
+    """w as the panels of a product with `columns` columns, and a copy of the bias."""
+    cdef Packing packed = Packing()
+    cdef Arena arena
+    cdef int turn
+    packed.memory = Workspace()
+    for turn in range(2):
+        arena.base = packed.memory.data if turn else NULL
+        arena.used = 0
+        if transposed:
+            packed.weight = pack_rows(&arena, k, w, columns, inner)
+        else:
+            packed.weight = pack_columns(&arena, k, w, columns, inner)
+        if bias != NULL:
+            packed.bias = take_array(&arena, columns, 1, k.itemsize)
+        if packed.bias != NULL:
+            memcpy(packed.bias, bias, columns * k.itemsize)
+        packed.memory.reserve(arena.used)
+    return packed
+
+
+cdef int _multiply(const fr_kernels *k, cnp.ndarray out, cnp.ndarray left, Packing packed) except -1:
+    cdef Task task
+    task.k = k
+    task.rows = left.shape[0]
+    task.inner = left.shape[1]
+    task.columns = out.shape[1]
+    task.out = <char *>cnp.PyArray_DATA(out)
+    task.left = <const char *>cnp.PyArray_DATA(left)
+    task.weight = &packed.weight
+    task.start = packed.bias
+    task.parts = <int>max(1, min(workers_for(fr_product(task.rows * task.columns, task.inner)), task.rows))
+    task.interrupt = watch(&task.signals, fr_product(task.rows * task.columns, task.inner))
+    if not by_blas(k, task.weight):
+        return _run_rows(&task)
+    with blas_context():
+        return _run_rows(&task)
+
+
+cdef int _run_rows(Task *task) except -1:
+    with nogil:
+        run(&rows_task, task, task.parts, task.parts, task.interrupt)
+    return settle(task.interrupt)
+
+
+cdef class PackedLinear(Watched):
+    """A Linear layer's live parameters, weight [O,I] and perhaps bias [O], and their packed copy."""
+    cdef const fr_kernels *k
+    cdef Packing packed
+    cdef fr_int outputs, inputs
+
+    def __cinit__(self, params):
+        self.pin(params)
+        names = self.pinned.names
+        if names not in (("weight",), ("weight", "bias")):
+            raise ValueError(f"params: expected weight and perhaps bias, found {', '.join(map(str, names))}")
+        w = self.pinned.arrays[0]
+        if len(names) == 2:
+            check_array(self.pinned.arrays[1], "params['bias']", cnp.PyArray_TYPE(w), WRITE, w.shape[0])
+        check_array(w, "params['weight']", cnp.PyArray_TYPE(w), WRITE, w.shape[0], w.size // max(w.shape[0], 1))
+        self.k = products(w.itemsize)
+        self.outputs, self.inputs = w.shape
+
+    def forward(self, y, x):
+        """y: [N,O] = x: [N,I] weight^T + bias."""
+        cdef Packing packed
+        if self.changed():
+            self.packed = self._packing(True)
+            self.settle()
+        packed = self.packed
+        self._check(y, "y", x, "x", self.outputs, self.inputs)
+        _multiply(self.k, y, x, packed)
+
+    def backward_input(self, dx, dy):
+        """dx: [N,I] = dy: [N,O] weight."""
+        blas_context()      # BLAS may have to be imported, and cannot
+        self.pinned.check(False)
+        self._check(dx, "dx", dy, "dy", self.inputs, self.outputs)
+        _multiply(self.k, dx, dy, self._packing(False))
+
+    cdef int _check(self, out, str out_name, left, str left_name, fr_int columns, fr_int inner) except -1:
+        cdef int typenum = typenum_of(self.k.itemsize)
+        cdef fr_int rows = len(left) if isinstance(left, cnp.ndarray) and cnp.PyArray_NDIM(left) else 0
+        check_array(left, left_name, typenum, READ, rows, inner)
+        return check_array(out, out_name, typenum, WRITE, rows, columns)
+
+    cdef Packing _packing(self, bint transposed):
+        cdef cnp.ndarray w = self.pinned.arrays[0]
+        cdef const char *data = <const char *>cnp.PyArray_DATA(w)
+        cdef const char *bias = NULL
+        if not transposed:
+            return _pack(self.k, data, NULL, w.shape[1], w.shape[0], False)
+        if len(self.pinned.arrays) > 1:
+            bias = <const char *>cnp.PyArray_DATA(self.pinned.arrays[1])
+        return _pack(self.k, data, bias, w.shape[0], w.shape[1], True)
+
+
+cdef int _check_gradient(object grad, str name, object dy, bint axes) except -1:
+    if not axes or cnp.PyArray_TYPE(grad) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE) or cnp.PyArray_NDIM(dy) != 2:
+        raise ValueError(f"{name}: expected the gradient of a weight or bias, float32 or float64, and dy: [N,O]")
+    return check_array(dy, "dy", cnp.PyArray_TYPE(grad), READ, cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dy, 1))
+
+
+def linear_backward_weight(cnp.ndarray dw not None, cnp.ndarray dy not None, cnp.ndarray x not None):
+    """dw: [O,I] += dy: [N,O]^T x: [N,I]."""
+    _check_gradient(dw, "dw", dy, cnp.PyArray_NDIM(dw) == 2 and cnp.PyArray_NDIM(x) == 2)
+    check_array(x, "x", cnp.PyArray_TYPE(dw), READ, cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dw, 1))
+    check_array(dw, "dw", cnp.PyArray_TYPE(dw), WRITE, cnp.PyArray_DIM(dy, 1), cnp.PyArray_DIM(x, 1))
+    cdef Task task
+    cdef Workspace memory = Workspace()
+    cdef Arena arena
+    cdef Scratch own
+    cdef int turn, part
+    task.k = products(dw.itemsize)
+    task.rows = dw.shape[0]
+    task.columns = dw.shape[1]
+    task.inner = dy.shape[0]
+    task.out = <char *>cnp.PyArray_DATA(dw)
+    task.left = <const char *>cnp.PyArray_DATA(dy)
+    task.right = <const char *>cnp.PyArray_DATA(x)
+    task.parts = <int>max(1, min(workers_for(fr_product(task.rows * task.columns, task.inner)), task.rows))
+    context = blas_context()
+    for turn in range(2):
+        arena.base = memory.data if turn else NULL
+        arena.used = 0
+        task.work = <Scratch *>take_array(&arena, task.parts, 1, sizeof(Scratch))
+        for part in range(task.parts):
+            own = take_scratch(&arena, task.k.gemm_tn_work)
+            if turn:
+                task.work[part] = own
+        memory.reserve(arena.used)
+    task.interrupt = NULL
+    if fr_product(task.rows * task.columns, task.inner) > PIECE:
+        task.interrupt = watch(&task.signals, PIECE)
+    kept = dw.copy() if task.interrupt != NULL else None
+    try:
+        with context:
+            with nogil:
+                run(&weight_task, &task, task.parts, task.parts, task.interrupt)
+            settle(task.interrupt)
+    except BaseException:
+        if kept is not None:
+            dw[...] = kept
+        raise
+
+
+def sum_rows(cnp.ndarray db not None, cnp.ndarray dy not None):
+    """db: [O] += the sum over rows of dy: [N,O]."""
+    _check_gradient(db, "db", dy, cnp.PyArray_NDIM(db) == 1)
+    check_array(db, "db", cnp.PyArray_TYPE(db), WRITE, cnp.PyArray_DIM(dy, 1))
+    cdef const fr_kernels *k = products(db.itemsize)
+    k.sum_rows(cnp.PyArray_DATA(db), cnp.PyArray_DATA(dy), dy.shape[1], dy.shape[0], dy.shape[1])

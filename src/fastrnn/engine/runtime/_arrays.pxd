@@ -1,0 +1,47 @@
+"""Arrays as compiled code takes them: see ``_arrays.pyx``."""
+
+from fastrnn.engine.runtime._kernels cimport fr_int
+from fastrnn.engine.runtime._workspace cimport Workspace
+
+# What an array must be beside its type and shape.
+cdef enum:
+    READ = 0            # C-contiguous
+    WRITE = 1           # and writeable
+    ROWS = 2            # only the last axis contiguous
+    COPIED = 4          # at any address
+
+cdef struct Pin:
+    # Where an array's memory is, and how it is read.
+    const char *data
+    int typenum, ndim
+    fr_int shape[2]
+    bint in_room
+
+cdef int check_array(object array, str name, int typenum, int kind, fr_int a, fr_int b=*, fr_int c=*,
+                     fr_int d=*) except -1
+cdef object own_ints(object values, str name, fr_int size, fr_int low, fr_int high)
+cdef int check_aligned(str name, const void *data, size_t size) except -1
+cdef int check_probability(str name, double p) except -1
+cdef int check_sizes(str name, fr_int expected, fr_int found) except -1
+cdef int typenum_of(int itemsize) noexcept
+cdef object plain(object array)
+cpdef object room(shape, dtype)
+cdef tuple plain_parts(object parts, str name)
+
+
+cdef class Memory:
+    cdef object array
+
+
+cdef class Pinned:
+    cdef readonly object mapping    # name -> array, as its owner hands it out
+    cdef tuple names
+    cdef readonly tuple arrays
+    cdef tuple memories             # that the arrays lie in
+    cdef Pin *pins
+    cdef str what
+
+    cdef bint held(self)
+    cdef int check(self, bint writes) except -1
+    cdef int copy_to(self, Workspace memory) except -1
+    cdef void copy_back(self, Workspace memory) noexcept

@@ -1,0 +1,24 @@
+from fastrnn.engine.runtime._arrays cimport Pinned
+
+
+cdef class Gate:
+    cdef list readers               # the threads that are inside, each as often as it came in
+    cdef int writing                # how often closed, by `writer` alone
+    cdef unsigned long writer
+
+    cdef bint closed(self)
+    cdef int wait(self) except -1
+
+
+cdef class Watched:
+    cdef Pinned pinned              # the parameters
+    cdef readonly Gate gate         # closed while other parameters are loaded
+    cdef readonly bint exposed      # somebody may hold, and write to, a parameter array
+    cdef bint seen
+    cdef unsigned long long mark    # fingerprint of the parameters of the last copy
+
+    cdef int pin(self, object params) except -1
+    cdef bint changed(self) except -1
+    cdef void settle(self) noexcept
+    cdef bint _held(self)
+    cdef unsigned long long _fingerprint(self)

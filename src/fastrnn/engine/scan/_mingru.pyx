@@ -1,0 +1,37 @@
+"""Minimal gated recurrent unit (Feng et al. 2024, "Were RNNs all we needed?", arXiv 2410.01201).
+
+    z_t = sigmoid(W_z x_t + b_z)          g(a) = a + 1/2 where a >= 0, else sigmoid(a)
+    n_t = g(W_n x_t + b_n)
+    h_t = (1 - z_t) * h_{t-1} + z_t * n_t
+
+    dh_t += dy_t
+    da_n = dh_t * z_t * g'(a_n)           da_z = dh_t * (n_t - h_{t-1}) * z_t (1 - z_t)
+    dh_{t-1} = dh_t * (1 - z_t)
+
+The form that the paper trains in log space, where g keeps the candidate above 0, in its sequential mode: h_0 is taken
+as it is. Gate order in memory: z, n.
+"""
+
+from fastrnn.engine.cells._cell cimport Layer, no_cell
+from fastrnn.engine.runtime._kernels cimport fr_scan
+from fastrnn.engine.scan._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
+
+
+cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
+    layer.k.mingru_forward(scan)
+
+
+cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
+    layer.k.mingru_backward(scan)
+
+
+mingru_ops = no_cell()
+mingru_ops.gates = 2
+mingru_ops.sums = 2
+mingru_ops.direct = True
+mingru_ops.pack_forward = &pack_input
+mingru_ops.pack_backward = &pack_input_transposed
+mingru_ops.products = &no_products
+mingru_ops.add_sums = &add_bias_sums
+mingru_ops.scan_forward = &scan_forward
+mingru_ops.scan_backward = &scan_backward

@@ -1,0 +1,38 @@
+"""Quasi-recurrent network with fo-pooling (Bradbury et al. 2017, arXiv 1611.01576).
+
+    u_t = tanh(sum_j W_u^j x_{t-k+j} + b_u)              j = 1 .. k, a convolution that sees the last k inputs
+    f_t, o_t = sigmoid(sum_j W_f^j x_{t-k+j} + b_f), sigmoid(sum_j W_o^j x_{t-k+j} + b_o)
+    c_t = f_t * c_{t-1} + (1 - f_t) * u_t
+    h_t = o_t * c_t
+
+    dc_t += dh_t * o_t
+    da_u = dc_t * (1 - f_t) * (1 - u_t^2)                da_f = dc_t * (c_{t-1} - u_t) * f_t (1 - f_t)
+    da_o = dh_t * c_t * o_t (1 - o_t)                    dc_{t-1} = dc_t * f_t
+
+Gate order in memory: u, f, o. The last k inputs stand beside each other as one, see `_window`.
+"""
+
+from fastrnn.engine.cells._cell cimport Layer, no_cell
+from fastrnn.engine.runtime._kernels cimport fr_scan
+from fastrnn.engine.scan._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
+
+
+cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
+    layer.k.qrnn_forward(scan)
+
+
+cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
+    layer.k.qrnn_backward(scan)
+
+
+qrnn_ops = no_cell()
+qrnn_ops.gates = 3
+qrnn_ops.sums = 3
+qrnn_ops.has_c = True
+qrnn_ops.direct = True
+qrnn_ops.pack_forward = &pack_input
+qrnn_ops.pack_backward = &pack_input_transposed
+qrnn_ops.products = &no_products
+qrnn_ops.add_sums = &add_bias_sums
+qrnn_ops.scan_forward = &scan_forward
+qrnn_ops.scan_backward = &scan_backward

@@ -1,0 +1,74 @@
+"""What the cells share whose products depend on no state: minGRU, minLSTM, SRU and QRNN.
+
+Their only product is that of the input, one for a block of steps, so that one pass over the weights serves them all;
+what is left is elementwise in the units, and a kernel takes it through many steps in one call (`fr_scan`). In BPTT
+`sums` begins with the column sums of dz, [GH].
+"""
+
+from fastrnn.engine.cells._cell cimport Arena, Layer, Product, Step, summed_bias
+from fastrnn.engine.runtime._kernels cimport fr_int, fr_scan
+from fastrnn.engine.runtime._panels cimport pack_columns, pack_rows, panel_share
+
+
+cdef inline fr_scan scan_of(const Layer *layer, const Step *step, fr_int steps, fr_int step_h,
+                            bint keep) noexcept nogil:
+    """`steps` steps, of which `step` is the first; h lies step_h elements from step to step."""
+    cdef fr_scan scan
+    cdef fr_int H = layer.hidden
+    scan.steps = steps
+    scan.rows = step.rows
+    scan.hidden = H
+    scan.keep = keep
+    scan.trace = False
+    scan.z = step.z
+    scan.ld_z = layer.ld_z
+    scan.saved = step.saved if layer.saved > 0 else NULL
+    scan.ld_saved = layer.saved
+    scan.out = NULL
+    scan.ld_out = scan.step_out = 0
+    if layer.ops.has_c:
+        scan.state = step.c
+        scan.before = step.c_prev
+        scan.ld_state = scan.ld_before = H
+        scan.step_state = step.rows * H if keep else 0
+        scan.out = step.h
+        scan.ld_out = step.ld_h
+        scan.step_out = step_h
+    else:
+        scan.state = step.h
+        scan.before = step.h_prev
+        scan.ld_state = step.ld_h
+        scan.ld_before = step.ld_h_prev
+        scan.step_state = step_h
+    scan.skip = NULL
+    scan.ld_skip = 0
+    scan.skip_scale = layer.skip_scale
+    scan.weight = layer.w_c
+    scan.dy = scan.carry = NULL
+    scan.ld_dy = scan.ld_carry = 0
+    scan.sums = NULL
+    # A team's members take units; whole panels, so that only the last one has an incomplete vector.
+    scan.first = 0
+    scan.end = H
+    if step.team != NULL:
+        scan.first = panel_share(H, layer.k.own.width, step.part, step.team.size)
+        scan.end = panel_share(H, layer.k.own.width, step.part + 1, step.team.size)
+    return scan
+
+
+cdef inline void pack_input(Layer *layer, Arena *arena) noexcept nogil:
+    layer.bias = summed_bias(arena, layer, layer.gates, layer.b_ih, NULL)
+    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
+
+
+cdef inline void pack_input_transposed(Layer *layer, Arena *arena) noexcept nogil:
+    layer.q_ih = pack_columns(arena, layer.k, layer.w_ih, layer.input_size, layer.gates)
+
+
+cdef inline void add_bias_sums(const Layer *layer, const char *sums) noexcept nogil:
+    if layer.db_ih != NULL:
+        layer.k.add(layer.db_ih, layer.gates, sums, layer.gates, 1, layer.gates)
+
+
+cdef inline int no_products(const Layer *layer, Product *products) noexcept nogil:
+    return 0

@@ -32,6 +32,7 @@ from fastrnn import (
     Sequential,
     engine,
 )
+from fastrnn.engine.kinds import KINDS
 from fastrnn.engine.loops._attention import AttentionWeights
 from fastrnn.engine.loops._decoder import Decoder
 from fastrnn.engine.loops._engine import Engine, Span
@@ -41,7 +42,6 @@ from fastrnn.engine.ops import _ctc, _embedding, _layernorm, _loss, _optim, _pro
 from fastrnn.engine.runtime import _arrays, _blas, _kernels, _pool
 from fastrnn.models.attention import make_decoder
 from fastrnn.nn.module import Tape
-from fastrnn.nn.recurrent import KINDS
 
 F = np.float32
 # An int that no C type holds is an OverflowError, sizes beyond all memory a MemoryError, bytes cannot be written to.
@@ -195,9 +195,9 @@ RUNNERS = {
 
 def weights_arguments():
     like = LSTM(3, 4, 2, proj_size=2, seed=0)
-    names = [[name if (name := kind + suffix) in like.params else None for kind in KINDS] for suffix in ("_l0", "_l1")]
     params, grads = ({name: _arrays.room(p.shape, p.dtype) for name, p in like.params.items()} for _ in range(2))
-    return Weights, ["LSTM", params, grads, names, [3, 2], 4, 1, False, True, False, 1, 1.0]
+    return Weights, [KINDS["LSTM"], {"bias", "projection"}, params, grads, ["_l0", "_l1"], [3, 2], 4, 1, 2, False, 1,
+                     1.0]
 
 
 def decoder_arguments(kind):
@@ -385,7 +385,7 @@ def run_attributes(name):
     whatever Python makes of it, the process lives."""
     first = MADE[name]()
     other = MADE["GRU" if name != "GRU" else "LSTM"]()
-    names = sorted({*vars(first), "kind", "_state", "_window", "_watched", "recurrent", "pools_time"})
+    names = sorted({*vars(first), "kind", "_window", "_watched", "recurrent", "pools_time"})
     for attribute in names:
         mine = getattr(other, attribute, None)
         for value in (*NEW, *([mine] if mine is not None else [])):
@@ -436,9 +436,10 @@ def compiled_modules():
     found = {}
     for entry in pkgutil.walk_packages(engine.__path__, f"{engine.__name__}."):
         module = importlib.import_module(entry.name)
-        if not entry.ispkg:
-            assert not str(module.__file__).endswith(".py") and module.__name__.rpartition(".")[2] not in found
-            found[module.__name__.rpartition(".")[2]] = module
+        name = module.__name__.rpartition(".")[2]
+        if not str(module.__file__).endswith(".py"):
+            assert name not in found
+            found[name] = module
     assert len(found) > 30
     return found
 

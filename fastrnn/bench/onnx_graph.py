@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 
-GATE_ORDER = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}  # i f g o -> i o f c; r z n -> z r h
+from ..engine.kinds import KINDS
 
 
 def build_onnx(cell, data, carried=False, ragged=False):
@@ -13,9 +13,11 @@ def build_onnx(cell, data, carried=False, ragged=False):
     input lengths (B,).
     """
 
+    kind = KINDS[cell.kind]
+
     def gates(name):
-        blocks = np.split(data[name], len(GATE_ORDER[cell.kind]))
-        return np.concatenate([blocks[k] for k in GATE_ORDER[cell.kind]])
+        blocks = dict(zip([gate.symbol for gate in kind.gates], np.split(data[name], len(kind.gates))))
+        return np.concatenate([blocks[symbol] for symbol in kind.orders["onnx"]])
 
     weights = {
         "W": gates("weight_ih_l0")[None],

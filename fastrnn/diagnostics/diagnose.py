@@ -7,6 +7,7 @@ import numpy as np
 
 from ..check.values import check_positive_int
 from ..data.batches import LaneStream, Sequences
+from ..engine.kinds import KINDS
 from ..nn.module import Module
 from ..train.fit.parts import find_loss
 from ..train.fit.passes import measure, to_layout
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._types import Inputs, Ints
-
-# name -> (tanh, holds), in the order of the engine's blocks; None for what is no gate
-GATES = {
-    "LSTM": {"input": (False, False), "forget": (False, True), "cell": (True, False), "output": (False, False)},
-    "GRU": {"reset": (False, False), "update": (False, True), "new": (True, False)},
-    "MinGRU": {"keep": (False, True), "candidate": None},
-    "MinLSTM": {"forget": (False, True), "input": (False, False), "candidate": None},
-    "SRU": {"candidate": None, "forget": (False, True), "reset": (False, False)},
-    "QRNN": {"candidate": (True, False), "forget": (False, True), "output": (False, False)},
-}
-
 
 def diagnose(model: "Module", X: "Inputs | LaneStream", y: "Inputs | None" = None, *,
              loss: "str | Callable[..., Any]" = "cross_entropy", lengths: "Ints | None" = None,
@@ -169,12 +159,11 @@ class _Rows:
 
 def _row_gates(runner, found, row, h, valid):
     """(dict of Gate, share of dead units or None) of one layer and direction."""
-    if runner.kind in GATES:
-        names = GATES[runner.kind]
-        parts = np.split(found["gates"][row], len(names), axis=2)
-        if runner.kind == "MinGRU":
-            parts[0] = 1 - parts[0]  # z is the share of the new
-        return {name: gate_of(part[valid], *kinds) for (name, kinds), part in zip(names.items(), parts) if kinds}, None
+    gates = KINDS[runner.kind].gates
+    if len(gates) > 1:
+        parts = np.split(found["gates"][row], len(gates), axis=2)
+        return {gate.name: gate_of((1 - part if gate.complement else part)[valid], gate.function == "tanh", gate.keeps)
+                for gate, part in zip(gates, parts) if gate.function}, None
     if runner.nonlinearity == "relu":
         return {}, dead_units(h[valid])
     return {"state": gate_of(h[valid], tanh=True)}, None
@@ -185,7 +174,7 @@ def _spectra(runner, suffix):
     params = runner.params
     if f"weight_hh_{suffix}" not in params:
         return {}
-    names = GATES.get(runner.kind, {"state": None})
+    names = [gate.name for gate in KINDS[runner.kind].gates]
     blocks = np.split(params[f"weight_hh_{suffix}"], len(names))
     projection = params.get(f"weight_hr_{suffix}")
     return {

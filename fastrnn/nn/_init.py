@@ -20,8 +20,6 @@ from ..check.values import check_number, shown
 MOST_BYTES = 2**46  # of one array, where nothing says how much memory there is
 WORTH_HOLDING = 128  # size from which BLAS starts threads for a factorisation
 MOST_MODULES = 2000  # that a file may describe
-PEEPHOLES = "weight_ci", "weight_cf", "weight_co"  # of an LSTM
-FORGET_BLOCK = 1  # of an LSTM's four gates i f g o
 
 # name -> (recurrent, input, bias, forget bias)
 SCHEMES = {
@@ -105,14 +103,14 @@ def claim_module():
             raise ValueError(f"the description has more than {MOST_MODULES} modules")
 
 
-def initialise(params, rng, init="default", hidden=None):
+def initialise(params, layout, rng, init, hidden):
     """Draw the parameters of one recurrent layer stack, in place, in the order of the dictionary.
 
     Parameters
     ----------
     params : dict of str to array
-        Names ``weight_ih*`` (G*H, I), ``weight_hh*`` (G*H, H or P), ``weight_hr*`` (P, H), ``weight_c*`` (G*H,) or
-        (H,), ``bias_*`` (G*H,) or (H,), and ``gain_*``, which are set to one.
+    layout : dict of str to Placed
+        What each of them is; see `fastrnn.engine.cells._kind.Kind.layout`.
     rng : numpy.random.Generator
     init : "default", "pytorch" or "irnn", or dict
         "pytorch" draws everything from U(-k, k), k = 1/sqrt(H); "irnn" starts from the identity. A dict may name
@@ -125,8 +123,8 @@ def initialise(params, rng, init="default", hidden=None):
             "constant" take; a number is a constant; a callable gets (shape, rng).
         "forget_bias" : number
             Bias of an LSTM's forget gates at the start, put into ``bias_ih*`` with zero in ``bias_hh*``.
-    hidden : int, optional
-        H; by default what ``weight_hh*`` and ``weight_hr*`` say.
+    hidden : int
+        H.
 
     Raises
     ------
@@ -147,18 +145,17 @@ def initialise(params, rng, init="default", hidden=None):
     for key, how in given.items():
         _choice(how, f"init[{key!r}]")
     for name, array in params.items():
-        if name.startswith("gain_"):
+        place = layout[name]
+        if place.start == "ones":
             fill(array, 1, rng)
             continue
-        units, gates = _gate_blocks(params, name, hidden)
-        blocks = array.reshape(gates, array.shape[0] // gates, *array.shape[1:])
-        key = {"weight_hh": "recurrent", "weight_ih": "input", "weight_hr": "input"}.get(name[:9], "bias")
+        blocks = array.reshape(place.blocks, array.shape[0] // place.blocks, *array.shape[1:])
+        # a vector of weights has no rows to be orthogonal
+        key, how = ("bias", "glorot_uniform") if place.start == "vector" else (place.start, given[place.start])
         for block in blocks:
-            # a vector of weights has no rows to be orthogonal
-            how = "glorot_uniform" if name.startswith("weight_c") else given[key]
-            fill(block, how, rng, 1 / math.sqrt(units), f"init[{key!r}]")
-        if name.startswith("bias_") and gates == 4 and forget_bias is not None:
-            blocks[FORGET_BLOCK] = forget_bias if name.startswith("bias_ih") else 0
+            fill(block, how, rng, 1 / math.sqrt(hidden), f"init[{key!r}]")
+        if place.opening is not None and forget_bias is not None:
+            blocks[place.opening] = forget_bias if name.startswith("bias_ih") else 0
 
 
 def fill(array, how, rng, limit=1.0, argument="initialiser"):
@@ -199,23 +196,6 @@ def _choice(how, argument):
         raise ValueError(f"{argument}: expected one of {', '.join(PLAIN + SCALED)}, the last {len(SCALED)} also in a "
                          f"pair with a number, or a number or a callable; found {shown(how)}")
     return name, check_number(number[0], argument) if number else None
-
-
-def _gate_blocks(params, name, hidden):
-    """(H, number of gate blocks in the rows of the parameter `name`)."""
-    kind, _, layer = name.partition("_l")
-    suffix = f"_l{layer}" if layer else ""
-    projection = params.get("weight_hr" + suffix)
-    recurrent = params.get("weight_hh" + suffix)
-    if recurrent is None and hidden is not None and kind in ("weight_ih", "bias_ih", "weight_c"):
-        return hidden, params[name].shape[0] // hidden
-    if kind not in ("weight_ih", "weight_hh", "weight_hr", "bias_ih", "bias_hh", "bias_c", *PEEPHOLES) \
-            or recurrent is None:
-        raise ValueError("params: expected names weight_ih*, weight_hh*, weight_hr*, weight_ci*, weight_cf*, "
-                         "weight_co*, bias_ih*, bias_hh*, bias_c*, gain_*, with a weight_hh* for every layer; "
-                         f"found {name!r}")
-    hidden = recurrent.shape[1] if projection is None else projection.shape[1]
-    return hidden, 1 if kind in ("weight_hr", "bias_c", *PEEPHOLES) else recurrent.shape[0] // hidden
 
 
 def _fans(shape):

@@ -10,7 +10,6 @@ from ..check.states import check_state
 from ..check.values import check_bool, check_layer_norm, check_option, shown
 from ..engine.loops._engine import Engine
 from .module import Tape, open_tape
-from .options import OWN
 from .recurrent import Recurrent
 
 if TYPE_CHECKING:
@@ -22,12 +21,11 @@ if TYPE_CHECKING:
 class Cell(Recurrent, base=True):
     """One step of one kind of cell; see `RNNCell`, `LSTMCell`, `GRUCell`. B batch, I input, H hidden."""
 
-    def _setup(self, input_size, hidden_size, bias, dtype, seed, init, probabilities, **cell):
+    def _setup(self, input_size, hidden_size, bias, dtype, seed, init, probabilities, words, **cell):
         super().__init__(dtype, seed)
         self._sizes(input_size, hidden_size, bias)
         self.init = init
-        self._parts = 2 if self.kind == "LSTM" else 1
-        self._allocate([""], [self.input_size], 1, **cell)
+        self._allocate(words, [""], [self.input_size], 1, **cell)
         self._set_dropout(*probabilities)
         self._engine = Engine(self._watched)
 
@@ -72,7 +70,7 @@ class Cell(Recurrent, base=True):
         """Adds to `grads`; returns (dx, dstate) for the gradients dy of h and dstate of the new state."""
         activations, shape = open_tape(tape, self)
         dy = _batched(check_state(dy, "dy", [shape], self.dtype)[0])
-        dstate = self._state(dstate, "dstate", shape)
+        dstate = self._checked_state(dstate, "dstate", shape)
         batch = shape[0] if len(shape) == 2 else 1
         dx = np.empty((1, batch, self.input_size), self.dtype)
         initial = self._room(batch)[1]
@@ -90,16 +88,16 @@ class Cell(Recurrent, base=True):
         if x.ndim not in (1, 2):
             check_axes(x, "x", {2: f"(B, {self.input_size})", 1: f"({self.input_size},)"})
         shape = (*x.shape[:-1], self.hidden_size)
-        return _batched(x), self._state(state, "state", shape), shape
+        return _batched(x), self._checked_state(state, "state", shape), shape
 
-    def _state(self, state, name, shape):
-        parts = [_batched(part) for part in check_state(state, name, [shape] * self._parts, self.dtype)]
+    def _checked_state(self, state, name, shape):
+        parts = [_batched(part) for part in check_state(state, name, [shape] * len(self._state), self.dtype)]
         return parts + [None] * (3 - len(parts))    # h, c and no last inputs
 
     def _room(self, batch):
         """New y and state arrays (1, B, H)."""
         y, h, c = (np.empty((1, batch, self.hidden_size), self.dtype) for _ in range(3))
-        return y, (h, c if self._parts == 2 else None, None)
+        return y, (h, c if "c" in self._state else None, None)
 
 
 def _batched(array):
@@ -155,7 +153,7 @@ class RNNCell(Cell):
                  activations: "Activations | None" = None, clip: float | None = None) -> None:
         self.nonlinearity = check_option(nonlinearity, "nonlinearity", ("tanh", "relu"))
         options = self._set_options((self.nonlinearity,), 1, activations, clip)
-        self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout),
+        self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout), (),
                     relu=nonlinearity == "relu", **options)
 
 
@@ -179,9 +177,10 @@ class LSTMCell(Cell):
                  activations: "Activations | None" = None, clip: float | None = None, peepholes: bool = False,
                  coupled_gates: bool = False) -> None:
         self.layer_norm = check_bool(layer_norm, "layer_norm")
-        options = self._set_options(OWN["LSTM"], 1, activations, clip, peepholes, coupled_gates, self.layer_norm)
+        options = self._set_options(self._cell.activations, 1, activations, clip, peepholes, coupled_gates,
+                                    self.layer_norm)
         self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout),
-                    layer_norm=self.layer_norm, peepholes=self.peepholes, **options)
+                    self._words(layer_norm=self.layer_norm, peepholes=self.peepholes), **options)
 
 
 class GRUCell(Cell):
@@ -204,6 +203,6 @@ class GRUCell(Cell):
                  layer_norm: bool = False, activations: "Activations | None" = None, clip: float | None = None) -> None:
         self.reset_after = check_bool(reset_after, "reset_after")
         self.layer_norm = check_layer_norm(layer_norm, self.reset_after)
-        options = self._set_options(OWN["GRU"], 1, activations, clip, layer_norm=self.layer_norm)
+        options = self._set_options(self._cell.activations, 1, activations, clip, layer_norm=self.layer_norm)
         self._setup(input_size, hidden_size, bias, dtype, seed, init, (recurrent_dropout, zoneout, weight_dropout),
-                    reset_after=self.reset_after, layer_norm=self.layer_norm, **options)
+                    self._words(reset_before=not self.reset_after, layer_norm=self.layer_norm), **options)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from ..check.values import check_number, check_positive_int, shown
 from .options import check_direction
-from .recurrent import GATES
 from .runners import COMMON, Runner
 
 if TYPE_CHECKING:
@@ -31,10 +30,6 @@ class Elementwise(Runner, base=True):
                 raise ValueError(f"{name}: expected 0 for {type(self).__name__}, which has no recurrent product; "
                                  f"found {shown(value)}")
         self._probabilities = (0.0, 0.0, 0.0)
-
-    def _shapes(self, width, window=1, **_):
-        rows = GATES[self.kind] * self.hidden_size
-        return {"weight_ih": (rows, window * width), **({"bias_ih": (rows,)} if self.bias else {})}
 
 
 _SHARED = COMMON + """    dtype : "float32" or "float64"
@@ -115,7 +110,6 @@ class SRU(Elementwise):
                      gates='W x, f, r, and "c"')
 
     kind = "SRU"
-    _state = ("c",)
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, highway_bias: float = 0.0,
                  bias: bool = True, batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False,
@@ -129,11 +123,6 @@ class SRU(Elementwise):
         for name, values in self._params.items():
             if name.startswith("bias_ih"):
                 values[self.hidden_size:] += self.highway_bias
-
-    def _shapes(self, width, **_):
-        hidden = self.hidden_size
-        shapes = {"weight_ih": ((3 if width == hidden else 4) * hidden, width), "weight_c": (2 * hidden,)}
-        return {**shapes, "bias_ih": (2 * hidden,)} if self.bias else shapes
 
 
 class QRNN(Elementwise):
@@ -161,9 +150,12 @@ class QRNN(Elementwise):
                  dtype: "DType" = "float32", seed: "Seed" = None, init: "Init" = "default",
                  recompute: bool = False) -> None:
         self.window = self._window = check_positive_int(window, "window")
-        self._state = ("c", "w") if self.window > 1 else ("c",)
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
                     recompute, window=self.window)
+
+    @property
+    def _state(self):
+        return self._cell.states if self.window > 1 else ("c",)
 
     def _part_width(self, part):
         if part == "w":

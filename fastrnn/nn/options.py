@@ -12,8 +12,6 @@ ACTIVATIONS = {
 }  # fmt: skip
 # name -> how many of the two it takes
 TAKES = {"affine": 2, "leaky_relu": 1, "thresholded_relu": 1, "scaled_tanh": 2, "hard_sigmoid": 2, "elu": 1}
-# kind -> its own f, g and h, of which it uses as many as there are
-OWN = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
 DIRECTIONS = "forward", "reverse", "bidirectional"
 
 
@@ -26,11 +24,11 @@ def check_direction(direction, bidirectional):
     return "bidirectional" if bidirectional else direction
 
 
-def check_activations(value, kind, directions):
+def check_activations(value, cell, directions):
     """None, or a tuple of (name, alpha, beta) for each of the cell's activations; one such tuple per direction."""
     if value is None:
         return None
-    wanted = len(OWN[kind])
+    wanted = len(cell.activations)
     if not isinstance(value, (list, tuple)):
         raise TypeError(f"activations: expected a sequence of {wanted}, found {shown(value)}")
     sets = [value]
@@ -38,7 +36,7 @@ def check_activations(value, kind, directions):
         sets = list(value)
     for one in sets:
         if not isinstance(one, (list, tuple)) or len(one) != wanted:
-            raise ValueError(f"activations: expected {wanted} for {kind}, {', '.join('fgh'[:wanted])}"
+            raise ValueError(f"activations: expected {wanted} for {cell.name}, {', '.join('fgh'[:wanted])}"
                              f"{', or such a sequence for each of two directions' if directions == 2 else ''}; "
                              f"found {shown(value)}")
     found = [tuple(_activation(entry, "fgh"[k]) for k, entry in enumerate(one)) for one in sets]
@@ -63,10 +61,10 @@ def _activation(value, place):
     return name, *given, *ACTIVATIONS[name][len(given):]
 
 
-def engine_options(kind, own, directions, activations, clip, peepholes, coupled_gates):
+def engine_options(cell, own, directions, activations, clip, peepholes, coupled_gates):
     """What `Weights` takes for these: nothing where they are the cell's own activations and nothing else."""
     own = (tuple((name, *ACTIVATIONS[name]) for name in own),) * directions
-    found = check_activations(activations, kind, directions) or own
+    found = check_activations(activations, cell, directions) or own
     if found == own and clip is None and not peepholes and not coupled_gates:
         return {}
     # the engine asks for f, g and h of every cell

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from ..check.values import check_bool, check_bound, check_number, check_positive_int, check_zoneout
+from ..engine.kinds import KINDS
 from ..engine.loops._weights import Weights
 from ..engine.runtime._arrays import room
 from ._init import claim, initialise
@@ -13,13 +14,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._types import Init
-
-GATES = {"RNN": 1, "LSTM": 4, "GRU": 3, "MinGRU": 2, "MinLSTM": 3, "SRU": 3, "QRNN": 3}
-KINDS = (
-    "weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "gain_ih", "gain_hh", "gain_c", "bias_c", "weight_c",
-    "weight_ci", "weight_cf", "weight_co",
-)
-
 
 class Recurrent(Module, base=True):
     """Base of cells and runners. A subclass sets `kind` and calls `_allocate` from its constructor."""
@@ -39,46 +33,44 @@ class Recurrent(Module, base=True):
         self.hidden_size = check_positive_int(hidden_size, "hidden_size")
         self.bias = check_bool(bias, "bias")
 
-    def _shapes(self, width, projection=0, layer_norm=False, peepholes=False, **_):
-        """dict of bare name -> shape: the parameters of one layer and direction with inputs of `width` values."""
-        rows = GATES[self.kind] * self.hidden_size
-        cell = {"weight_ih": (rows, width), "weight_hh": (rows, projection or self.hidden_size)}
-        if self.bias:
-            cell.update(bias_ih=(rows,), bias_hh=(rows,))
-        if peepholes:
-            cell.update(dict.fromkeys(("weight_ci", "weight_cf", "weight_co"), (self.hidden_size,)))
-        if projection:
-            cell.update(weight_hr=(projection, self.hidden_size))
-        if layer_norm:
-            cell.update(gain_ih=(rows,), gain_hh=(rows,))
-        if layer_norm and self.kind == "LSTM":
-            cell.update(gain_c=(self.hidden_size,), **{"bias_c": (self.hidden_size,)} if self.bias else {})
-        return cell
+    @property
+    def _cell(self):
+        """What the cell is: its parameters, gates and states."""
+        return KINDS[self.kind]
 
-    def _allocate(self, suffixes, input_sizes, directions, projection=0, peepholes=False, **options):
-        """Make and initialise the parameters of one cell for each suffix, and the engine's view of them."""
-        shapes = {}
-        names = []
+    @staticmethod
+    def _words(**options):
+        """The names of the options that are asked for."""
+        return {name for name, asked in options.items() if asked}
+
+    def _allocate(self, words, suffixes, input_sizes, directions, projection=0, window=1, **options):
+        """Make and initialise the parameters of one cell for each suffix, and the engine's view of them.
+
+        words: what the cells have beside the kind's own, see `engine.cells._kind`.
+        """
+        cell, hidden = self._cell, self.hidden_size
+        words = {*words, *self._words(bias=self.bias, projection=projection, general="activations" in options)}
+        layout = {}
         for suffix, width in zip(suffixes, input_sizes):
-            cell = self._shapes(width, projection=projection, peepholes=peepholes, **options)
-            shapes.update({name + suffix: shape for name, shape in cell.items()})
-            names.append([name + suffix if name in cell else None for name in KINDS])
-        for name, shape in shapes.items():
-            claim(shape, self.dtype, name)
-        params = {name: room(shape, self.dtype) for name, shape in shapes.items()}
-        initialise(params, self.rng, self.init, self.hidden_size)
+            square = {"square"} if cell.knows("square") and width == hidden else set()
+            for name, place in cell.layout(words | square, width, hidden, projection or hidden, window).items():
+                layout[name + suffix] = place
+        for name, place in layout.items():
+            claim(place.shape, self.dtype, name)
+        params = {name: room(place.shape, self.dtype) for name, place in layout.items()}
+        initialise(params, layout, self.rng, self.init, hidden)
         self._own(params)
         del params
-        self._watched = Weights(self.kind, self._params, self._grads, names, list(input_sizes), self.hidden_size,
-                                directions, **options)
+        self._watched = Weights(cell, words, self._params, self._grads, list(suffixes), list(input_sizes), hidden,
+                                directions, projection, window=window, **options)
 
     def _set_options(self, own, directions, activations, clip, peepholes=False, coupled_gates=False, layer_norm=False):
         """Check and keep what the constructor was asked for beside the cell's own equations; what `Weights` takes."""
         self.clip = check_bound(clip, "clip")
         peepholes, coupled = check_bool(peepholes, "peepholes"), check_bool(coupled_gates, "coupled_gates")
-        if self.kind == "LSTM":
+        if self._cell.knows("peepholes"):
             self.peepholes, self.coupled_gates = peepholes, coupled
-        options = engine_options(self.kind, own, directions, activations, self.clip, peepholes, coupled)
+        options = engine_options(self._cell, own, directions, activations, self.clip, peepholes, coupled)
         self.activation_functions = plain_activations(activations)
         if options and layer_norm:
             raise ValueError("layer_norm: expected False with other activations, clip, peepholes or coupled_gates, "
@@ -88,14 +80,19 @@ class Recurrent(Module, base=True):
     def _argument(self, name):
         return self.activation_functions if name == "activations" else super()._argument(name)
 
+    @property
+    def _state(self):
+        """The parts that a state consists of."""
+        return self._cell.states
+
     def _set_dropout(self, recurrent_dropout, zoneout, weight_dropout):
         """Check the probabilities of a constructor, or one that is assigned to, and hand them to the engine."""
-        zoneout = check_zoneout(zoneout, "zoneout", self.kind == "LSTM")
+        zoneout = check_zoneout(zoneout, "zoneout", len(self._state) > 1)
         self._probabilities = (check_number(recurrent_dropout, "recurrent_dropout", low=0, high=1), zoneout,
                          check_number(weight_dropout, "weight_dropout", low=0, high=1))
         zone_h, zone_c = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
         recurrent, _, weight = self._probabilities
-        self._watched.set_dropout(recurrent, zone_h, zone_c if self.kind == "LSTM" else 0, weight)
+        self._watched.set_dropout(recurrent, zone_h, zone_c if "c" in self._state else 0, weight)
 
     @property
     def recurrent_dropout(self) -> float:

@@ -14,8 +14,8 @@ from ..check.values import check_bool, check_layer_norm, check_number, check_opt
 from ..engine.loops._engine import Engine
 from ._init import claim_layers
 from .module import Tape, open_tape
-from .options import OWN, check_direction
-from .recurrent import GATES, Recurrent
+from .options import check_direction
+from .recurrent import Recurrent
 from .segments import SegmentedPass, plan
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .stream import Stream
 
 MOST_LAYERS = 4096
-PARTS = "h", "c", "w"  # of a state, as the engine takes them
+STATES = "h", "c", "w"  # of a state, as the engine takes them
 
 
 class Runner(Recurrent, base=True):
@@ -41,11 +41,10 @@ class Runner(Recurrent, base=True):
     dropout: float
     bidirectional: bool
     direction: "Literal['forward', 'reverse', 'bidirectional']"
-    _state = ("h",)     # the parts that a state consists of
     _window = 1         # inputs that a step sees
 
     def _setup(self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
-               probabilities, recompute, **cell):
+               probabilities, recompute, words=(), **cell):
         super().__init__(dtype, seed)
         self._sizes(input_size, hidden_size, bias)
         self.num_layers = check_positive_int(num_layers, "num_layers", high=MOST_LAYERS)
@@ -59,7 +58,7 @@ class Runner(Recurrent, base=True):
         suffixes = [f"_l{layer}{way}" for layer in range(self.num_layers) for way in ("", "_reverse")[:directions]]
         inputs = [self.input_size if layer == 0 else directions * self._out
                   for layer in range(self.num_layers) for _ in range(directions)]
-        self._allocate(suffixes, inputs, directions, reverse=self.direction == "reverse", **cell)
+        self._allocate(words, suffixes, inputs, directions, reverse=self.direction == "reverse", **cell)
         self._set_dropout(*probabilities)
         self.recompute = recompute
         self._engine = Engine(self._watched)
@@ -180,9 +179,9 @@ class Runner(Recurrent, base=True):
             if dh is not None:
                 dh[...] = 0
             if isinstance(activations, SegmentedPass):
-                activations.backward(dy, self._parts(dstate), dx, initial, dh)
+                activations.backward(dy, self._engine_state(dstate), dx, initial, dh)
             else:
-                self._engine.backward(activations, dy, self._parts(dstate), dx, initial, dh)
+                self._engine.backward(activations, dy, self._engine_state(dstate), dx, initial, dh)
         finally:
             if not activations.served:
                 tape.put_back(saved)
@@ -225,7 +224,8 @@ class Runner(Recurrent, base=True):
     def _found(self, activations, call):
         """What `activations` returns, of a tape that is the caller's alone."""
         shape = (self.num_layers * (1 + self.bidirectional), *call.extent())
-        widths = {"gates": GATES[self.kind] * self.hidden_size if self.kind != "RNN" else 0, "h": self._out,
+        gates = len(self._cell.gates)
+        widths = {"gates": gates * self.hidden_size if gates > 1 else 0, "h": self._out,
                   "c": self.hidden_size if "c" in self._state else 0}
         found = {name: np.zeros((*shape, width), self.dtype) if width else None for name, width in widths.items()}
         if isinstance(activations, SegmentedPass):
@@ -242,10 +242,10 @@ class Runner(Recurrent, base=True):
     def _arguments(self, x, state, lengths):
         return _Call(self, x, state, lengths)
 
-    def _parts(self, states):
-        """A state's arrays as the engine takes them: one for each of `PARTS`, or None."""
+    def _engine_state(self, states):
+        """A state's arrays as the engine takes them: one for each of `STATES`, or None."""
         own = dict(zip(self._state, states))
-        return tuple(own.get(part) for part in PARTS)
+        return tuple(own.get(part) for part in STATES)
 
 
 class _Call:
@@ -277,7 +277,7 @@ class _Call:
         states = runner.num_layers * (1 + runner.bidirectional)
         self.full_shapes = [(states, batch, width) for width in runner._widths]
         self.shapes = [(n, w) if self.unbatched else (n, b, w) for n, b, w in self.full_shapes]
-        self.state = runner._parts(check_state(state, "state", self.shapes, dtype, runner._state))
+        self.state = runner._engine_state(check_state(state, "state", self.shapes, dtype, runner._state))
         self.final = self.new_states()
         self.y = self.room(runner.output_size)
 
@@ -307,7 +307,7 @@ class _Call:
         return self.room(self.runner.input_size)
 
     def new_states(self):
-        return self.runner._parts([np.empty(shape, self.runner.dtype) for shape in self.full_shapes])
+        return self.runner._engine_state([np.empty(shape, self.runner.dtype) for shape in self.full_shapes])
 
     def laid_out(self, y):
         """A time-major result in the caller's layout."""
@@ -460,7 +460,6 @@ class LSTM(Runner):
     kind = "LSTM"
     peepholes: bool
     coupled_gates: bool
-    _state = "h", "c"
 
     def __init__(self, input_size: int, hidden_size: int, num_layers: int = 1, *, bias: bool = True,
                  batch_first: bool = False, dropout: float = 0.0, bidirectional: bool = False, proj_size: int = 0,
@@ -472,14 +471,15 @@ class LSTM(Runner):
                  coupled_gates: bool = False) -> None:
         self.layer_norm = check_bool(layer_norm, "layer_norm")
         directions = self._set_direction(direction, bidirectional)
-        options = self._set_options(OWN["LSTM"], directions, activations, clip, peepholes, coupled_gates,
+        options = self._set_options(self._cell.activations, directions, activations, clip, peepholes, coupled_gates,
                                     self.layer_norm)
         self.proj_size = check_positive_int(proj_size, "proj_size", low=0)
         if self.proj_size >= check_positive_int(hidden_size, "hidden_size"):
             raise ValueError(f"proj_size: expected less than hidden_size {hidden_size}, found {proj_size}")
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, directions == 2, dtype, seed, init,
-                    (recurrent_dropout, zoneout, weight_dropout), recompute, projection=self.proj_size,
-                    layer_norm=self.layer_norm, peepholes=self.peepholes, **options)
+                    (recurrent_dropout, zoneout, weight_dropout), recompute,
+                    self._words(layer_norm=self.layer_norm, peepholes=self.peepholes), projection=self.proj_size,
+                    **options)
 
 
 class GRU(Runner):
@@ -512,7 +512,7 @@ class GRU(Runner):
         self.reset_after = check_bool(reset_after, "reset_after")
         self.layer_norm = check_layer_norm(layer_norm, self.reset_after)
         directions = self._set_direction(direction, bidirectional)
-        options = self._set_options(OWN["GRU"], directions, activations, clip, layer_norm=self.layer_norm)
+        options = self._set_options(self._cell.activations, directions, activations, clip, layer_norm=self.layer_norm)
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, directions == 2, dtype, seed, init,
-                    (recurrent_dropout, zoneout, weight_dropout), recompute, reset_after=self.reset_after,
-                    layer_norm=self.layer_norm, **options)
+                    (recurrent_dropout, zoneout, weight_dropout), recompute,
+                    self._words(reset_before=not self.reset_after, layer_norm=self.layer_norm), **options)

@@ -17,12 +17,22 @@ from fastrnn.engine.runtime._kernels cimport fr_int, fr_kernels, fr_matrix, fr_p
 from fastrnn.engine.runtime._panels cimport pack_columns, pack_rows, panel_share
 from fastrnn.engine.runtime._workspace cimport Arena, Scratch, room_in, take_array
 
-cdef struct Gains:
-    # Layer normalisation (Ba et al. 2016): gains [GH], [GH], and [H] with the shift of c [H]; NULL where absent.
-    char *ih
-    char *hh
-    char *c
-    char *b_c
+cdef struct Params:
+    # The parameters of one direction of one layer, or their gradients, by their names; NULL where absent. The cell's
+    # `Kind` says which there are, and their shapes.
+    char *weight_ih
+    char *weight_hh
+    char *bias_ih
+    char *bias_hh
+    char *weight_hr
+    char *weight_c
+    char *weight_ci
+    char *weight_cf
+    char *weight_co
+    char *gain_ih
+    char *gain_hh
+    char *gain_c
+    char *bias_c
 
 cdef struct Options:
     # Of the cells of `_general`: f, g and h as the ONNX operators call them, and what they clip their inputs to.
@@ -43,24 +53,8 @@ cdef struct Layer:
     bint skips                              # x goes past the state, times skip_scale; its gradient lies in `saved`
     double skip_scale
     Options options
-    bint peeps                              # whether any peephole is there
-    # Parameters: [GH,I], [GH,P], [GH], [GH], [P,H], [2H]; NULL where absent.
-    const char *w_ih
-    const char *w_hh
-    const char *b_ih
-    const char *b_hh
-    const char *w_hr
-    const char *w_c
-    const char *p_c[3]                      # peepholes of i, f and o: [H] each
-    Gains gains
-    char *dw_ih
-    char *dw_hh
-    char *db_ih
-    char *db_hh
-    char *dw_hr
-    char *dw_c
-    char *dp_c[3]
-    Gains dgains
+    Params params                           # live
+    Params grads
     # Packed for the forward pass.
     char *bias                              # [GH] where the sums of z start
     char *bias_n                            # [H] the same for a GRU's recurrent part of n
@@ -187,17 +181,22 @@ cdef inline char *summed_bias(Arena *arena, const Layer *layer, fr_int width, co
     return bias
 
 
+cdef inline char *peephole(const Params *params, int part) noexcept nogil:
+    """[H] that of i, f or o."""
+    return params.weight_ci if part == 0 else params.weight_cf if part == 1 else params.weight_co
+
+
 # For cells whose recurrent product is one matrix and whose biases just add up.
 
 cdef inline void pack_whole(Layer *layer, Arena *arena) noexcept nogil:
-    layer.bias = summed_bias(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
-    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
-    layer.p_hh = pack_rows(arena, layer.k, layer.w_hh, layer.gates, layer.out)
+    layer.bias = summed_bias(arena, layer, layer.gates, layer.params.bias_ih, layer.params.bias_hh)
+    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gates, layer.input_size)
+    layer.p_hh = pack_rows(arena, layer.k, layer.params.weight_hh, layer.gates, layer.out)
 
 
 cdef inline void pack_whole_transposed(Layer *layer, Arena *arena) noexcept nogil:
-    layer.q_ih = pack_columns(arena, layer.k, layer.w_ih, layer.input_size, layer.gates)
-    layer.q_hh = pack_columns(arena, layer.k, layer.w_hh, layer.out, layer.gates)
+    layer.q_ih = pack_columns(arena, layer.k, layer.params.weight_ih, layer.input_size, layer.gates)
+    layer.q_hh = pack_columns(arena, layer.k, layer.params.weight_hh, layer.out, layer.gates)
 
 
 cdef inline int whole_product(const Layer *layer, Product *products) noexcept nogil:

@@ -17,9 +17,13 @@ from libc.math cimport INFINITY
 from libc.string cimport memcpy, memset
 
 from fastrnn.engine.cells._activations cimport activate, real, slope
-from fastrnn.engine.cells._cell cimport Arena, Layer, Step, barrier, leads, product, unit_room
+from fastrnn.engine.cells._cell cimport Arena, CellOps, Layer, Step, barrier, leads, peephole, product, unit_room
 from fastrnn.engine.cells._gru cimport gru_after_ops, gru_before_ops
 from fastrnn.engine.runtime._kernels cimport fr_int, fr_matrix
+from fastrnn.engine.cells._kind cimport Kind
+from fastrnn.engine.cells._gru import GRU
+from fastrnn.engine.cells._lstm import LSTM
+from fastrnn.engine.cells._rnn import RNN
 from fastrnn.engine.cells._lstm cimport lstm_ops
 from fastrnn.engine.runtime._panels cimport matrix, multiply, zero
 from fastrnn.engine.cells._rnn cimport rnn_ops
@@ -83,8 +87,8 @@ cdef void pack_peepholes(Layer *layer, Arena *arena) noexcept nogil:
     cdef int part
     layer.peepholes = take_array(arena, 3, layer.hidden, layer.k.itemsize)
     for part in range(3 if layer.peepholes != NULL else 0):
-        if layer.p_c[part] != NULL:
-            memcpy(layer.peepholes + part * nbytes, layer.p_c[part], nbytes)
+        if peephole(&layer.params, part) != NULL:
+            memcpy(layer.peepholes + part * nbytes, peephole(&layer.params, part), nbytes)
         else:
             memset(layer.peepholes + part * nbytes, 0, nbytes)
 
@@ -116,7 +120,7 @@ cdef void lstm_unit(real *m, const Layer *layer, const Step *s, fr_int ld) noexc
     for r in range(s.rows):
         z, v = <real *>s.z + r * layer.ld_z, values_of(m, layer, s, r)
         c, c_prev = <real *>s.c + r * H, <const real *>s.c_prev + r * H
-        if layer.peeps:
+        if layer.params.weight_ci != NULL:
             for j in range(H):
                 z[j] += p[j] * c_prev[j]
                 z[H + j] += p[H + j] * c_prev[j]
@@ -127,7 +131,7 @@ cdef void lstm_unit(real *m, const Layer *layer, const Step *s, fr_int ld) noexc
         activate(layer.k, &layer.options.g, v + 2 * H, z + 2 * H, bound, H)
         for j in range(H):
             c[j] = v[H + j] * c_prev[j] + v[j] * v[2 * H + j]
-        if layer.peeps:
+        if layer.params.weight_ci != NULL:
             for j in range(H):
                 z[3 * H + j] += p[2 * H + j] * c[j]
         activate(layer.k, &layer.options.f, v + 3 * H, z + 3 * H, bound, H)
@@ -218,12 +222,12 @@ cdef void lstm_projected_backward(const Layer *layer, const Step *s) noexcept no
 cdef void lstm_add_sums(const Layer *layer, const char *sums) noexcept nogil:
     cdef fr_int H = layer.hidden, size = layer.k.itemsize
     cdef int part
-    if layer.db_ih != NULL:
-        layer.k.add(layer.db_ih, 4 * H, sums, 4 * H, 1, 4 * H)
-        layer.k.add(layer.db_hh, 4 * H, sums, 4 * H, 1, 4 * H)
+    if layer.grads.bias_ih != NULL:
+        layer.k.add(layer.grads.bias_ih, 4 * H, sums, 4 * H, 1, 4 * H)
+        layer.k.add(layer.grads.bias_hh, 4 * H, sums, 4 * H, 1, 4 * H)
     for part in range(3):
-        if layer.dp_c[part] != NULL:
-            layer.k.add(layer.dp_c[part], H, sums + (PEEPHOLES + part) * H * size, H, 1, H)
+        if peephole(&layer.grads, part) != NULL:
+            layer.k.add(peephole(&layer.grads, part), H, sums + (PEEPHOLES + part) * H * size, H, 1, H)
 
 
 # GRU
@@ -374,6 +378,8 @@ cdef void gru_before_backward(const Layer *layer, const Step *s) noexcept nogil:
     multiply(dh_in, matrix(s.z, layer.ld_z), &layer.q_hh, dh_in, s.rows)
 
 
+cdef CellOps rnn_general_ops, lstm_general_ops, lstm_general_projected_ops
+cdef CellOps gru_after_general_ops, gru_before_general_ops
 rnn_general_ops = rnn_ops
 rnn_general_ops.step_forward = &rnn_forward
 rnn_general_ops.step_backward = &rnn_backward
@@ -407,3 +413,12 @@ gru_before_general_ops.values = 1
 gru_before_general_ops.values_saved = True
 gru_before_general_ops.step_forward = &gru_before_forward
 gru_before_general_ops.step_backward = &gru_before_backward
+
+cdef Kind kind = RNN
+kind.serve(&rnn_general_ops, "general")
+kind = LSTM
+kind.serve(&lstm_general_ops, "general")
+kind.serve(&lstm_general_projected_ops, "general projection")
+kind = GRU
+kind.serve(&gru_after_general_ops, "general")
+kind.serve(&gru_before_general_ops, "general reset_before")

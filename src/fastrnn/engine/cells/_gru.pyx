@@ -18,6 +18,7 @@ The two biases of n stay apart in the reset-after form.
 from fastrnn.engine.cells._cell cimport (
     Arena, Layer, Product, Step, leads, barrier, no_cell, product, summed_bias, unit_room
 )
+from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.runtime._kernels cimport fr_int, fr_matrix
 from fastrnn.engine.runtime._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
@@ -33,30 +34,30 @@ cdef inline char *block_n(const Layer *layer, char *z) noexcept nogil:
 
 cdef void pack_recurrent(Layer *layer, Arena *arena) noexcept nogil:
     cdef fr_int H = layer.hidden
-    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, 3 * H, layer.input_size)
-    layer.p_hh = pack_rows(arena, layer.k, layer.w_hh, 2 * H, H)
-    layer.p_hn = pack_rows(arena, layer.k, rows_of_n(layer, layer.w_hh, H), H, H)
+    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, 3 * H, layer.input_size)
+    layer.p_hh = pack_rows(arena, layer.k, layer.params.weight_hh, 2 * H, H)
+    layer.p_hn = pack_rows(arena, layer.k, rows_of_n(layer, layer.params.weight_hh, H), H, H)
 
 
 cdef void pack_forward_after(Layer *layer, Arena *arena) noexcept nogil:
     cdef fr_int H = layer.hidden
-    layer.bias = summed_bias(arena, layer, 3 * H, layer.b_ih, NULL)
-    if layer.bias != NULL and layer.b_hh != NULL:
-        layer.k.add(layer.bias, 2 * H, layer.b_hh, 2 * H, 1, 2 * H)
-    layer.bias_n = summed_bias(arena, layer, H, rows_of_n(layer, layer.b_hh, 1), NULL)
+    layer.bias = summed_bias(arena, layer, 3 * H, layer.params.bias_ih, NULL)
+    if layer.bias != NULL and layer.params.bias_hh != NULL:
+        layer.k.add(layer.bias, 2 * H, layer.params.bias_hh, 2 * H, 1, 2 * H)
+    layer.bias_n = summed_bias(arena, layer, H, rows_of_n(layer, layer.params.bias_hh, 1), NULL)
     pack_recurrent(layer, arena)
 
 
 cdef void pack_forward_before(Layer *layer, Arena *arena) noexcept nogil:
-    layer.bias = summed_bias(arena, layer, layer.gates, layer.b_ih, layer.b_hh)
+    layer.bias = summed_bias(arena, layer, layer.gates, layer.params.bias_ih, layer.params.bias_hh)
     pack_recurrent(layer, arena)
 
 
 cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
     cdef fr_int H = layer.hidden
-    layer.q_ih = pack_columns(arena, layer.k, layer.w_ih, layer.input_size, 3 * H)
-    layer.q_hh = pack_columns(arena, layer.k, layer.w_hh, H, 2 * H)
-    layer.q_hn = pack_columns(arena, layer.k, rows_of_n(layer, layer.w_hh, H), H, H)
+    layer.q_ih = pack_columns(arena, layer.k, layer.params.weight_ih, layer.input_size, 3 * H)
+    layer.q_hh = pack_columns(arena, layer.k, layer.params.weight_hh, H, 2 * H)
+    layer.q_hn = pack_columns(arena, layer.k, rows_of_n(layer, layer.params.weight_hh, H), H, H)
 
 
 cdef void step_forward_after(const Layer *layer, const Step *s, bint keep) noexcept nogil:
@@ -138,3 +139,19 @@ gru_before_ops.pack_forward = &pack_forward_before
 gru_before_ops.step_forward = &step_forward_before
 gru_before_ops.step_backward = &step_backward_before
 gru_before_ops.products = &products_before
+
+cdef Kind kind = Kind(
+    "GRU", states="h", activations="sigmoid tanh", keras="z r n", onnx="z r n",
+    gates=[("r", "reset"), ("z", "update", "sigmoid", True), ("n", "new", "tanh")],
+    parameters=[
+        ("weight_ih", ("gates", "input"), "input"),
+        ("weight_hh", ("gates", "out"), "recurrent"),
+        ("bias_ih", ("gates",), "bias", "bias"),
+        ("bias_hh", ("gates",), "bias", "bias"),
+        ("gain_ih", ("gates",), "ones", "layer_norm"),
+        ("gain_hh", ("gates",), "ones", "layer_norm"),
+    ],
+)
+kind.serve(&gru_after_ops)
+kind.serve(&gru_before_ops, "reset_before")
+GRU = kind

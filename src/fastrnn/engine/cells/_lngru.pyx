@@ -13,8 +13,10 @@ Gate order in memory: r, z, n. After BPTT z holds d(W_ih x_t), and `saved` d(W_h
 """
 
 from fastrnn.engine.cells._cell cimport (
-    Arena, Layer, Product, Step, leads, barrier, no_cell, pack_whole_transposed, product
+    CellOps, Arena, Layer, Product, Step, leads, barrier, no_cell, pack_whole_transposed, product
 )
+from fastrnn.engine.cells._kind cimport Kind
+from fastrnn.engine.cells._gru import GRU
 from fastrnn.engine.runtime._kernels cimport fr_int, fr_matrix
 from fastrnn.engine.cells._norm cimport (
     STATS, add_values, normalise, normalise_backward, place, set_values, sum_shift, take_norm)
@@ -39,11 +41,11 @@ cdef void pack_norm(Layer *layer, Arena *arena) noexcept nogil:
     layer.norm = take_norm(layer, arena)
     if layer.norm == NULL:
         return
-    set_values(layer, layer.norm, GAIN_IH, 3, layer.gains.ih, NULL)
-    set_values(layer, layer.norm, GAIN_HH, 3, layer.gains.hh, NULL)
-    set_values(layer, layer.norm, SHIFT, N, layer.b_ih, layer.b_hh)
-    set_values(layer, layer.norm, SHIFT + N, 1, part_of_n(layer, layer.b_ih), NULL)
-    set_values(layer, layer.norm, SHIFT_U, 1, part_of_n(layer, layer.b_hh), NULL)
+    set_values(layer, layer.norm, GAIN_IH, 3, layer.params.gain_ih, NULL)
+    set_values(layer, layer.norm, GAIN_HH, 3, layer.params.gain_hh, NULL)
+    set_values(layer, layer.norm, SHIFT, N, layer.params.bias_ih, layer.params.bias_hh)
+    set_values(layer, layer.norm, SHIFT + N, 1, part_of_n(layer, layer.params.bias_ih), NULL)
+    set_values(layer, layer.norm, SHIFT_U, 1, part_of_n(layer, layer.params.bias_hh), NULL)
 
 
 cdef inline char *part_of_n(const Layer *layer, const char *values) noexcept nogil:
@@ -53,8 +55,8 @@ cdef inline char *part_of_n(const Layer *layer, const char *values) noexcept nog
 
 cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
     pack_norm(layer, arena)
-    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
-    layer.p_hh = pack_rows(arena, layer.k, layer.w_hh, layer.gates, layer.out)
+    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gates, layer.input_size)
+    layer.p_hh = pack_rows(arena, layer.k, layer.params.weight_hh, layer.gates, layer.out)
 
 
 cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
@@ -102,13 +104,14 @@ cdef int products(const Layer *layer, Product *p) noexcept nogil:
 
 
 cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
-    add_values(layer, layer.dgains.ih, place(layer, sums, GAIN_IH), 3)
-    add_values(layer, layer.dgains.hh, place(layer, sums, GAIN_HH), 3)
-    add_values(layer, layer.db_ih, place(layer, sums, SHIFT), 3)
-    add_values(layer, layer.db_hh, place(layer, sums, SHIFT), N)
-    add_values(layer, part_of_n(layer, layer.db_hh), place(layer, sums, SHIFT_U), 1)
+    add_values(layer, layer.grads.gain_ih, place(layer, sums, GAIN_IH), 3)
+    add_values(layer, layer.grads.gain_hh, place(layer, sums, GAIN_HH), 3)
+    add_values(layer, layer.grads.bias_ih, place(layer, sums, SHIFT), 3)
+    add_values(layer, layer.grads.bias_hh, place(layer, sums, SHIFT), N)
+    add_values(layer, part_of_n(layer, layer.grads.bias_hh), place(layer, sums, SHIFT_U), 1)
 
 
+cdef CellOps lngru_ops
 lngru_ops = no_cell()
 lngru_ops.gates = 3
 lngru_ops.saved = SAVED
@@ -121,3 +124,6 @@ lngru_ops.step_forward = &step_forward
 lngru_ops.step_backward = &step_backward
 lngru_ops.products = &products
 lngru_ops.add_sums = &add_sums
+
+cdef Kind kind = GRU
+kind.serve(&lngru_ops, "layer_norm")

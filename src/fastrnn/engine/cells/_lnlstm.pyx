@@ -17,7 +17,9 @@ Gate order in memory: i, f, g, o. After BPTT z holds d(W_ih x_t), and `saved` d(
 from libc.string cimport memcpy
 
 from fastrnn.engine.cells._cell cimport (
-    Arena, Layer, Product, Step, leads, barrier, no_cell, pack_whole_transposed, product, unit_room)
+    CellOps, Arena, Layer, Product, Step, leads, barrier, no_cell, pack_whole_transposed, product, unit_room)
+from fastrnn.engine.cells._kind cimport Kind
+from fastrnn.engine.cells._lstm import LSTM
 from fastrnn.engine.runtime._kernels cimport fr_int
 from fastrnn.engine.cells._norm cimport (
     STATS, add_values, normalise, normalise_backward, place, set_values, sum_shift, take_norm)
@@ -41,32 +43,32 @@ cdef enum:
 
 cdef inline fr_int shift_of(const Layer *layer) noexcept nogil:
     """How far the places in `saved` are moved."""
-    return 1 if layer.w_hr != NULL else 0
+    return 1 if layer.params.weight_hr != NULL else 0
 
 
 cdef void pack_norm(Layer *layer, Arena *arena) noexcept nogil:
     layer.norm = take_norm(layer, arena)
     if layer.norm != NULL:
-        set_values(layer, layer.norm, GAIN_IH, 4, layer.gains.ih, NULL)
-        set_values(layer, layer.norm, GAIN_HH, 4, layer.gains.hh, NULL)
-        set_values(layer, layer.norm, SHIFT, 4, layer.b_ih, layer.b_hh)
-        set_values(layer, layer.norm, GAIN_C, 1, layer.gains.c, NULL)
-        set_values(layer, layer.norm, SHIFT_C, 1, layer.gains.b_c, NULL)
+        set_values(layer, layer.norm, GAIN_IH, 4, layer.params.gain_ih, NULL)
+        set_values(layer, layer.norm, GAIN_HH, 4, layer.params.gain_hh, NULL)
+        set_values(layer, layer.norm, SHIFT, 4, layer.params.bias_ih, layer.params.bias_hh)
+        set_values(layer, layer.norm, GAIN_C, 1, layer.params.gain_c, NULL)
+        set_values(layer, layer.norm, SHIFT_C, 1, layer.params.bias_c, NULL)
 
 
 cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
     pack_norm(layer, arena)
-    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
-    layer.p_hh = pack_rows(arena, layer.k, layer.w_hh, layer.gates, layer.out)
-    if layer.w_hr != NULL:
-        layer.p_hr = pack_rows(arena, layer.k, layer.w_hr, layer.out, layer.hidden)
+    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gates, layer.input_size)
+    layer.p_hh = pack_rows(arena, layer.k, layer.params.weight_hh, layer.gates, layer.out)
+    if layer.params.weight_hr != NULL:
+        layer.p_hr = pack_rows(arena, layer.k, layer.params.weight_hr, layer.out, layer.hidden)
 
 
 cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
     pack_norm(layer, arena)
     pack_whole_transposed(layer, arena)
-    if layer.w_hr != NULL:
-        layer.q_hr = pack_columns(arena, layer.k, layer.w_hr, layer.hidden, layer.out)
+    if layer.params.weight_hr != NULL:
+        layer.q_hr = pack_columns(arena, layer.k, layer.params.weight_hr, layer.hidden, layer.out)
 
 
 cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_int ld) noexcept nogil:
@@ -130,14 +132,15 @@ cdef int products(const Layer *layer, Product *p) noexcept nogil:
 
 
 cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
-    add_values(layer, layer.dgains.ih, place(layer, sums, GAIN_IH), 4)
-    add_values(layer, layer.dgains.hh, place(layer, sums, GAIN_HH), 4)
-    add_values(layer, layer.dgains.c, place(layer, sums, GAIN_C), 1)
-    add_values(layer, layer.db_ih, place(layer, sums, SHIFT), 4)
-    add_values(layer, layer.db_hh, place(layer, sums, SHIFT), 4)
-    add_values(layer, layer.dgains.b_c, place(layer, sums, SHIFT_C), 1)
+    add_values(layer, layer.grads.gain_ih, place(layer, sums, GAIN_IH), 4)
+    add_values(layer, layer.grads.gain_hh, place(layer, sums, GAIN_HH), 4)
+    add_values(layer, layer.grads.gain_c, place(layer, sums, GAIN_C), 1)
+    add_values(layer, layer.grads.bias_ih, place(layer, sums, SHIFT), 4)
+    add_values(layer, layer.grads.bias_hh, place(layer, sums, SHIFT), 4)
+    add_values(layer, layer.grads.bias_c, place(layer, sums, SHIFT_C), 1)
 
 
+cdef CellOps lnlstm_ops, lnlstm_projected_ops
 lnlstm_ops = no_cell()
 lnlstm_ops.gates = 4
 lnlstm_ops.saved = SAVED
@@ -155,3 +158,7 @@ lnlstm_projected_ops = lnlstm_ops
 lnlstm_projected_ops.saved = SAVED + 1
 lnlstm_projected_ops.step_forward = &projected_forward
 lnlstm_projected_ops.step_backward = &projected_backward
+
+cdef Kind kind = LSTM
+kind.serve(&lnlstm_ops, "layer_norm")
+kind.serve(&lnlstm_projected_ops, "layer_norm projection")

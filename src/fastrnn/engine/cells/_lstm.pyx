@@ -17,20 +17,21 @@ from libc.string cimport memcpy
 
 from fastrnn.engine.cells._cell cimport (
     Arena, Layer, Step, leads, barrier, no_cell, pack_whole, pack_whole_transposed, product, unit_room, whole_product)
+from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.runtime._kernels cimport fr_int, fr_matrix
 from fastrnn.engine.runtime._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
 
 cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
     pack_whole(layer, arena)
-    if layer.w_hr != NULL:
-        layer.p_hr = pack_rows(arena, layer.k, layer.w_hr, layer.out, layer.hidden)
+    if layer.params.weight_hr != NULL:
+        layer.p_hr = pack_rows(arena, layer.k, layer.params.weight_hr, layer.out, layer.hidden)
 
 
 cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
     pack_whole_transposed(layer, arena)
-    if layer.w_hr != NULL:
-        layer.q_hr = pack_columns(arena, layer.k, layer.w_hr, layer.hidden, layer.out)
+    if layer.params.weight_hr != NULL:
+        layer.q_hr = pack_columns(arena, layer.k, layer.params.weight_hr, layer.hidden, layer.out)
 
 
 cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_int ld, bint keep) noexcept nogil:
@@ -87,3 +88,25 @@ lstm_projected_ops = lstm_ops
 lstm_projected_ops.saved = 1
 lstm_projected_ops.step_forward = &projected_forward
 lstm_projected_ops.step_backward = &projected_backward
+
+cdef Kind kind = Kind(
+    "LSTM", states="h c", activations="sigmoid tanh tanh", opening="f", keras="i f g o", onnx="i o f g",
+    gates=[("i", "input"), ("f", "forget", "sigmoid", True), ("g", "cell", "tanh"), ("o", "output")],
+    parameters=[
+        ("weight_ih", ("gates", "input"), "input"),
+        ("weight_hh", ("gates", "out"), "recurrent"),
+        ("bias_ih", ("gates",), "bias", "bias"),
+        ("bias_hh", ("gates",), "bias", "bias"),
+        ("weight_ci", ("hidden",), "vector", "peepholes"),
+        ("weight_cf", ("hidden",), "vector", "peepholes"),
+        ("weight_co", ("hidden",), "vector", "peepholes"),
+        ("weight_hr", ("out", "hidden"), "input", "projection"),
+        ("gain_ih", ("gates",), "ones", "layer_norm"),
+        ("gain_hh", ("gates",), "ones", "layer_norm"),
+        ("gain_c", ("hidden",), "ones", "layer_norm"),
+        ("bias_c", ("hidden",), "bias", "layer_norm bias"),
+    ],
+)
+kind.serve(&lstm_ops)
+kind.serve(&lstm_projected_ops, "projection")
+LSTM = kind

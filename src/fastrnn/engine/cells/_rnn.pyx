@@ -8,6 +8,7 @@
 
 from fastrnn.engine.cells._cell cimport (
     Layer, Step, leads, barrier, no_cell, pack_whole, pack_whole_transposed, product, whole_product)
+from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.runtime._kernels cimport fr_int, fr_matrix
 from fastrnn.engine.runtime._panels cimport matrix, multiply, zero
 
@@ -37,3 +38,15 @@ rnn_ops.pack_backward = &pack_whole_transposed
 rnn_ops.step_forward = &step_forward
 rnn_ops.step_backward = &step_backward
 rnn_ops.products = &whole_product
+
+cdef Kind kind = Kind(
+    "RNN", states="h", activations="tanh", gates=[("h", "state", "tanh")], keras="h", onnx="h",
+    parameters=[
+        ("weight_ih", ("gates", "input"), "input"),
+        ("weight_hh", ("gates", "out"), "recurrent"),
+        ("bias_ih", ("gates",), "bias", "bias"),
+        ("bias_hh", ("gates",), "bias", "bias"),
+    ],
+)
+kind.serve(&rnn_ops)
+RNN = kind

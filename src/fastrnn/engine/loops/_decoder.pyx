@@ -357,7 +357,7 @@ cdef class Decoder:
             if cell.ops.step_forward == NULL:
                 raise ValueError("weights: expected cells whose products depend on their state, found one without "
                                  "recurrent weights")
-            if cell.ops.sums != 0 or cell.w_hr != NULL or cell.window != 1 or cell.out != cell.hidden:
+            if cell.ops.sums != 0 or cell.params.weight_hr != NULL or cell.window != 1 or cell.out != cell.hidden:
                 raise ValueError("weights: expected plain cells, found one with layer normalisation, a projection or a "
                                  "window")
             if i > 0 and cell.input_size != weights.layers.out:

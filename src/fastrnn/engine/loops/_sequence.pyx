@@ -66,7 +66,7 @@ cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *
     run.dh = take_array(arena, rows.batch, layer.out, size)
     run.dc = take_array(arena, rows.batch, layer.hidden, size) if layer.ops.has_c else NULL
     run.scratch = take_scratch(arena, fr_bytes(rows.batch, layer.hidden, size))
-    run.dp = take_array(arena, rows.count, layer.out, size) if layer.w_hr != NULL else NULL
+    run.dp = take_array(arena, rows.count, layer.out, size) if layer.params.weight_hr != NULL else NULL
     run.sums = NULL
     if layer.ops.sums > 0:
         run.sums = take_array(arena, block_count(rows), layer.ops.sums * layer.hidden, size)
@@ -258,7 +258,7 @@ cdef void scan_backward(const Layer *layer, const Rows *rows, const Run *run, St
         scan.trace = run.dh_steps.data != NULL
         layer.ops.scan_backward(layer, &scan)
         barrier(step)
-        if layer.db_ih != NULL:
+        if layer.grads.bias_ih != NULL:
             sum_columns(layer, run, step, rows.offset[first], rows.offset[t])
         if dx != NULL:
             input_gradient(dx, layer, run, step, rows.offset[first], rows.offset[t])
@@ -341,17 +341,17 @@ cdef void bias_gradient(const Layer *layer, const Block *block, const Run *run, 
     cdef int i
     memset(sums, 0, (end - m) * size)
     layer.k.sum_rows(sums, z + m * size, layer.ld_z, block.count, end - m)
-    layer.k.add(layer.db_ih + m * size, layer.gates, sums, layer.gates, 1, end - m)
+    layer.k.add(layer.grads.bias_ih + m * size, layer.gates, sums, layer.gates, 1, end - m)
     for i in range(count):
         first = max(m, products[i].row)
         last = min(end, products[i].row + products[i].width)
         if first >= last:
             continue
         if products[i].left_saved:
-            layer.k.sum_rows(layer.db_hh + first * size, saved + (first - products[i].row) * size, layer.saved,
+            layer.k.sum_rows(layer.grads.bias_hh + first * size, saved + (first - products[i].row) * size, layer.saved,
                              block.count, last - first)
         else:
-            layer.k.add(layer.db_hh + first * size, layer.gates, sums + (first - m) * size, layer.gates, 1,
+            layer.k.add(layer.grads.bias_hh + first * size, layer.gates, sums + (first - m) * size, layer.gates, 1,
                         last - first)
 
 
@@ -361,7 +361,7 @@ cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Block *
     cdef fr_int size = layer.k.itemsize, P = layer.out
     cdef fr_int ld = layer.saved if p.left_saved else layer.ld_z
     cdef const char *left = (run.saved if p.left_saved else run.z) + (p.column + skip) * size
-    cdef char *dw = layer.dw_hh + (p.row + skip) * P * size
+    cdef char *dw = layer.grads.weight_hh + (p.row + skip) * P * size
     cdef fr_int t = block.t, first = block.row, start
     if p.right_saved:
         add_product(dw, layer, left + first * ld * size, ld, run.saved + first * layer.saved * size, layer.saved, P, m,
@@ -398,17 +398,18 @@ cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, 
     of.row = rows.offset[of.t]
     of.count = rows.offset[of.end] - of.row
     keep_apart()
-    add_product(layer.dw_ih + m * layer.input_size * size, layer, run.z + (of.row * layer.ld_z + m) * size, layer.ld_z,
-                run.x + of.row * layer.input_size * size, layer.input_size, layer.input_size, end - m, of.count, work)
-    while layer.db_ih != NULL and layer.ops.sums == 0 and of.count > 0 and m < end:
+    add_product(layer.grads.weight_ih + m * layer.input_size * size, layer,
+                run.z + (of.row * layer.ld_z + m) * size, layer.ld_z, run.x + of.row * layer.input_size * size,
+                layer.input_size, layer.input_size, end - m, of.count, work)
+    while layer.grads.bias_ih != NULL and layer.ops.sums == 0 and of.count > 0 and m < end:
         after = min(end, m + most)
         bias_gradient(layer, &of, run, p, count, m, after, work)
         m = after
     for i in range(count):
         m = share(p[i].width, part, parts)
         recurrent_gradient(layer, rows, &of, run, &p[i], m, share(p[i].width, part + 1, parts) - m, work)
-    if layer.w_hr != NULL:
+    if layer.params.weight_hr != NULL:
         m = share(layer.out, part, parts)
-        add_product(layer.dw_hr + m * H * size, layer, run.dp + (of.row * layer.out + m) * size, layer.out,
+        add_product(layer.grads.weight_hr + m * H * size, layer, run.dp + (of.row * layer.out + m) * size, layer.out,
                     run.saved + of.row * layer.saved * size, layer.saved, H, share(layer.out, part + 1, parts) - m,
                     of.count, work)

@@ -9,26 +9,14 @@ cimport numpy as cnp
 from fastrnn.engine.runtime._arrays cimport WRITE, Pinned, check_array, check_probability, typenum_of
 from fastrnn.engine.cells._activations cimport activation_of
 from fastrnn.engine.runtime._backend cimport blas_context, products
-from fastrnn.engine.cells._cell cimport CellOps, Gains, Options
-from fastrnn.engine.cells._general cimport (
-    gru_after_general_ops, gru_before_general_ops, lstm_general_ops, lstm_general_projected_ops, rnn_general_ops)
-from fastrnn.engine.cells._gru cimport gru_after_ops, gru_before_ops
+from fastrnn.engine.cells._cell cimport Options
+from fastrnn.engine.cells._kind cimport Kind, field
 from fastrnn.engine.runtime._kernels cimport fr_int
-from fastrnn.engine.cells._lngru cimport lngru_ops
-from fastrnn.engine.cells._lnlstm cimport lnlstm_ops, lnlstm_projected_ops
-from fastrnn.engine.cells._lstm cimport lstm_ops, lstm_projected_ops
-from fastrnn.engine.scan._mingru cimport mingru_ops
-from fastrnn.engine.scan._minlstm cimport minlstm_ops
 from fastrnn.engine.loops._noise cimport FOR_WEIGHTS, drop_weights, purpose_seed
-from fastrnn.engine.scan._qrnn cimport qrnn_ops
-from fastrnn.engine.cells._rnn cimport rnn_ops
-from fastrnn.engine.scan._sru cimport sru_ops, sru_projected_ops
 from fastrnn.engine.runtime._watch cimport Watched
 from fastrnn.engine.runtime._workspace cimport Arena, take_array
 
 cnp.import_array()
-
-_CELLS = ("RNN", "LSTM", "GRU", "MinGRU", "MinLSTM", "SRU", "QRNN")
 
 cdef enum:
     # Rows of z that lie a multiple of SHARED_SETS bytes apart fall on few sets of the caches and drive one another out:
@@ -37,81 +25,16 @@ cdef enum:
     SHARED_SETS = 1024
     LINE = 64
     MOST_UNITS = 2147483647
-    NAMES = 13                      # of the arrays of one direction of one layer
-
-
-cdef char *_data(object array):
-    return <char *>cnp.PyArray_DATA(array) if array is not None else NULL
-
-
-cdef const CellOps *ops_of(str cell, bint projected, bint skips, bint reset_after, bint layer_norm,
-                           bint general) except NULL:
-    """The step functions of one layer; general: with more than the cell's own activations."""
-    if general and (layer_norm or cell not in ("RNN", "LSTM", "GRU")):
-        raise ValueError(f"cell: expected an RNN, LSTM or GRU without layer_norm for other activations, clipping, "
-                         f"coupled gates or peepholes; found {cell}")
-    if general and cell == "LSTM":
-        return &lstm_general_projected_ops if projected else &lstm_general_ops
-    if general and cell == "GRU":
-        return &gru_after_general_ops if reset_after else &gru_before_general_ops
-    if general:
-        return &rnn_general_ops
-    if cell == "LSTM":
-        if layer_norm:
-            return &lnlstm_projected_ops if projected else &lnlstm_ops
-        return &lstm_projected_ops if projected else &lstm_ops
-    if cell == "GRU":
-        if layer_norm:
-            return &lngru_ops
-        return &gru_after_ops if reset_after else &gru_before_ops
-    if cell == "SRU":
-        return &sru_ops if skips else &sru_projected_ops
-    if cell == "MinGRU":
-        return &mingru_ops
-    if cell == "MinLSTM":
-        return &minlstm_ops
-    if cell == "QRNN":
-        return &qrnn_ops
-    return &rnn_ops
 
 
 cdef unsigned long long _made = 0       # Weights so far
 
 
-cdef int _check_cell(Weights weights, str cell, tuple names, dict params, dict grads, fr_int features, int i,
-                     fr_int hidden, fr_int window, bint projected, bint reset_after, bint layer_norm,
-                     bint general) except -1:
-    """The arrays of one direction of one layer have the shapes that its kernels read and write; h's width."""
-    cdef int typenum = typenum_of(weights.itemsize)
-    cdef fr_int out = hidden, rows
-    cdef bint skips = cell == "SRU" and features == hidden
-    cdef const CellOps *ops = ops_of(cell, projected, skips, reset_after, layer_norm, general)
-    if projected and names[4] in params:
-        out = cnp.PyArray_DIM(params[names[4]], 0)
-    if i >= weights.directions and features != weights.directions * out or not 1 <= features <= MOST_UNITS:
-        raise ValueError(f"input_sizes[{i}]: expected the width of the layer below, found {features}")
-    if ops.scan_forward == NULL and (names[2] is None) != (names[3] is None):
-        raise ValueError(f"names[{i}]: expected both biases or none, found {names[2:4]}")
-    rows = ops.gates * hidden
-    # Which a cell cannot do without: weight_ih, weight_hh, the gains, weight_c.
-    needed = (True, ops.scan_forward == NULL, False, False, projected, layer_norm, layer_norm,
-              layer_norm and cell == "LSTM", False, cell == "SRU", False, False, False)
-    biases = 2 * hidden if cell == "SRU" else rows
-    shapes = ((rows, window * features), (rows, out), (biases,), (biases,), (out, hidden), (rows,), (rows,), (hidden,),
-              (hidden,), (2 * hidden,), (hidden,), (hidden,), (hidden,))
-    for name, shape, need in zip(names, shapes, needed):
-        if name is None and need:
-            raise ValueError(f"names[{i}]: expected every array that a {cell} needs, found None among them")
-        if name is None:
-            continue
-        for arrays, what in ((params, "params"), (grads, "grads")):
-            check_array(arrays.get(name), f"{what}[{name!r}]", typenum, WRITE, shape[0],
-                        shape[1] if len(shape) == 2 else -1)
-    if any(name is not None for name in names[10:]) and (cell != "LSTM" or not general):
-        raise ValueError(f"names[{i}]: expected peepholes of an LSTM only, found {names[10:]}")
-    if not projected and names[4] is not None or ops.scan_forward != NULL and names[1] is not None:
-        raise ValueError(f"names[{i}]: expected no weights that a {cell} has not, found {names[1]} and {names[4]}")
-    return 0
+cdef char *_data(dict arrays, str name, str what, int typenum, tuple shape) except NULL:
+    """The memory of the array of this name, which has the shape that the kernels read and write."""
+    array = arrays.get(name)
+    check_array(array, f"{what}[{name!r}]", typenum, WRITE, shape[0], shape[1] if len(shape) == 2 else -1)
+    return <char *>cnp.PyArray_DATA(array)
 
 
 cdef class Packed:
@@ -132,22 +55,23 @@ cdef class Packed:
 
 
 cdef class Weights(Watched):
-    """Parameters and gradients of `num_layers` x `directions` cells.
+    """Parameters and gradients of `num_layers` x `directions` cells of one kind.
 
-    `names` holds for each layer and direction the keys of (weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, gain_ih,
-    gain_hh, gain_c, bias_c, weight_c, weight_ci, weight_cf, weight_co) in `params` and `grads`; absent ones are None.
-    All arrays are C-contiguous and of one dtype. activations: for each direction the (name, alpha, beta) of f, g and h;
-    with them, clip or coupled gates the cell is one of `_general`.
+    words: what they have beside the kind's own, see `_kind`. For each layer and direction `suffixes` holds what
+    ends its     parameters' names, and `input_sizes` the width of its inputs. All arrays are C-contiguous and of one
+    dtype. projection: P, or 0. activations: for each direction the (name, alpha, beta) of f, g     and h; with them
+    the cell is one of `_general`.
     """
 
-    def __cinit__(self, str cell, params, grads, list names not None, list input_sizes not None, fr_int hidden,
-                  int directions, bint relu=False, bint reset_after=True, bint layer_norm=False, fr_int window=1,
+    def __cinit__(self, Kind kind not None, words, params, grads, list suffixes not None, list input_sizes not None,
+                  fr_int hidden, int directions, fr_int projection=0, bint relu=False, fr_int window=1,
                   double skip_scale=1.0, activations=None, double clip=INFINITY, bint coupled=False,
                   bint reverse=False):
         cdef Layer *layer
         cdef Options *options
-        cdef int i, part
+        cdef int i
         cdef bint general = activations is not None
+        cdef fr_int out = projection or hidden
         global _made
         _made += 1
         self.number = _made
@@ -156,53 +80,55 @@ cdef class Weights(Watched):
         # Of our own, whatever the caller's are.
         params = dict(zip(self.pinned.names, self.pinned.arrays))
         grads = dict(zip(self.grads.names, self.grads.arrays))
-        names = [tuple(entry) for entry in names]
+        suffixes = [str(suffix) for suffix in suffixes]
         input_sizes = [int(size) for size in input_sizes]
-        if cell not in _CELLS:
-            raise ValueError(f"cell: expected one of {', '.join(_CELLS)}; found {cell!r}")
-        if not params or any(len(entry) != NAMES for entry in names):
-            raise ValueError(f"params, names: expected arrays, and {NAMES} names or None for each layer and direction")
-        if (directions not in (1, 2) or not names or len(names) % directions or len(input_sizes) != len(names)
-                or min(hidden, window) < 1 or max(hidden, window) > MOST_UNITS):
-            raise ValueError("names, input_sizes, hidden, directions, window: expected one entry for each direction of "
-                             f"each layer and sizes of 1 to {MOST_UNITS}, found {len(names)}, {len(input_sizes)}, "
-                             f"{hidden}, {directions} and {window}")
+        words = frozenset(words)
+        if not params:
+            raise ValueError("params: expected arrays, found none")
+        if (directions not in (1, 2) or not suffixes or len(suffixes) % directions or len(input_sizes) != len(suffixes)
+                or min(hidden, out, window) < 1 or max(hidden, out, window) > MOST_UNITS):
+            raise ValueError("suffixes, input_sizes, hidden, directions, projection, window: expected one entry for "
+                             f"each direction of each layer and sizes of 1 to {MOST_UNITS}, found {len(suffixes)}, "
+                             f"{len(input_sizes)}, {hidden}, {directions}, {projection} and {window}")
         if reverse and directions != 1:
             raise ValueError(f"reverse: expected False with {directions} directions")
         self.reverse = reverse
         self.general = general
         self.directions = directions
-        self.count = len(names)
+        self.count = len(suffixes)
         self.itemsize = cnp.PyArray_ITEMSIZE(self.pinned.arrays[0])
-        projected = cell == "LSTM" and names[0][4] is not None
         if not clip > 0:
             raise ValueError(f"clip: expected a number above 0, found {clip}")
         if general:
             activations = [[tuple(entry) for entry in one] for one in activations]
             if len(activations) != directions or any(len(one) != 3 for one in activations):
                 raise ValueError(f"activations: expected f, g and h for each of {directions} directions")
-        elif clip != INFINITY or coupled or any(name is not None for entry in names for name in entry[10:]):
+        elif clip != INFINITY or coupled or "peepholes" in words:
             raise ValueError("activations: expected with clip, coupled gates and peepholes, found None")
+        if general != ("general" in words) or (projection > 0) != ("projection" in words) or "square" in words:
+            raise ValueError(f"words: expected general with activations, projection with projection, no square; found "
+                             f"{', '.join(sorted(words))}")
+        self.layers = <Layer *>calloc(self.count, sizeof(Layer))
+        if self.layers == NULL:
+            raise MemoryError
+        names, typenum = set(), typenum_of(self.itemsize)
         for i in range(self.count):
             if input_sizes[i] != input_sizes[i // directions * directions]:
                 raise ValueError(f"input_sizes[{i}]: expected that of the layer's other direction, found "
                                  f"{input_sizes[i]}")
-            _check_cell(self, cell, names[i], params, grads, input_sizes[i], i, hidden, window, projected, reset_after,
-                        layer_norm, general)
-        self.layers = <Layer *>calloc(self.count, sizeof(Layer))
-        if self.layers == NULL:
-            raise MemoryError
-        for i in range(self.count):
+            if i >= directions and input_sizes[i] != directions * out or not 1 <= input_sizes[i] <= MOST_UNITS:
+                raise ValueError(f"input_sizes[{i}]: expected the width of the layer below, found {input_sizes[i]}")
             layer = &self.layers[i]
             layer.k = products(self.itemsize)
-            layer.skips = cell == "SRU" and input_sizes[i] == hidden
-            layer.skip_scale = skip_scale
-            layer.ops = ops_of(cell, projected, layer.skips, reset_after, layer_norm, general)
             layer.features = input_sizes[i]
+            layer.skips = kind.knows("square") and layer.features == hidden
+            layer.skip_scale = skip_scale
+            all_words = words | {"square"} if layer.skips else words
+            layer.ops = kind.find(all_words)
             layer.window = window
             layer.input_size = window * layer.features
             layer.hidden = hidden
-            layer.out = cnp.PyArray_DIM(params[names[i][4]], 0) if projected else hidden
+            layer.out = out
             layer.gates = layer.ops.gates * hidden
             layer.ld_z = layer.gates + (LINE // self.itemsize if layer.gates * self.itemsize % SHARED_SETS == 0 else 0)
             layer.saved = layer.ops.saved * hidden + layer.ops.stats
@@ -211,18 +137,14 @@ cdef class Weights(Watched):
                 options = &layer.options
                 options.f, options.g, options.h = [activation_of(one) for one in activations[i % directions]]
                 options.clip, options.coupled = clip, coupled
-            for part in range(3):
-                layer.p_c[part] = _data(params.get(names[i][10 + part]))
-                layer.dp_c[part] = _data(grads.get(names[i][10 + part]))
-                layer.peeps = layer.peeps or layer.p_c[part] != NULL
-            w_ih, w_hh, b_ih, b_hh, w_hr, *gains, w_c = (params.get(name) for name in names[i][:10])
-            layer.gains = Gains(_data(gains[0]), _data(gains[1]), _data(gains[2]), _data(gains[3]))
-            layer.w_ih, layer.w_hh, layer.b_ih = _data(w_ih), _data(w_hh), _data(b_ih)
-            layer.b_hh, layer.w_hr, layer.w_c = _data(b_hh), _data(w_hr), _data(w_c)
-            w_ih, w_hh, b_ih, b_hh, w_hr, *gains, w_c = (grads.get(name) for name in names[i][:10])
-            layer.dgains = Gains(_data(gains[0]), _data(gains[1]), _data(gains[2]), _data(gains[3]))
-            layer.dw_ih, layer.dw_hh, layer.db_ih = _data(w_ih), _data(w_hh), _data(b_ih)
-            layer.db_hh, layer.dw_hr, layer.dw_c = _data(b_hh), _data(w_hr), _data(w_c)
+            for name, place in kind.layout(all_words, layer.features, hidden, out, window).items():
+                whole = name + suffixes[i]
+                field(&layer.params, name)[0] = _data(params, whole, "params", typenum, place.shape)
+                field(&layer.grads, name)[0] = _data(grads, whole, "grads", typenum, place.shape)
+                names.add(whole)
+        if params.keys() != names or grads.keys() != names:
+            raise ValueError(f"params, grads: expected {', '.join(sorted(names))}; found {', '.join(sorted(params))} "
+                             f"and {', '.join(sorted(grads))}")
 
     def __dealloc__(self):
         free(self.layers)
@@ -248,7 +170,7 @@ cdef class Weights(Watched):
     cdef int check_dropped(self, double p) except -1:
         """A probability, 0 where there are no recurrent weights to drop."""
         check_probability("weight", p)
-        if p > 0 and self.layers.w_hh == NULL:
+        if p > 0 and self.layers.params.weight_hh == NULL:
             raise ValueError(f"weight: expected 0 of a cell without recurrent weights, found {p}")
         return 0
 
@@ -280,12 +202,12 @@ cdef class Weights(Watched):
                 dw_hh = take_array(&arena, 0 if for_forward else layer.gates, layer.out, layer.k.itemsize)
                 if turn == 0:
                     continue
-                drop_weights(w_hh, self.layers[i].w_hh, layer.k.itemsize, layer.gates, layer.out, p,
+                drop_weights(w_hh, self.layers[i].params.weight_hh, layer.k.itemsize, layer.gates, layer.out, p,
                              purpose_seed(seed, i, FOR_WEIGHTS), False)
-                layer.w_hh = w_hh
+                layer.params.weight_hh = w_hh
                 if not for_forward:
-                    layer.dw_hh = dw_hh
-                    memset(layer.dw_hh, 0, nbytes)
+                    layer.grads.weight_hh = dw_hh
+                    memset(layer.grads.weight_hh, 0, nbytes)
             if turn == 0:
                 packed.dropped.reserve(arena.used)
         return self._pack(packed, for_forward)
@@ -296,8 +218,8 @@ cdef class Weights(Watched):
         cdef int i
         for i in range(self.count):
             layer = &packed.layers[i]
-            drop_weights(self.layers[i].dw_hh, layer.dw_hh, layer.k.itemsize, layer.gates, layer.out, p,
-                         purpose_seed(seed, i, FOR_WEIGHTS), True)
+            drop_weights(self.layers[i].grads.weight_hh, layer.grads.weight_hh, layer.k.itemsize, layer.gates,
+                         layer.out, p, purpose_seed(seed, i, FOR_WEIGHTS), True)
 
     def set_dropout(self, double recurrent, double zone_h, double zone_c, double weight):
         """Probabilities of recurrent dropout, of zoneout for h and c, and of dropped recurrent weights."""

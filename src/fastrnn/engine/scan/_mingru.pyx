@@ -12,7 +12,8 @@ The form that the paper trains in log space, where g keeps the candidate above 0
 as it is. Gate order in memory: z, n.
 """
 
-from fastrnn.engine.cells._cell cimport Layer, no_cell
+from fastrnn.engine.cells._cell cimport CellOps, Layer, no_cell
+from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.runtime._kernels cimport fr_scan
 from fastrnn.engine.scan._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
 
@@ -25,6 +26,7 @@ cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
     layer.k.mingru_backward(scan)
 
 
+cdef CellOps mingru_ops
 mingru_ops = no_cell()
 mingru_ops.gates = 2
 mingru_ops.sums = 2
@@ -35,3 +37,10 @@ mingru_ops.products = &no_products
 mingru_ops.add_sums = &add_bias_sums
 mingru_ops.scan_forward = &scan_forward
 mingru_ops.scan_backward = &scan_backward
+
+cdef Kind kind = Kind(
+    "MinGRU", states="h", gates=[("z", "keep", "sigmoid", True, True), ("n", "candidate", None)],
+    parameters=[("weight_ih", ("gates", "input"), "input"), ("bias_ih", ("gates",), "bias", "bias")],
+)
+kind.serve(&mingru_ops)
+MinGRU = kind

@@ -13,7 +13,8 @@ The form that the paper trains in log space, with normalised gates, in its seque
 order in memory: f, i, n; kept are f', i', n and in `saved` f + i: [R,H].
 """
 
-from fastrnn.engine.cells._cell cimport Layer, no_cell
+from fastrnn.engine.cells._cell cimport CellOps, Layer, no_cell
+from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.runtime._kernels cimport fr_scan
 from fastrnn.engine.scan._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
 
@@ -26,6 +27,7 @@ cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
     layer.k.minlstm_backward(scan)
 
 
+cdef CellOps minlstm_ops
 minlstm_ops = no_cell()
 minlstm_ops.gates = 3
 minlstm_ops.saved = 1
@@ -37,3 +39,10 @@ minlstm_ops.products = &no_products
 minlstm_ops.add_sums = &add_bias_sums
 minlstm_ops.scan_forward = &scan_forward
 minlstm_ops.scan_backward = &scan_backward
+
+cdef Kind kind = Kind(
+    "MinLSTM", states="h", gates=[("f", "forget", "sigmoid", True), ("i", "input"), ("n", "candidate", None)],
+    parameters=[("weight_ih", ("gates", "input"), "input"), ("bias_ih", ("gates",), "bias", "bias")],
+)
+kind.serve(&minlstm_ops)
+MinLSTM = kind

@@ -12,7 +12,8 @@
 Gate order in memory: u, f, o. The last k inputs stand beside each other as one, see `_window`.
 """
 
-from fastrnn.engine.cells._cell cimport Layer, no_cell
+from fastrnn.engine.cells._cell cimport CellOps, Layer, no_cell
+from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.runtime._kernels cimport fr_scan
 from fastrnn.engine.scan._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
 
@@ -25,6 +26,7 @@ cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
     layer.k.qrnn_backward(scan)
 
 
+cdef CellOps qrnn_ops
 qrnn_ops = no_cell()
 qrnn_ops.gates = 3
 qrnn_ops.sums = 3
@@ -36,3 +38,10 @@ qrnn_ops.products = &no_products
 qrnn_ops.add_sums = &add_bias_sums
 qrnn_ops.scan_forward = &scan_forward
 qrnn_ops.scan_backward = &scan_backward
+
+cdef Kind kind = Kind(
+    "QRNN", states="c w", gates=[("u", "candidate", "tanh"), ("f", "forget", "sigmoid", True), ("o", "output")],
+    parameters=[("weight_ih", ("gates", "input"), "input"), ("bias_ih", ("gates",), "bias", "bias")],
+)
+kind.serve(&qrnn_ops)
+QRNN = kind

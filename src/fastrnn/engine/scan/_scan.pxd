@@ -43,7 +43,7 @@ cdef inline fr_scan scan_of(const Layer *layer, const Step *step, fr_int steps, 
     scan.skip = NULL
     scan.ld_skip = 0
     scan.skip_scale = layer.skip_scale
-    scan.weight = layer.w_c
+    scan.weight = layer.params.weight_c
     scan.dy = scan.carry = NULL
     scan.ld_dy = scan.ld_carry = 0
     scan.sums = NULL
@@ -57,17 +57,17 @@ cdef inline fr_scan scan_of(const Layer *layer, const Step *step, fr_int steps, 
 
 
 cdef inline void pack_input(Layer *layer, Arena *arena) noexcept nogil:
-    layer.bias = summed_bias(arena, layer, layer.gates, layer.b_ih, NULL)
-    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
+    layer.bias = summed_bias(arena, layer, layer.gates, layer.params.bias_ih, NULL)
+    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gates, layer.input_size)
 
 
 cdef inline void pack_input_transposed(Layer *layer, Arena *arena) noexcept nogil:
-    layer.q_ih = pack_columns(arena, layer.k, layer.w_ih, layer.input_size, layer.gates)
+    layer.q_ih = pack_columns(arena, layer.k, layer.params.weight_ih, layer.input_size, layer.gates)
 
 
 cdef inline void add_bias_sums(const Layer *layer, const char *sums) noexcept nogil:
-    if layer.db_ih != NULL:
-        layer.k.add(layer.db_ih, layer.gates, sums, layer.gates, 1, layer.gates)
+    if layer.grads.bias_ih != NULL:
+        layer.k.add(layer.grads.bias_ih, layer.gates, sums, layer.gates, 1, layer.gates)
 
 
 cdef inline int no_products(const Layer *layer, Product *products) noexcept nogil:

@@ -16,7 +16,8 @@ state, `saved` holds after BPTT its gradient from there: [R,H]. `sums` ends with
 
 from libc.string cimport memcpy, memset
 
-from fastrnn.engine.cells._cell cimport Arena, Layer, no_cell
+from fastrnn.engine.cells._cell cimport CellOps, Arena, Layer, no_cell
+from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.runtime._kernels cimport fr_int, fr_scan
 from fastrnn.engine.runtime._panels cimport pack_rows
 from fastrnn.engine.scan._scan cimport no_products, pack_input_transposed
@@ -31,8 +32,8 @@ cdef void pack_state_weights(Layer *layer, Arena *arena) noexcept nogil:
     cdef fr_int nbytes = 2 * layer.hidden * layer.k.itemsize
     cdef char *copied = take_array(arena, 2, layer.hidden, layer.k.itemsize)
     if copied != NULL:
-        memcpy(copied, layer.w_c, nbytes)
-        layer.w_c = copied
+        memcpy(copied, layer.params.weight_c, nbytes)
+        layer.params.weight_c = copied
 
 
 cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
@@ -45,9 +46,9 @@ cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
     layer.bias = take_array(arena, layer.gates, 1, size)
     if layer.bias != NULL:
         memset(layer.bias, 0, layer.gates * size)
-        if layer.b_ih != NULL:
-            memcpy(block(layer, layer.bias, 1), layer.b_ih, 2 * layer.hidden * size)
-    layer.p_ih = pack_rows(arena, layer.k, layer.w_ih, layer.gates, layer.input_size)
+        if layer.params.bias_ih != NULL:
+            memcpy(block(layer, layer.bias, 1), layer.params.bias_ih, 2 * layer.hidden * size)
+    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gates, layer.input_size)
     pack_state_weights(layer, arena)
 
 
@@ -76,11 +77,12 @@ cdef void projected_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
 
 cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
     cdef fr_int n = 2 * layer.hidden
-    layer.k.add(layer.dw_c, n, block(layer, sums, layer.ops.gates), n, 1, n)
-    if layer.db_ih != NULL:
-        layer.k.add(layer.db_ih, n, block(layer, sums, 1), n, 1, n)
+    layer.k.add(layer.grads.weight_c, n, block(layer, sums, layer.ops.gates), n, 1, n)
+    if layer.grads.bias_ih != NULL:
+        layer.k.add(layer.grads.bias_ih, n, block(layer, sums, 1), n, 1, n)
 
 
+cdef CellOps sru_ops, sru_projected_ops
 sru_ops = no_cell()
 sru_ops.gates = 3
 sru_ops.saved = 1
@@ -100,3 +102,15 @@ sru_projected_ops.saved = 0
 sru_projected_ops.sums = 6
 sru_projected_ops.scan_forward = &projected_forward
 sru_projected_ops.scan_backward = &projected_backward
+
+cdef Kind kind = Kind(
+    "SRU", states="c", gates=[("x", "candidate", None), ("f", "forget", "sigmoid", True), ("r", "reset")],
+    parameters=[
+        ("weight_ih", ("gates", "input"), "input"),
+        ("weight_c", ("f r",), "vector"),
+        ("bias_ih", ("f r",), "bias", "bias"),
+    ],
+)
+kind.serve(&sru_ops, "square")
+kind.serve(&sru_projected_ops)
+SRU = kind

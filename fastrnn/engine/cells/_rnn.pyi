@@ -1,0 +1,3 @@
+from ._kind import Kind
+
+RNN: Kind

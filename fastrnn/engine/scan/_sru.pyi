@@ -1,0 +1,3 @@
+from ..cells._kind import Kind
+
+SRU: Kind

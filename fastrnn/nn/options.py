@@ -1,24 +1,24 @@
-"""What an ordinary cell may be asked for beside its own equations, with ONNX's meaning: see `_general.pyx`."""
+"""Options of RNN, LSTM and GRU that change their equations, with ONNX's meaning: see `_general.pyx`."""
 
 import numbers
 
 from ..check.values import check_bool, check_number, check_option, shown
 
-# name -> what alpha and beta are where they are not given
+# name -> default alpha and beta
 ACTIVATIONS = {
     "sigmoid": (0.0, 0.0), "tanh": (0.0, 0.0), "relu": (0.0, 0.0), "affine": (1.0, 0.0), "leaky_relu": (0.01, 0.0),
     "thresholded_relu": (1.0, 0.0), "scaled_tanh": (1.0, 1.0), "hard_sigmoid": (0.2, 0.5), "elu": (1.0, 0.0),
     "softsign": (0.0, 0.0), "softplus": (0.0, 0.0),
 }  # fmt: skip
-# name -> how many of the two it takes
+# name -> how many of the two it uses
 TAKES = {"affine": 2, "leaky_relu": 1, "thresholded_relu": 1, "scaled_tanh": 2, "hard_sigmoid": 2, "elu": 1}
-# kind -> its own f, g and h, of which it uses as many as there are
+# kind -> the f, g and h of its own equations
 OWN = {"RNN": ("tanh",), "GRU": ("sigmoid", "tanh"), "LSTM": ("sigmoid", "tanh", "tanh")}
 DIRECTIONS = "forward", "reverse", "bidirectional"
 
 
 def check_direction(direction, bidirectional):
-    """One of `DIRECTIONS`; `bidirectional` says the same as the last."""
+    """One of `DIRECTIONS`; `bidirectional` means the last of them."""
     bidirectional = check_bool(bidirectional, "bidirectional")
     direction = check_option(direction, "direction", DIRECTIONS)
     if bidirectional and direction == "reverse":
@@ -27,7 +27,7 @@ def check_direction(direction, bidirectional):
 
 
 def check_activations(value, kind, directions):
-    """None, or a tuple of (name, alpha, beta) for each of the cell's activations; one such tuple per direction."""
+    """None, or for each direction a tuple of (name, alpha, beta), one for each of the cell's activations."""
     if value is None:
         return None
     wanted = len(OWN[kind])
@@ -46,7 +46,7 @@ def check_activations(value, kind, directions):
 
 
 def _is_set(value, wanted):
-    """Whether this names one direction's activations, not one activation: ("affine", 2, 1) is one."""
+    """Whether `value` is one direction's activations; ("affine", 2, 1) is a single activation."""
     return isinstance(value, (list, tuple)) and len(value) == wanted and not any(
         isinstance(entry, numbers.Real) for entry in value)
 
@@ -64,16 +64,16 @@ def _activation(value, place):
 
 
 def engine_options(kind, own, directions, activations, clip, peepholes, coupled_gates):
-    """What `Weights` takes for these: nothing where they are the cell's own activations and nothing else."""
+    """The arguments of `Weights` for these options: none if the cell keeps its own equations."""
     own = (tuple((name, *ACTIVATIONS[name]) for name in own),) * directions
     found = check_activations(activations, kind, directions) or own
     if found == own and clip is None and not peepholes and not coupled_gates:
         return {}
-    # the engine asks for f, g and h of every cell
+    # the engine needs f, g and h of every cell
     options = {"activations": [(one + one[-1:] * 2)[:3] for one in found], "coupled": coupled_gates}
     return options if clip is None else {**options, "clip": clip}
 
 
 def plain_activations(value):
-    """As a configuration holds them: tuples of names, numbers and tuples."""
+    """Activations as a configuration holds them: tuples of names, numbers and tuples."""
     return tuple(map(plain_activations, value)) if isinstance(value, (list, tuple)) else value

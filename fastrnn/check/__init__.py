@@ -1,1 +1,1 @@
-"""All validation of what callers hand in. Errors name the argument, what was expected and what was found."""
+"""All validation of callers' arguments. Errors name the argument, what was expected and what was found."""

@@ -10,7 +10,7 @@ _view = np.ndarray.view
 
 
 def real_array(values, name):
-    """An array of real numbers, at addresses that its dtype asks for; values that are one already as they are."""
+    """An aligned array of real numbers; returns `values` itself if it is one."""
     if type(values) is np.ndarray:      # by far the most frequent
         array = values
     else:
@@ -26,7 +26,7 @@ def real_array(values, name):
 
 
 def int_array(values, name):
-    """An array of ints that nobody else has: what is checked is what is used, whoever writes to `values` meanwhile."""
+    """A new array of ints, so that a write to `values` after the check has no effect."""
     refuse_masked(values, name)
     try:
         array = np.asarray(values).copy()
@@ -39,7 +39,7 @@ def int_array(values, name):
 
 
 def refuse_masked(values, name):
-    """A masked array is no array: NumPy would read what lies under its mask."""
+    """Raise for a masked array: NumPy would read the values under its mask."""
     masked = sys.modules.get("numpy.ma")
     if masked is not None and isinstance(values, masked.MaskedArray):
         raise TypeError(f"{name}: expected an array without a mask, found a masked array; fill it first, or name the "
@@ -47,12 +47,12 @@ def refuse_masked(values, name):
 
 
 def own_shape(array):
-    """A view of the same values: nobody can give it another shape between a check and the use."""
+    """A view of the same values, so that nobody can change the shape between the check and the use."""
     return _view(array) if type(array) is np.ndarray else _view(array, np.ndarray)
 
 
 def in_range(ids, name, size, weight):
-    """Ids in 0 .. size - 1, where the weight is not 0, as C-contiguous int64."""
+    """Ids as C-contiguous int64, in 0 .. size - 1 except where the weight is 0."""
     wrong = (ids < 0) | (ids >= size)
     if weight is not None:
         wrong &= weight != 0
@@ -63,17 +63,17 @@ def in_range(ids, name, size, weight):
 
 
 def first_place(wrong):
-    """Where the first true element is."""
+    """The place of the first true element."""
     return tuple(int(i) for i in np.argwhere(wrong)[0])
 
 
 def at_place(at):
-    """A place as errors name it; nothing for a single number."""
+    """A place in the form of errors; empty for a single number."""
     return f" at [{', '.join(map(str, at))}]" if at else ""
 
 
 def check_real(values, name) -> np.ndarray:
-    """An array of real numbers, of whatever shape and dtype; values that are one already as they are."""
+    """An array of real numbers, of any shape and dtype; returns `values` itself if it is one."""
     return real_array(values, name)
 
 
@@ -84,7 +84,7 @@ def check_floats(x, name) -> np.ndarray:
 
 
 def check_vector(values, name, size=None, **bounds) -> np.ndarray:
-    """A float64 vector, nobody else's, of `size` elements if given; bounds as for `check_number`."""
+    """A new float64 vector, of `size` elements if given; bounds as for `check_number`."""
     vector = real_array(values, name).copy()
     if vector.ndim != 1 or vector.size == 0 or (size is not None and vector.size != size):
         raise ValueError(f"{name}: expected shape ({size or 'n, n > 0'},), found {vector.shape}")
@@ -112,14 +112,14 @@ def check_gradient(dy, shape, dtype):
 
 
 def check_axes(x, name, kinds):
-    """`x` with one of the numbers of axes in `kinds`, a dict of count -> how the shape is written."""
+    """`x` with one of the numbers of axes in `kinds`, a dict of number -> shape in errors."""
     if x.ndim not in kinds:
         raise ValueError(f"{name}: expected shape {' or '.join(kinds.values())}, found {x.shape}")
     return x
 
 
 def check_unit_interval(array, name):
-    """Every element in 0 .. 1."""
+    """Raise unless every element lies in 0 .. 1."""
     wrong = ~((array >= 0) & (array <= 1))
     if wrong.any():
         at = first_place(wrong)
@@ -127,10 +127,10 @@ def check_unit_interval(array, name):
 
 
 def check_out(out, shape, dtype, name="out"):
-    """A view of an array that a result can be written into as it is."""
+    """A view of an array that can take a result without conversion."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"{name}: expected a {dtype} array, found {type(out).__name__}")
-    out = own_shape(out)   # whose attributes are true, whatever a subclass says of itself
+    out = own_shape(out)   # its attributes are NumPy's own, not a subclass's
     if out.dtype != dtype:
         raise TypeError(f"{name}: expected a {dtype} array, found {out.dtype}")
     if out.shape != shape:

@@ -1,4 +1,4 @@
-"""Parameters by name, and what an optimiser changes them with."""
+"""Parameters by name, and the gradients and accumulators of an optimiser."""
 
 import numpy as np
 
@@ -26,14 +26,14 @@ def check_state_dict(mapping, params):
 
 
 def check_writable_params(params):
-    """Arrays that can be written to."""
+    """Raise unless all arrays can be written to."""
     for name, p in params.items():
         if not p.flags.writeable:
             raise ValueError(f"params[{name!r}]: expected a writable array, found a read-only one")
 
 
 def check_update(params, grads, slots):
-    """(params, grads) that an optimiser can update, as dicts of views; gradients and accumulators fit them."""
+    """(params, grads) of an update, as dicts of views; raises unless gradients and accumulators fit the parameters."""
     for mapping, name in (params, "params"), (grads, "grads"):
         check_mapping(mapping, name)
     params, grads = ({name: own_shape(array) if isinstance(array, np.ndarray) else array

@@ -1,4 +1,4 @@
-"""What comes from files: saved values, arrays, figures, states of optimisers and generators."""
+"""Contents of files: saved values, arrays, figures, states of optimisers and generators."""
 
 import numpy as np
 
@@ -8,8 +8,8 @@ MOST_STEPS = 2**53  # a float holds every count up to here
 MOST_TEXT = 1000  # characters of a name
 BITS = 2**32 - 1
 _LEGACY = {"has_uint32": (int, 1), "uinteger": (int, BITS)}
-# What the state of each of NumPy's bit generators consists of: ints up to a bound, arrays of a shape and dtype, both or
-# dicts of them. NumPy takes places in a buffer as they are.
+# The parts of the state of each of NumPy's bit generators: ints up to a bound, arrays of a shape and dtype, or dicts of
+# these. NumPy does not check places in a buffer.
 BIT_GENERATORS = {
     "MT19937": {"state": {"key": ((624,), np.uint32), "pos": (int, 624)}},
     "PCG64": {"state": {"state": (int, 2**128 - 1), "inc": (int, 2**128 - 1)}, **_LEGACY},
@@ -21,14 +21,14 @@ BIT_GENERATORS = {
 
 
 def check_saved_state(state, keys):
-    """A mapping with exactly these keys."""
+    """Raise unless this is a mapping with exactly these keys."""
     check_mapping(state, "state")
     if state.keys() != set(keys):
         raise ValueError(f"state: expected keys {', '.join(keys)}; found {', '.join(map(str, state))[:200]}")
 
 
 def check_saved_values(state, checks):
-    """A mapping with exactly the keys of `checks`, whose functions (value, name) raise for a value that is none."""
+    """Raise unless this is a mapping with exactly the keys of `checks`, functions (value, name) for the values."""
     check_saved_state(state, tuple(checks))
     for key, check in checks.items():
         check(state[key], f"state[{key!r}]")
@@ -48,12 +48,12 @@ def check_text(value, name) -> str:
 
 
 def check_count(value, name) -> int:
-    """An int of at least 0, of things that were counted."""
+    """A count: an int of at least 0."""
     return check_positive_int(value, name, 0, MOST_STEPS)
 
 
 def check_figure(value, name) -> float:
-    """A float, finite or not, or an int that a float holds."""
+    """A float, finite or not, or an int that fits into a float."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float)):
         raise TypeError(f"{name}: expected a number, found {type(value).__name__}")
     if isinstance(value, int) and abs(value) > MOST_STEPS:
@@ -120,14 +120,14 @@ def check_optimizer_state(state, type_name, hyper):
 
 
 def check_hyper(found, names):
-    """Saved hyperparameters, with exactly these names; their values are for the constructor to check."""
+    """Saved hyperparameters, with exactly these names; the constructor checks their values."""
     check_mapping(found, "state['hyper']")
     if found.keys() != set(names):
         raise ValueError(f"state['hyper']: expected {', '.join(names)}; found {', '.join(map(str, found))[:200]}")
 
 
 def check_bit_generator(state, name="state"):
-    """The state of one of NumPy's bit generators, as its `state` gives it; returns the generator's name."""
+    """Check the `state` of one of NumPy's bit generators; return the generator's name."""
     check_mapping(state, name)
     kind = state.get("bit_generator")
     if not isinstance(kind, str) or kind not in BIT_GENERATORS:

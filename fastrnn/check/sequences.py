@@ -14,7 +14,7 @@ def check_sequence(x, name):
 
 
 def check_series(series, name):
-    """An array of real numbers with a time axis, as it is."""
+    """An array of real numbers with a time axis."""
     series = real_array(series, name)
     if series.ndim == 0:
         raise ValueError(f"{name}: expected shape (T, ...), found a single number")
@@ -32,7 +32,7 @@ def check_sources(x, name):
 
 
 def check_steps(x, name, features, dtype):
-    """An array of steps, `features` contiguous in the last axis, in `dtype`; other axes are not checked."""
+    """An array of steps in `dtype` with `features` contiguous values in the last axis; does not check other axes."""
     x = own_shape(real_array(x, name))
     if x.ndim == 0 or x.shape[-1] != features:
         raise ValueError(f"{name}: expected {features} features in the last axis, found shape {x.shape}")
@@ -50,7 +50,7 @@ def check_lengths(lengths, batch, steps, name="lengths"):
 
 
 def check_ragged(sequences, name, features, dtype):
-    """A list of (T_i, features) arrays as their rows one after another, and the lengths (int64)."""
+    """The rows of a list of (T_i, features) arrays, one after another, and the lengths (int64)."""
     kinds = {2: f"(T, {features})"}
     arrays = [check_axes(check_steps(x, f"{name}[{i}]", features, dtype), f"{name}[{i}]", kinds)
               for i, x in enumerate(list(sequences))]
@@ -62,7 +62,7 @@ def check_ragged(sequences, name, features, dtype):
 
 
 def pad_sequences(arrays, lengths, batch_first):
-    """A padded batch, (B, T, ...) or (T, B, ...), and the lengths of the arrays (T_i, ...) it holds."""
+    """The arrays (T_i, ...) as a padded batch, (B, T, ...) or (T, B, ...), and their lengths."""
     if lengths is not None:
         raise ValueError("lengths: expected None with a list of sequences, which tell their own")
     if not arrays:

@@ -33,14 +33,14 @@ def check_state(state, name, shapes, dtype, called=("h", "c")):
 
 
 def check_no_state(state, name, module):
-    """Only recurrent modules have a state."""
+    """Raise unless the state is None, for a module that has none."""
     if state is not None:
         raise ValueError(f"{name}: expected None for {type(module).__name__}, which has none; "
                          f"found {type(state).__name__}")
 
 
 def check_states(state, name, modules):
-    """The states of a network's modules, None for those that have none or start from zero."""
+    """The states of a network's modules; None for a module without a state or with a zero state."""
     if state is None:
         return (None,) * len(modules)
     check_entries(state, name, len(modules))
@@ -51,7 +51,7 @@ def check_states(state, name, modules):
 
 
 def check_dstates(dstate, states, modules):
-    """Gradients of the states that a network's forward() returned; None anywhere stands for zeros."""
+    """Gradients of the states that a network's forward() returned; any None means zeros."""
     dstates = check_states(dstate, "dstate", modules)
     return tuple(_check_like(found, f"dstate[{k}]", state) for k, (found, state) in enumerate(zip(dstates, states)))
 
@@ -66,7 +66,7 @@ def check_entries(state, name, count):
 
 
 def _check_like(found, name, state):
-    """`found` as arrays in the same nesting of tuples and of the same shapes, or None."""
+    """`found` as arrays with the nesting and shapes of `state`, or None."""
     if found is None:
         return None
     if isinstance(state, tuple):
@@ -88,7 +88,7 @@ def check_sum_and_count(state):
 
 
 def check_mean_step(x, name, shape, batch, total):
-    """A step x, (B, H) or (H,), that fits the sum of earlier ones; `shape` is what the caller handed in."""
+    """A step x, (B, H) or (H,), that fits the sum of earlier steps; `shape` is that of the caller's array."""
     if x.ndim not in (1, 2) or len(np.atleast_2d(x)) != batch:
         raise ValueError(f"{name}: expected a batch of {batch}, found shape {shape}")
     if np.ndim(total) and np.atleast_2d(total).shape != np.atleast_2d(x).shape:

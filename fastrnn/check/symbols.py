@@ -1,4 +1,4 @@
-"""Ids and texts, networks that put out ids, and their logits."""
+"""Ids and texts, networks that output ids, and their logits."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from .values import shown
 
 
 def check_ids(ids, name, size):
-    """A C-contiguous int64 array of ids in 0 .. size - 1, nobody else's."""
+    """A new C-contiguous int64 array of ids in 0 .. size - 1."""
     return in_range(int_array(ids, name), name, size, None)
 
 
@@ -31,17 +31,17 @@ def check_prompts(prompts, name):
 
 
 def check_targets(target, name, batch, size):
-    """A list of int64 arrays (n,) of ids in 0 .. size - 1, one for each of `batch` sequences; None: of any number."""
+    """A list of int64 arrays (n,) of ids in 0 .. size - 1, one for each of `batch` sequences (None: any number)."""
     if not isinstance(target, (list, tuple, np.ndarray)):
         raise TypeError(f"{name}: expected a list of arrays of ids, found {type(target).__name__}")
-    target = list(target)   # turning an entry into an array may run Python that changes the caller's
+    target = list(target)   # a copy: the conversion of an entry may run code that changes the caller's list
     if batch is not None and len(target) != batch:
         raise ValueError(f"{name}: expected {batch} arrays of ids, one for each sequence; found {len(target)}")
     return [check_symbols(ids, f"{name}[{k}]", size) for k, ids in enumerate(target)]
 
 
 def check_texts(texts, name):
-    """A list of str; one str stands for a list of it."""
+    """A list of str; a single str means a list of one."""
     found = [texts] if isinstance(texts, str) else texts
     if not isinstance(found, (list, tuple)) or not all(isinstance(text, str) for text in found):
         raise TypeError(f"{name}: expected a string or a list of strings, found {shown(texts)}")
@@ -49,7 +49,7 @@ def check_texts(texts, name):
 
 
 def check_stepped(network, name):
-    """A module that can be stepped and has an output for every step."""
+    """Raise unless this is a module with a stream and an output for every step."""
     if not callable(getattr(network, "stream", None)):
         raise TypeError(f"{name}: expected a fastrnn network with a stream, found {type(network).__name__}")
     if network.pools_time:
@@ -57,7 +57,7 @@ def check_stepped(network, name):
 
 
 def check_next(logits, name):
-    """The logits (B, V) that a step of the network `name` gave."""
+    """The logits (B, V) of a step of the network `name`."""
     if not isinstance(logits, np.ndarray) or logits.ndim != 2 or not logits.shape[1]:
         found = f"shape {logits.shape}" if isinstance(logits, np.ndarray) else type(logits).__name__
         raise ValueError(f"{name}: expected a network whose step gives logits (B, V), found an output of {found}")

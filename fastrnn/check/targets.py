@@ -1,4 +1,4 @@
-"""What losses and metrics compare: predictions, targets, weights of their elements."""
+"""Arguments of losses and metrics: predictions, targets, and weights of their elements."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from .sequences import check_lengths
 
 
 def check_prediction(prediction, last=None, even=False):
-    """A C-contiguous float array; `last`: the size its last axis must have, and why; `even`: an even one."""
+    """A C-contiguous float array; `last`: (size of the last axis, reason); `even`: the size must be even."""
     prediction = own_shape(real_array(prediction, "prediction"))
     if prediction.dtype not in (np.float32, np.float64):
         raise TypeError(f"prediction: expected float32 or float64, found {prediction.dtype}")
@@ -30,7 +30,7 @@ def check_real_target(target, shape, dtype):
 
 
 def check_class_target(target, shape, classes, weight):
-    """Integer classes of `shape` in 0 .. classes - 1, where the weight is not 0, as C-contiguous int64."""
+    """Classes as a C-contiguous int64 array of `shape`, in 0 .. classes - 1 except where the weight is 0."""
     target = int_array(target, "target")
     if target.shape != shape:
         raise ValueError(f"target: expected shape {shape}, as the logits without their last axis; "
@@ -39,7 +39,7 @@ def check_class_target(target, shape, classes, weight):
 
 
 def check_labels(target, target_lengths, batch, classes, blank, weight):
-    """The labels of all sequences one after another and the batch + 1 places where each one's begin, int64.
+    """The labels of all sequences, one after another, and the batch + 1 places where they begin or end, int64.
 
     Labels are in 0 .. classes - 1 and not the blank, except where the sequence's weight is 0.
     """
@@ -80,7 +80,7 @@ def _labels_and_counts(target, target_lengths, batch):
 
 
 def check_element_weights(shape, lengths, mask, sample_weight, batch_first):
-    """Weight of each element, a C-contiguous float64 array of `shape`; None where all are valid and equal."""
+    """Weight of each element, a C-contiguous float64 array of `shape`; None if all are valid and equal."""
     if lengths is None and mask is None and sample_weight is None:
         return None
     weight = np.ones(shape)

@@ -1,4 +1,4 @@
-"""Plain values: numbers, names, sources of random numbers, and what holds them."""
+"""Plain values: numbers, names, sources of random numbers, and containers."""
 
 import math
 import numbers
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def shown(value) -> str:
-    """`value` as an error names it, in few characters: some values cannot be printed, or not in one line."""
+    """`value` for an error, in few characters: some values cannot be printed, or not in one line."""
     try:
         text = repr(value)
-    except Exception:  # an int of thousands of digits, or a class of the caller's
+    except Exception:  # an int of thousands of digits, or a user's class
         return f"{type(value).__name__} that cannot be printed"
     text = " ".join(text.split())
     return text if len(text) <= 120 else f"{text[:100]}..."
@@ -21,7 +21,7 @@ def check_dtype(dtype, name="dtype") -> np.dtype:
     """float32 or float64 as a numpy.dtype."""
     try:
         found = np.dtype(dtype)
-    except Exception:   # NumPy prints what it does not take, and that may fail
+    except Exception:   # NumPy prints a value that it refuses, and that may fail
         found = None
     if dtype is None or found not in (np.float32, np.float64):
         raise ValueError(f"{name}: expected 'float32' or 'float64', found {shown(dtype)}")
@@ -39,7 +39,7 @@ def check_positive_int(value, name, low=1, high=2**31 - 1) -> int:
     """An int in `low` .. `high`."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name}: expected an int, found {shown(value)}")
-    value = int(value)  # of a subclass, which may compare as it likes
+    value = int(value)  # a subclass may define its own comparisons
     if value < low:
         raise ValueError(f"{name}: expected an int of at least {low}, found {shown(value)}")
     if value > high:
@@ -95,7 +95,7 @@ def check_pair(values, name, **bounds) -> tuple[float, float]:
 
 
 def check_zoneout(value, name, has_c) -> float | tuple[float, float]:
-    """A probability, or where there is a cell state a pair (p_h, p_c)."""
+    """A probability, or for a cell with c a pair (p_h, p_c)."""
     if not isinstance(value, (tuple, list)):
         return check_number(value, name, low=0, high=1)
     if not has_c:
@@ -104,14 +104,14 @@ def check_zoneout(value, name, has_c) -> float | tuple[float, float]:
 
 
 def check_layer_norm(value, reset_after) -> bool:
-    """A bool; a layer-normalised GRU is the one whose reset gate acts after the product."""
+    """A bool; layer normalisation needs the GRU whose reset gate acts after the product."""
     if check_bool(value, "layer_norm") and not reset_after:
         raise ValueError("layer_norm: expected reset_after=True, the form that was published; found reset_after=False")
     return bool(value)
 
 
 def check_entries_of(values, name, of):
-    """A list of what `values` holds; nothing is known of its entries."""
+    """A list of the entries of `values`, unchecked."""
     try:
         return list(values)
     except (TypeError, NotImplementedError, IndexError):    # the last two from memoryviews and false arrays
@@ -119,7 +119,7 @@ def check_entries_of(values, name, of):
 
 
 def check_mapping(mapping, name):
-    """Raise where it is no dict or the like."""
+    """Raise unless this is a mapping."""
     if not isinstance(mapping, Mapping):
         raise TypeError(f"{name}: expected a dict, found {type(mapping).__name__}")
 
@@ -130,7 +130,7 @@ def check_generator(seed, name) -> "np.random.Generator":
     kind, entries = TypeError, seed if isinstance(seed, (list, tuple)) else ()
     if isinstance(seed, np.ndarray) and seed.ndim == 1:
         entries = seed.tolist()
-    # NumPy asks other objects for whatever it likes, and follows lists inside each other until the stack ends
+    # NumPy may call methods of other objects, and follows nested lists until the stack overflows
     if (seed is None or type(seed) is np.random.SeedSequence or isinstance(seed, sources)
             or (entries and all(isinstance(entry, numbers.Integral) for entry in entries))):
         try:

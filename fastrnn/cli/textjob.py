@@ -18,9 +18,8 @@ from ..train.fit.trainer import Trainer
 from ..train.optim import Adam
 from ..train.schedules import LinearDecay, WarmUp
 
-# The least time to 1.95 bits per character on the default text is one epoch of many small updates. Held-out
-# bits after it, by batch size x seq_len: 16 x 16 1.82, 32 x 16 1.84 (five seeds: 1.83 to 1.85), 64 x 8 1.83,
-# 64 x 16 1.89, 32 x 32 1.92, 32 x 100 2.25. Larger rates do not suit the GRU: 0.01 1.87, 0.012 1.94.
+# One epoch of many small updates reaches 1.84 held-out bits per character on the default text (bench/NOTES.md, Defaults
+# for text).
 DEFAULTS = {
     "cell": "lstm",
     "hidden": 256,

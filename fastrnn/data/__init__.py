@@ -1,1 +1,1 @@
-"""From texts, series and sounds to what a network takes: windows, scales, vocabularies, batches."""
+"""Inputs of networks from texts, series and sounds: windows, scales, vocabularies, batches."""

@@ -1,7 +1,7 @@
 """Features of sound for recurrent networks: logarithmic mel spectra, cepstral coefficients, and their deltas.
 
-One row per hop. A row of `log_mel` and `mfcc` depends on its own window of the signal only, so that the features of a
-stream are those of the whole. The transforms are SciPy's.
+One row per hop. A row of `log_mel` and `mfcc` depends only on its own window of the signal, so a stream has the
+features of the whole signal. The transforms are SciPy's.
 """
 
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ def mel_filters(bands: int, size: int, rate: float, *, low: float = 20.0, high: 
     rate : number
         Samples per second.
     low, high : float
-        Where in Hz the first triangle begins and the last one ends; None is half the rate.
+        Start of the first triangle and end of the last one, in Hz; None is half the rate.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def mel_filters(bands: int, size: int, rate: float, *, low: float = 20.0, high: 
     Raises
     ------
     ValueError, TypeError
-        Naming the argument; also where a triangle is so narrow that no frequency of the transform is under it.
+        Naming the argument; also if a triangle is so narrow that it contains no frequency of the transform.
     """
     bands = check_positive_int(bands, "bands")
     size = check_positive_int(size, "size", low=2)
@@ -76,28 +76,28 @@ def mel_filters(bands: int, size: int, rate: float, *, low: float = 20.0, high: 
 
 def log_mel(signal: "ArrayLike", rate: float, *, bands: int = 40, window: float = WINDOW, hop: float = HOP,
             low: float = 20.0, high: float | None = None, emphasis: float = 0.97, floor: float = 1e-10) -> "Array":
-    """Logarithms of the power in bands of the mel scale: a spectrogram as the ear has it.
+    """Logarithms of the power in bands of the mel scale, a spectrogram with the ear's resolution.
 
     Parameters
     ----------
     signal : array (samples,), real
-        Ints count as fractions of the largest of their type, floats as they are.
+        Ints are divided by the largest value of their type; floats are used as they are.
     rate : number
         Samples per second.
     bands : int
     window, hop : float
-        Seconds that a row sees, under a Hann window, and from one row to the next.
+        Length of a row's Hann window, and distance between rows, in seconds.
     low, high : float
         See `mel_filters`.
     emphasis : float in [0, 1]
-        a of x_t - a x_{t-1}, which lifts high frequencies; within each window, so that rows stay on their own.
+        a of x_t - a x_{t-1}, which raises high frequencies; within each window, so that rows stay independent.
     floor : float, above 0
         The least power.
 
     Returns
     -------
     float32 array (T, bands)
-        T is 1 + (samples - window) // hop; a signal that is shorter than a window is filled up with zeros.
+        T is 1 + (samples - window) // hop; a signal shorter than a window is padded with zeros.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def mfcc(signal: "ArrayLike", rate: float, *, coefficients: int = 13, bands: int
     signal, rate, bands, **options
         See `log_mel`.
     coefficients : int, at most bands
-        The first so many are kept, c_0 among them, which tells how loud it is.
+        Number of coefficients, from c_0, the loudness, on.
 
     Returns
     -------
@@ -146,7 +146,7 @@ def mfcc(signal: "ArrayLike", rate: float, *, coefficients: int = 13, bands: int
 
 
 def deltas(features: "ArrayLike", width: int = 2) -> "Array":
-    """Slopes in time, by a straight line through 2 width + 1 rows (Furui 1986); the first and last row go on forever.
+    """Slopes in time, by a straight line through 2 width + 1 rows (Furui 1986); repeats the first and the last row.
 
         d_t = sum over k of k (x_{t+k} - x_{t-k}) / (2 sum over k of k^2),  k = 1 .. width
 
@@ -182,7 +182,7 @@ def with_deltas(features: "ArrayLike", order: int = 2, width: int = 2) -> "Array
     ----------
     features : array (T, F)
     order : int, at least 0
-        How often `deltas` is taken.
+        How often to apply `deltas`.
     width : int
 
     Returns

@@ -1,4 +1,4 @@
-"""One batch: what a pass sees, and what counts in it."""
+"""One batch: the arrays of a pass, and the elements that count."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Targets(list):
-    """Arrays of target ids, one for each sequence, that a decoder ends itself: every id and every end counts as one."""
+    """Arrays of target ids, one for each sequence; a decoder adds the end. Every id and every end counts as one."""
 
     def counts(self):
         """Elements of each sequence, (B,)."""
@@ -14,15 +14,15 @@ class Targets(list):
 
 
 class Batch(NamedTuple):
-    """What one pass sees, batch first.
+    """The arrays of one pass, batch first.
 
     x : (B, T, I), or (B, T) of ids.
-    y : (B, ...), or (B, T - context, ...) where there is a target for every step, or a list of B arrays of labels of
-        any number; None in prediction.
-    lengths : (B,) or None where all steps are valid.
-    weight : (B,) or (B, T - context), or None where all count the same.
-    context : first steps that do not count: the loss is that of the others, the gradient flows through all.
-    carry : step before which the next window takes up the state; None for the end.
+    y : (B, ...), or (B, T - context, ...) with a target for every step, or a list of B arrays of any number of labels;
+        None in prediction.
+    lengths : (B,) or None if all steps are valid.
+    weight : (B,) or (B, T - context), or None if all count the same.
+    context : number of first steps that do not count in the loss; the gradient flows through them.
+    carry : the next window starts from the state before this step; None for the end.
     """
 
     x: np.ndarray
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
     @property
     def counted(self):
-        """Valid steps that count of each sequence, (B,), or None where all are valid."""
+        """Valid steps that count of each sequence, (B,), or None if all are valid."""
         if self.lengths is None or not self.context:
             return self.lengths
         return np.maximum(self.lengths - self.context, 0)

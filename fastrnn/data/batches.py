@@ -18,48 +18,44 @@ if TYPE_CHECKING:
 
     from .._types import ArrayLike, DType, Inputs, Ints, Weights
 
-# Updates whose sequences are sorted by length together: more of them save less and less padding, and mix less. Padded
-# steps per valid step at 32 per batch, 4000 sequences of lognormal length (median 40, sigma 0.6): 2.0 shuffled freely,
-# 0.35 with 8, 0.10 with 32, 0.03 with 125. The runners skip padding anyhow; what it costs is in the layers around them:
-# a tagger of 1000 classes (LSTM 64, LayerNorm) trains in 0.56 of the time, with windows of 20 steps in 0.46, a
-# classifier of the last step in 0.95. Held-out losses after 8 epochs are the same within the spread of three seeds;
-# on another tagger they were 6 to 18 % worse: batches of one length are less mixed.
+# Updates whose sequences are sorted by length together: 0.10 padded steps per valid step instead of 2.0
+# (bench/NOTES.md, Batches of one length).
 POOL = 32
 
 
 class Sequences:
-    """Independent sequences with their targets, handed out in batches padded to their longest sequence.
+    """Independent sequences with their targets, in batches padded to their longest sequence.
 
     Parameters
     ----------
     X : array (N, T, I) or (N, T), or list of N arrays (T_i, I) or (T_i,)
         (N, T) and (T_i,) are ids if they hold integers, else one feature per step.
     y : array or list, optional
-        Per sequence (N, ...), or with `per_step` (N, T, ...); a list of (T_i, ...) arrays where X is a list.
+        Per sequence (N, ...), or with `per_step` (N, T, ...); a list of (T_i, ...) arrays if X is a list.
     lengths : sequence of N ints, optional
         For a padded X.
     sample_weight : array (N,), or with `per_step` like y's first two axes, optional
     class_weight : dict of class -> weight, or array (K,), optional
-        For integer y; multiplies the weights. Classes that a dict leaves out weigh 1.
+        For integer y; multiplies the weights. Classes that are missing in a dict have weight 1.
     per_step : bool
-        Whether the model puts out something for every step.
+        Whether the model has an output for every step.
     labels : bool
         Whether y is a list of N arrays of ints of any length, for a loss that aligns them with the steps (CTC);
-        weights are then one for each sequence.
+        there is then one weight for each sequence.
     decoded : bool
-        With `labels`: whether a decoder puts the labels out one by one, each an element of its own, as is the end.
+        With `labels`: whether a decoder outputs the labels one by one; each label, and the end, is then an element.
     dtype : numpy.dtype
-        Of what is no id or class.
+        Type of all data except ids and classes.
     batch_size : int
     window : int or (int, int), optional
-        Steps per update, and those it reaches back over (see `fastrnn.tbptt`); longer batches are cut. None leaves
-        them whole.
+        Steps per update, and steps that the gradient goes back (see `fastrnn.tbptt`); longer batches are cut. None
+        leaves them whole.
     accumulate : int
-        Batches that make one update together.
+        Batches per update.
     bucket : bool, optional
-        Whether batches are made of sequences of about the same length, which are padded less: shuffled sequences
+        Whether to make batches of sequences of about the same length, which need less padding: shuffled sequences
         are sorted by length within pools of 32 updates, cut into batches, and the batches shuffled (Khomenko et al.
-        2016). None: where lengths differ.
+        2016). None: true if lengths differ.
 
     Raises
     ------
@@ -200,23 +196,23 @@ class Sequences:
 
 
 class LaneStream:
-    """One long sequence in `batch_size` aligned lanes; each window goes on where the one before ended.
+    """One long sequence in `batch_size` aligned lanes; each window continues where the one before ended.
 
     For truncated BPTT over text and other streams. The first lane holds the first part of the sequence, the
-    second the next, and so on; the state is carried through an epoch, and nothing is ever shuffled. Give it
-    to `Trainer.fit` as X, without y. What is left over at the end, fewer than `batch_size` steps, is not
-    seen.
+    second the next, and so on; the state passes through an epoch, and nothing is shuffled. Give it to `Trainer.fit`
+    as X, without y. The remainder at the end, fewer than `batch_size` steps, is not used.
 
     Parameters
     ----------
     x : int array (T,) of ids, or array (T, I)
     batch_size : int
     seq_len : int or (int, int)
-        Steps per window, and so per update; or these and the steps reached back over, as `tbptt` of `Trainer`.
+        Steps per window, and so per update; or a pair with the steps that the gradient goes back, as `tbptt` of
+        `Trainer`.
     y : array (T, ...), optional
-        A target for every step. Without it the target is the next step's x, of which T - 1 there are.
+        A target for every step. Without it the target is the next step's x, so there are T - 1 steps.
     dtype : "float32" or "float64"
-        Of what is no id or class.
+        Type of all data except ids and classes.
 
     Raises
     ------
@@ -286,7 +282,7 @@ class LaneStream:
 
 
 def passes(data: "Any", indices: "Any", start: int = 0) -> "Iterator[Any]":
-    """The updates that sequences make from number `start` on: lists of one `Batch` per part, None once it has ended."""
+    """The updates of sequences from number `start` on: lists of one `Batch` per part, None once a part has ended."""
     return zip_longest(*(data.windows(part, start) for part in data.parts(indices)))
 
 
@@ -295,7 +291,7 @@ def _cut(indices, size):
 
 
 def _take(values, indices, steps):
-    """values[indices]; what has a time axis is cut or padded with zeros to `steps`."""
+    """values[indices], with the time axis, if `steps` is given, cut or padded with zeros to so many steps."""
     if isinstance(values, list):
         chosen = [values[k] for k in indices]
         out = np.zeros((len(chosen), steps, *values[0].shape[1:]), values[0].dtype)

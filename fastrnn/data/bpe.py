@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class BPE(Symbols):
-    """Parts of words as ids; what `encode` and `decode` do is told by `fastrnn.vocab.Symbols`.
+    """Parts of words as ids; for `encode` and `decode` see `fastrnn.vocab.Symbols`.
 
-    Made by `train` or `from_config`. A space is part of the word after it, so that decoding gives the text back, with
-    single spaces and without those around it. A character that training has not seen is "unk", or left out without it.
+    Use `train` or `from_config` to make one. A space is part of the word after it, so decoding restores the text, with
+    single spaces and without those around it. A character that training has not seen is "unk", or omitted without it.
 
     Parameters
     ----------
     tokenizer : str
-        The trained tokenizer as JSON of the tokenizers package.
+        The trained tokenizer in the JSON of the tokenizers package.
     specials : sequence of "pad", "unk", "bos" and "eos"
         Ids 0, 1, ... in this order.
 
@@ -35,7 +35,7 @@ class BPE(Symbols):
     Raises
     ------
     ImportError
-        Where the package is missing, with what installs it.
+        If the package is missing, with the command that installs it.
     ValueError, TypeError
         Naming the argument, what was expected and what was found.
     """
@@ -49,7 +49,7 @@ class BPE(Symbols):
         package = _tokenizers()
         try:
             self._tokenizer = package.Tokenizer.from_str(tokenizer)
-        except BaseException as error:  # the package raises Exception itself, and where it panics another
+        except BaseException as error:  # the package raises Exception, or another class when it panics
             if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
                 raise
             raise ValueError(f"tokenizer: expected JSON of the tokenizers package, found {error}") from None
@@ -68,9 +68,9 @@ class BPE(Symbols):
         ----------
         texts : list of str
         size : int
-            Symbols, specials and single characters included.
+            Number of symbols, with specials and single characters.
         min_count : int
-            Pairs that are there less often are not joined.
+            Least number of occurrences of a pair that is joined.
         specials
             As for `BPE`.
 
@@ -94,13 +94,13 @@ class BPE(Symbols):
                                               show_progress=False)
         tokenizer.train_from_iterator(texts, trainer)
         plain = json.loads(tokenizer.to_str())
-        # What is typed as "<eos>" in a text is no end: the specials are ids that only encode() gives
+        # "<eos>" in a text is no end: only encode() adds the ids of specials
         plain["added_tokens"] = []
         return cls(json.dumps(plain, ensure_ascii=False), specials)
 
     @property
     def symbols(self) -> list[str]:
-        """The parts of words in the order of their ids; a lower block stands for a space before."""
+        """The parts of words in the order of their ids; a lower block means a space before."""
         return [self._tokenizer.id_to_token(k) for k in range(len(self.specials), len(self))]
 
     def __len__(self) -> int:

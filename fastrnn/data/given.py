@@ -1,4 +1,4 @@
-"""X, y, lengths and weights as callers give them: checked, and in the form that batches are made of."""
+"""Callers' X, y, lengths and weights: checked, and in the form that batches need."""
 
 import numpy as np
 
@@ -7,12 +7,12 @@ from ..check.values import check_number, shown
 
 
 def holds_ids(array):
-    """Whether it is of ints, which are ids or classes."""
+    """Whether the array holds ints, which are ids or classes."""
     return array.dtype.kind in "iu"
 
 
 def as_array(values, name, dtype):
-    """An array of ints as int64, anything else as `dtype`."""
+    """An array: int64 for ints, `dtype` for anything else."""
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -61,7 +61,7 @@ def as_sequences(X, dtype):
 
 
 def as_lengths(x, lengths, ragged):
-    """int64 (N,), or None for a padded x all of whose steps are valid."""
+    """int64 (N,), or None if x is padded and all steps are valid."""
     if ragged:
         if lengths is not None:
             raise ValueError("lengths: expected None with a list of sequences, which tell their own")
@@ -210,13 +210,13 @@ def _floats(values, name):
 
 
 def check_id_range(data, size):
-    """Raise a ValueError where X of `Sequences` or a `LaneStream` holds ids that are not in 0 .. size - 1."""
+    """Raise a ValueError if X of `Sequences` or a `LaneStream` holds ids outside 0 .. size - 1."""
     if data.x[0].ndim == 1 and holds_ids(data.x[0]):
         _check_ints(data.x, "X", size, None if isinstance(data.x, list) else _valid(data))
 
 
 def check_class_range(data, classes):
-    """Raise a ValueError where an integer y that counts is not in 0 .. classes - 1."""
+    """Raise a ValueError if an integer y that counts is not in 0 .. classes - 1."""
     y = data.y
     if holds_ids(y[0] if isinstance(y, list) else y):
         by_step = data.per_step and not isinstance(y, list)
@@ -224,7 +224,7 @@ def check_class_range(data, classes):
 
 
 def _valid(data):
-    """Which steps of a padded array are within the lengths; None where all are."""
+    """Which steps of a padded array are within the lengths; None if all are."""
     return None if data.lengths is None else np.arange(data.x.shape[1]) < data.lengths[:, None]
 
 

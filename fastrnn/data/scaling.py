@@ -1,4 +1,4 @@
-"""Scales that travel inside a network: inputs brought to mean 0 and deviation 1, outputs back to the data's units."""
+"""Scales as layers of a network: inputs with mean 0 and deviation 1, outputs in the data's units."""
 
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ def mean_and_deviation(x: "Inputs", weight: "ArrayLike | None" = None) -> "tuple
     ----------
     x : array (n, ..., I), or list of arrays (T_i, I)
     weight : array (n,), optional
-        Of each entry of x.
+        Weight of each entry of x.
 
     Returns
     -------
@@ -42,12 +42,12 @@ def mean_and_deviation(x: "Inputs", weight: "ArrayLike | None" = None) -> "tuple
         weight = np.repeat(weight, [np.size(a) // np.shape(a)[-1] for a in x])
     mean = np.average(flat, axis=0, weights=weight)
     variance = np.average((flat - mean) ** 2, axis=0, weights=weight)
-    tiny = (10 * np.finfo(np.float64).eps * np.abs(mean)) ** 2  # what rounding leaves of a constant
+    tiny = (10 * np.finfo(np.float64).eps * np.abs(mean)) ** 2  # rounding errors of a constant feature
     return mean, np.where(variance > tiny, np.sqrt(variance), 1.0)
 
 
 class _Scale(Layer, base=True):
-    """A fixed affine map of each feature. It has no parameters: mean and scale are part of the configuration."""
+    """A fixed affine map of each feature, without parameters: the configuration holds mean and scale."""
 
     def __init__(self, mean: "ArrayLike", scale: "ArrayLike") -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _Scale(Layer, base=True):
         Parameters
         ----------
         x : array (..., I), or list of arrays (T_i, I)
-            All steps of what is trained on, or of its targets. A feature that does not vary gets the scale 1.
+            All steps of the training data, or of its targets. A feature that does not vary gets the scale 1.
         lengths : sequence of N ints, optional
             Valid steps of a padded x (N, T, I).
         """
@@ -90,10 +90,10 @@ class _Scale(Layer, base=True):
 
 
 class Standardize(_Scale):
-    """Brings each feature to mean 0 and deviation 1, y = (x - mean) / scale: the first layer of a `Sequential`.
+    """Scales each feature to mean 0 and deviation 1, y = (x - mean) / scale: the first layer of a `Sequential`.
 
-    ``Standardize.of(X)`` takes mean and scale from data. They are no parameters, nothing trains them; `fastrnn.save`
-    writes them with the network's configuration, so that a network that is loaded takes data as they come.
+    ``Standardize.of(X)`` computes mean and scale from data. They are no parameters, so training does not change them.
+    `fastrnn.save` writes them with the network's configuration, so a loaded network takes unscaled data.
 
     Parameters
     ----------
@@ -102,8 +102,8 @@ class Standardize(_Scale):
 
     Notes
     -----
-    x is (..., I), float32 or float64. The difference is taken in float64 and y has x's dtype. `Trainer` and the
-    estimators bring X to the network's dtype before: what differs only beyond the seventh digit needs
+    x is (..., I), float32 or float64. The difference is computed in float64 and y has x's dtype. `Trainer` and the
+    estimators convert X to the network's dtype before: data that differ only beyond the seventh digit need
     ``dtype="float64"``.
 
     Examples
@@ -123,16 +123,16 @@ class Standardize(_Scale):
         return (dy / self._scale).astype(dy.dtype)
 
     def inverse(self) -> "Rescale":
-        """The `Rescale` that takes back what this does."""
+        """The `Rescale` that undoes this map."""
         return Rescale(self.mean, self.scale)
 
 
 class Rescale(_Scale):
-    """Brings each feature to the data's units, y = x * scale + mean: the last layer of a network that predicts numbers.
+    """Scales each feature to the data's units, y = x * scale + mean: the last layer of a network that predicts numbers.
 
-    ``Rescale.of(y)`` takes mean and scale from the targets (N, I). The loss is then one of the data's units: a squared
-    error is scale^2 times as large as one of standardised targets, which Adam and its like do not mind, but which
-    `clip_norm` and SGD's rate do.
+    ``Rescale.of(y)`` computes mean and scale from the targets (N, I). The loss is then in the data's units: a squared
+    error is scale^2 times that of standardised targets. This does not matter to Adam and its like, but it does to
+    `clip_norm` and SGD's rate.
 
     Parameters
     ----------
@@ -148,5 +148,5 @@ class Rescale(_Scale):
         return (dy * self._scale).astype(dy.dtype)
 
     def inverse(self) -> "Standardize":
-        """The `Standardize` that takes back what this does."""
+        """The `Standardize` that undoes this map."""
         return Standardize(self.mean, self.scale)

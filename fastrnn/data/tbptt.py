@@ -1,9 +1,9 @@
-"""Truncated BPTT: which steps each update runs, counts and reaches back over.
+"""Truncated BPTT: the steps that each update runs, counts in the loss, and sends the gradient back through.
 
 Every k1 steps there is an update whose loss is the mean over those k1 new steps and whose gradient flows back through
 the last k2 >= k1 steps: the BPTT(h; h') of Williams and Peng (1990) with h = k2 and h' = k1. Each step counts in
-exactly one update of an epoch. The k2 - k1 steps before the new ones are run again, with the parameters of now, from
-the state that was kept before them; k1 = k2 runs nothing twice.
+exactly one update of an epoch. An update runs the k2 - k1 steps before the new ones again, with the current parameters,
+from the state that was kept before them; k1 = k2 runs nothing twice.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Span(NamedTuple):
-    """The steps of one update: run from `first`, counted from `new` on, up to `stop`; the next runs from `carry`."""
+    """The steps of one update: runs from `first` to `stop`, counts from `new` on; the next update runs from `carry`."""
 
     first: int
     new: int
@@ -40,9 +40,9 @@ def check_tbptt(value: "Any", name: str = "tbptt") -> tuple[int, int] | None:
 
 
 def spans(steps: int, k1: int, k2: int, start: int = 0) -> "Iterator[Span]":
-    """The `Span` of each update of a sequence, from update number `start` on; one even where there are no steps.
+    """The `Span` of each update of a sequence, from update number `start` on; at least one, even without steps.
 
-    The last update of a sequence, of r < k1 new steps, reaches back over k2 - k1 + r.
+    The last update of a sequence, with r < k1 new steps, goes back over k2 - k1 + r steps.
     """
     for j in range(start, count(steps, k1)):
         stop = min((j + 1) * k1, steps)
@@ -50,5 +50,5 @@ def spans(steps: int, k1: int, k2: int, start: int = 0) -> "Iterator[Span]":
 
 
 def count(steps: int, k1: int) -> int:
-    """Number of updates that `steps` steps make."""
+    """Number of updates for `steps` steps."""
     return max(1, -(-steps // k1))

@@ -30,13 +30,13 @@ _WORD = re.compile(r"\w+(?:['’-]\w+)*|[^\w\s]")
 def words(text: str) -> list[str]:
     """The words and marks of a text, in order: letters and digits, joined by inner ' and -, or one other mark.
 
-    Text that was split into tokens before is better split at its spaces: ``text.split()``.
+    Split text that was tokenised before at its spaces instead: ``text.split()``.
     """
     return _WORD.findall(text)
 
 
 class Symbols:
-    """Base of what turns texts into ids: the special ids, which come first, and the form of the rest.
+    """Base of classes that turn texts into ids: the special ids, which come first, and the common methods.
 
     A subclass defines ``_ids(text)``, ``_text(ids)``, ``__len__`` and the arguments that `config` names.
     """
@@ -58,14 +58,14 @@ class Symbols:
 
         Parameters
         ----------
-        text : str, or where symbols are words a sequence of them
+        text : str, or a sequence of words if symbols are words
         bos, eos : bool
-            Whether the id of the beginning is put before it, of the end after it.
+            Whether to put the id of the beginning before the text, and that of the end after it.
 
         Raises
         ------
         ValueError
-            For a symbol that is not in the vocabulary, if that has no "unk", or for a special that it has not.
+            For a symbol that is not in a vocabulary without "unk", or for a special that the vocabulary lacks.
         """
         before = [self._special("bos")] if check_bool(bos, "bos") else []
         after = [self._special("eos")] if check_bool(eos, "eos") else []
@@ -77,7 +77,7 @@ class Symbols:
         Raises
         ------
         ValueError, TypeError
-            For what is no id of this vocabulary.
+            For a value that is no id of this vocabulary.
         """
         ids = check_ids(ids, "ids", len(self))
         if ids.ndim != 1:
@@ -88,24 +88,24 @@ class Symbols:
         return self._text(ids[~np.isin(ids, left_out)])
 
     def config(self) -> "dict[str, Any]":
-        """dict that `from_config` takes: plain values, for a model's configuration, a checkpoint's notes or JSON."""
+        """dict for `from_config`: plain values, for a model's configuration, a checkpoint's notes or JSON."""
         return {name: getattr(self, name) for name in self.arguments}
 
     @classmethod
     def from_config(cls, config: "dict[str, Any]") -> "Self":
-        """What `config` describes."""
+        """The object of this `config`."""
         if not isinstance(config, Mapping) or config.keys() != set(cls.arguments):
             found = ", ".join(map(str, config)) if isinstance(config, Mapping) else type(config).__name__
             raise ValueError(f"config: expected {', '.join(cls.arguments)}; found {found}")
         return cls(**config)
 
     def save(self, path: "PathLike") -> None:
-        """Write it to `path` as JSON, in one step."""
+        """Write the `config` to `path` as JSON, in one step."""
         write_whole(path, (json.dumps(self.config(), ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass"))
 
     @classmethod
     def load(cls, path: "PathLike") -> "Self":
-        """What `save` wrote to `path`; a ValueError names a file that is missing or no vocabulary."""
+        """The object that `save` wrote to `path`; a ValueError names a file that is missing or no vocabulary."""
         text = read_whole(path)
         try:
             config = parse_json(text.decode("utf-8", "surrogatepass"))
@@ -148,9 +148,9 @@ class Vocabulary(Symbols):
     symbols : str, or sequence of str
         In the order of their ids, each once: a string of characters, or words.
     level : "word" or "character"
-        Whether a text is taken as words, by `words`, or as characters.
+        Whether a text is split into words, by `words`, or into characters.
     specials : sequence of "pad", "unk", "bos" and "eos"
-        Ids 0, 1, ... in this order: what fills up, what stands for all other symbols, what begins and ends a text.
+        Ids 0, 1, ... in this order: padding, all unknown symbols, the beginning and the end of a text.
 
     Attributes
     ----------
@@ -193,18 +193,18 @@ class Vocabulary(Symbols):
 
         Parameters
         ----------
-        texts : str, or iterable of str, or for words of sequences of words
+        texts : str, or iterable of str; for words also iterable of sequences of words
         level, specials
             As for `Vocabulary`.
         min_count : int
-            Symbols that are there less often are left out.
+            Least number of occurrences of a symbol.
         max_size : int, optional
-            Of the symbols, specials not counted, only so many are kept: the most frequent.
+            Most symbols, without the specials; keeps the most frequent ones.
 
         Returns
         -------
         Vocabulary
-            Words in the order of their frequency, the most frequent first; characters in that of their code points.
+            Words by frequency, the most frequent first; characters by code point.
         """
         check_option(level, "level", LEVELS)
         check_positive_int(min_count, "min_count")
@@ -223,7 +223,7 @@ class Vocabulary(Symbols):
         return len(self.specials) + len(self.symbols)
 
     def __contains__(self, symbol):
-        """Whether it has an id of its own."""
+        """Whether the symbol has its own id."""
         return isinstance(symbol, str) and (symbol in self._id_of if self.level == "word" else
                                             len(symbol) == 1 and symbol in self.symbols)
 
@@ -250,14 +250,14 @@ class Vocabulary(Symbols):
 
 
 def check_characters(text: str, name: str) -> str:
-    """A string that has at least one character, and each only once."""
+    """A string of at least one character, without repetitions."""
     if not isinstance(text, str):
         raise TypeError(f"{name}: expected a string of characters, found {type(text).__name__}")
     return _each_once(text, name, "character")
 
 
 def _check_words(words, name):
-    """A list of strings, none of them empty, each only once."""
+    """A list of non-empty strings, without repetitions."""
     found = [None] if isinstance(words, str) else check_entries_of(words, name, "a sequence of words")
     if not all(isinstance(word, str) for word in found):
         raise TypeError(f"{name}: expected a sequence of words, found {shown(words)}")
@@ -275,7 +275,7 @@ def _each_once(symbols, name, what):
 
 
 def _split(text, level, name):
-    """What a text is made of."""
+    """The symbols of a text."""
     if level == "character":
         check_texts(text, name)
         return text if isinstance(text, str) else "".join(text)

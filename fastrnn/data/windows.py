@@ -1,4 +1,4 @@
-"""Windows of series: what a network learns to predict a series from, as `Trainer` takes it."""
+"""Windows of series, and their targets, as inputs of `Trainer`."""
 
 from typing import TYPE_CHECKING
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 
 def windows(series: "ArrayLike", length: int, stride: int = 1) -> "Array":
-    """Each `stride`-th part of `length` steps of a series, counted back from the last.
+    """Windows of `length` steps of a series, `stride` steps apart, counted back from the last.
 
     Parameters
     ----------
     series : array (T, ...)
     length, stride : int
-        None of the windows is longer than the series: where T < length there are none.
+        There are no windows if T < length.
 
     Returns
     -------
     array (n, length, ...)
-        With stride 1 a view of `series`, which takes no memory of its own.
+        With stride 1 a view of `series`, without a copy.
     """
     series = check_series(series, "series")
     length, stride = check_positive_int(length, "length"), check_positive_int(stride, "stride")
@@ -35,35 +35,35 @@ def windows(series: "ArrayLike", length: int, stride: int = 1) -> "Array":
 
 
 def next_steps(series: "ArrayLike", length: int) -> "tuple[Array, Array]":
-    """(windows of `length` steps, the step after each of theirs), overlapping by half: (n, length, C) both."""
+    """(windows of `length` steps, the step after each of their steps), both (n, length, C); windows overlap by half."""
     parts = windows(series, length + 1, max(1, length // 2))
     return parts[:, :-1], parts[:, 1:]
 
 
 def forecast_windows(series: "Inputs", length: int, horizon: int = 1, *, stride: int = 1,
                      target: "Inputs | None" = None) -> "tuple[Array, Array]":
-    """Windows of series, and what follows each of them.
+    """Windows of series, and the steps after each of them.
 
     ``Trainer(Sequential(GRU(C, 32), LastStep(), Linear(32, horizon * D)), "mse").fit(X, y)`` learns to forecast.
 
     Parameters
     ----------
     series : array (T,) or (T, C), or list of such arrays
-        Steps in order of time. A window never goes over the end of a series.
+        Steps in order of time. No window crosses the end of a series.
     length : int
-        Steps that the network sees.
+        Steps of the network's input.
     horizon : int
-        Steps that follow them.
+        Steps after them, to forecast.
     stride : int
         Steps from one window to the next, counted back from the last.
     target : as `series`, optional
-        (T,) or (T, D), aligned with it: what is to be forecast, where it is not the series itself.
+        (T,) or (T, D), aligned with `series`: the values to forecast, if these are not the series itself.
 
     Returns
     -------
     X : array (n, length, C)
     y : array (n, horizon * D)
-        The first D columns are one step ahead; ``y.reshape(n, horizon, D)`` has an axis for them.
+        The first D columns are one step ahead; ``y.reshape(n, horizon, D)`` has an axis for the steps.
 
     Raises
     ------

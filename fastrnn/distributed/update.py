@@ -55,12 +55,8 @@ class SharedUpdate(Update):
     def _combine(self, sums, mass):
         """The sums over all ranks, and in `model.grads` the gradient of the batch of all.
 
-        One buffer goes out once BPTT is through. Starting the sum of each layer while BPTT goes on in those before
-        it was measured on two ranks (one thread each, two shared cores; ratio of an update's time to one without any
-        sum, medians of alternating updates; 3 x LSTM 256, 32 sequences of 50 steps per rank; 4 x LSTM 256, 8 of 25):
-        MPICH in shared memory 1.016, 1.109 in one buffer and 1.030, 1.128 layer by layer; MPICH over TCP 1.013, 1.115
-        and 1.030, 1.096; Open MPI 1.037, 1.164 and 1.023, 1.130. A thread that waits beside BPTT was slower in all.
-        MPI sums on the core that computes, so there is little to hide.
+        One buffer goes out after BPTT. A sum for each layer during BPTT gains little, because MPI sums on the core that
+        computes (bench/NOTES.md, One buffer for the sum over ranks).
         """
         totals = np.array(sums, np.float64)
         finish_totals = self._ranks.start_adding(totals)

@@ -1,1 +1,1 @@
-"""Files that are written whole or not at all, and judged before they are believed."""
+"""Files that are written whole or not at all, and checked before they are used."""

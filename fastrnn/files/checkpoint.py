@@ -1,4 +1,4 @@
-"""Checkpoint files: a tree of plain values and arrays; a series of files of which the newest are kept."""
+"""Checkpoint files, each a tree of plain values and arrays, and series of them that keep the newest files."""
 
 import re
 import warnings
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .._types import PathLike
 
-DEEPEST_TREE = 100  # dicts, lists and tuples inside each other; in a file each is two
+DEEPEST_TREE = 100  # nested dicts, lists and tuples; a file has two levels for each
 
 
 def write_checkpoint(path: "PathLike", state: "Any") -> None:
@@ -26,7 +26,7 @@ def write_checkpoint(path: "PathLike", state: "Any") -> None:
     FileError
         An OSError and a ValueError; `path` is as it was.
     TypeError
-        For a value that has no place in a file, naming where it is.
+        For a value that a file cannot hold, naming its place.
     """
     arrays = {}
     tree = _pack(state, "state", arrays, DEEPEST_TREE)
@@ -34,14 +34,14 @@ def write_checkpoint(path: "PathLike", state: "Any") -> None:
 
 
 def read_checkpoint(path: "PathLike") -> "Any":
-    """What `write_checkpoint` wrote to `path`; ValueError, naming what was found, if it is not whole."""
+    """The state that `write_checkpoint` wrote to `path`; a ValueError, naming what was found, if it is not whole."""
     arrays, tree = read_tensors(path, "checkpoint")
     with naming(path, "a fastrnn checkpoint"):
         return _unpack(tree, arrays)
 
 
 class CheckpointSeries:
-    """Files ``<stem>.<number>.ckpt`` of which the newest `keep` stay.
+    """Files ``<stem>.<number>.ckpt``, of which the newest `keep` stay.
 
     Parameters
     ----------
@@ -54,9 +54,9 @@ class CheckpointSeries:
         self.keep = keep
 
     def write(self, number: int, state: "Any") -> "Path":
-        """Write `state` as checkpoint `number`, then remove what is older than the newest `keep`.
+        """Write `state` as checkpoint `number`, then remove all files but the newest `keep`.
 
-        Files with a higher number go too: they are damaged, or this run would not have written what they come after.
+        Also removes files with a higher number: they are damaged, because this run continued from an earlier one.
         """
         path = self.stem.with_name(f"{self.stem.name}.{number:09d}.ckpt")
         write_checkpoint(path, state)
@@ -69,7 +69,7 @@ class CheckpointSeries:
         return path
 
     def paths(self) -> "list[Path]":
-        """The files there are, newest first."""
+        """The existing files, newest first."""
         pattern = re.compile(re.escape(self.stem.name) + r"\.(\d{9,})\.ckpt")
         found = [(pattern.fullmatch(path.name), path) for path in self.stem.parent.glob("*.ckpt")]
         numbered = [(int(match[1]), path) for match, path in found if match]
@@ -102,18 +102,18 @@ class CheckpointSeries:
         return None
 
     def clear(self) -> None:
-        """Remove every file of the series, and what killed processes left half written."""
+        """Remove every file of the series, and files that killed processes left half written."""
         for path in self.paths():
             path.unlink(missing_ok=True)
         self.remove_stale()
 
     def remove_stale(self) -> None:
-        """Remove what killed processes left half written."""
+        """Remove files that killed processes left half written."""
         remove_stale(self.stem, "*.ckpt")
 
 
 def _pack(value, where, arrays, depth):
-    """JSON-able copy of `value`; every array goes to `arrays` under its place in the tree."""
+    """A JSON-able copy of `value`; every array goes to `arrays`, named after its place in the tree."""
     if isinstance(value, np.ndarray):
         name = _free_name(where, arrays)
         arrays[name] = value
@@ -138,7 +138,7 @@ def _pack(value, where, arrays, depth):
 
 
 def _free_name(where, arrays):
-    """A name for the array at this place: the place itself, but for what is no text or there already ("a/b", a: b)."""
+    """A name for the array at this place: the place itself, changed if it is no text or taken already ("a/b", a: b)."""
     name = where = where.encode("utf-8", "backslashreplace").decode()
     number = len(arrays)
     while name in arrays:
@@ -147,7 +147,7 @@ def _free_name(where, arrays):
 
 
 def _unpack(tree, arrays):
-    """The reverse of `_pack`; each array is taken from `arrays`, where it is once."""
+    """The reverse of `_pack`; takes each array out of `arrays`."""
     if not isinstance(tree, dict):
         if isinstance(tree, list):
             raise ValueError("expected a value, found a list that is not marked as one")

@@ -1,9 +1,8 @@
 """Safetensors files that are written whole or not at all, and checked when they are read. Never pickle.
 
-A file is data from whoever made it, and its checksum is no secret: it tells damage, not intent. So the header is read
-by this file's own strict reader and judged by itself before any of the tensors is: its size, the depth of what is
-nested in it, how much memory its values take, names, types, shapes and offsets. Tensors then take as much memory as the
-file has bytes.
+Nobody knows who made a file, and its checksum is no secret: it reveals damage, not intent. So this module's own strict
+reader checks the header before it reads any tensor: its size, its depth, how much memory its values take, names, types,
+shapes and offsets. Tensors then take as much memory as the file has bytes.
 """
 
 import contextlib
@@ -24,11 +23,12 @@ VERSION = 1
 KEY = "fastrnn"  # of the file's metadata
 METADATA = "__metadata__"
 PREFIX = 8  # bytes that hold the length of the header
-# Bytes of a header, and the part of a file that it may be besides: reading one takes about twelve times as much.
+# A header has at most so many bytes plus this part of its file's: reading one takes twelve times its size
+# (bench/NOTES.md, Headers of files).
 MOST_HEADER, HEADER_PART = 3_000_000, 16
 DEEPEST = 256  # lists and dicts inside each other
 MOST_AXES = 32
-CHUNK = 1 << 20  # characters that are looked at together
+CHUNK = 1 << 20  # characters that are checked at a time
 
 DTYPES = {
     "BOOL": np.dtype(np.bool_), "U8": np.dtype(np.uint8), "I8": np.dtype(np.int8), "I16": np.dtype(np.int16),
@@ -38,8 +38,8 @@ DTYPES = {
 }  # fmt: skip
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
-# Bytes of memory, about, that a dict, a list, an entry of a dict and one of a list take, and what they may take in all
-# beside some for each byte of text: much more is not data but an attempt to fill the memory.
+# Approximate bytes of memory of a dict, a list, an entry of a dict and an entry of a list. Together they may take
+# ALLOWED bytes plus ALLOWED_A_BYTE for each byte of text: a file that needs more is an attempt to fill the memory.
 PER_DICT, PER_LIST, PER_ITEM, PER_ENTRY = 250, 90, 160, 48
 ALLOWED, ALLOWED_A_BYTE = 20_000_000, 8
 _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
@@ -47,25 +47,25 @@ _OTHERS = bytes(set(range(256)) - set(b"[]{}"))
 
 def write_tensors(path: "PathLike", kind: str, tensors: "dict[str, Array]", state: "Any", *,
                   readable: bool = False) -> None:
-    """Write `tensors` and `state` to `path`, replacing the file that is there in one step; see `write_whole`.
+    """Write `tensors` and `state` to `path`, and replace an old file in one step; see `write_whole`.
 
     Parameters
     ----------
     path : str or path-like
     kind : str
-        What the file is, for example "model"; `read_tensors` asks for it.
+        Kind of the file, for example "model"; `read_tensors` checks it.
     tensors : dict of str to array
     state : JSON-able
         Kept in the file's metadata.
     readable : bool
-        Whether to refuse, with a ValueError, a state that is nested too deep, or has too many values, to be read again.
+        Whether to refuse, with a ValueError, a state that is too deep or too large to be read again.
 
     Raises
     ------
     FileError
         An OSError and a ValueError; `path` is as it was.
     TypeError
-        For what has no place in a file.
+        For a value that a file cannot hold.
     """
     from safetensors.numpy import save
 
@@ -82,7 +82,7 @@ def write_tensors(path: "PathLike", kind: str, tensors: "dict[str, Array]", stat
             _judge(text)
         except ValueError as error:
             raise ValueError(f"{path}: expected what can be read again, found {error}") from None
-    data = save(tensors, {KEY: text})  # one entry: the order of several would change from run to run
+    data = save(tensors, {KEY: text})  # one entry, because the order of several changes from run to run
     length = int.from_bytes(data[:PREFIX], "little")
     if readable and length > most_header(len(data)):
         raise ValueError(f"{path}: expected what can be read again, found a description of {length} bytes in a file of "
@@ -91,7 +91,7 @@ def write_tensors(path: "PathLike", kind: str, tensors: "dict[str, Array]", stat
 
 
 def read_tensors(path: "PathLike", kind: str) -> "tuple[dict[str, Array], Any]":
-    """What `write_tensors` wrote to `path`.
+    """The tensors and the state that `write_tensors` wrote to `path`.
 
     Returns
     -------
@@ -101,8 +101,8 @@ def read_tensors(path: "PathLike", kind: str) -> "tuple[dict[str, Array], Any]":
     Raises
     ------
     ValueError
-        Naming the path, what was expected and what was found; also a FileNotFoundError where there is no
-        file, and an OSError where it cannot be read.
+        Naming the path, what was expected and what was found; also a FileNotFoundError if there is no file, and an
+        OSError if it cannot be read.
     """
     path = as_path(path)
     expected = f"{path}: expected a fastrnn {kind}, found"
@@ -139,19 +139,19 @@ def read_tensors(path: "PathLike", kind: str) -> "tuple[dict[str, Array], Any]":
 
 
 def parse_json(text: str | bytes) -> "Any":
-    """The value of JSON text, after a look at how deep and how large it would be.
+    """The value of JSON text, after a check of its depth and size.
 
     Raises
     ------
     ValueError
-        Also for names that are there twice in one dict.
+        Also if a dict has a name twice.
     """
     _judge(text)
     return json.loads(text, object_pairs_hook=_without_twins)
 
 
 def _judge(text):
-    """A ValueError for JSON text that would be too deep or too large."""
+    """Raise a ValueError for JSON text that would be too deep or too large."""
     depth, inside, needed = 0, 0, 0
     for chunk in _chunks(text):
         codes = np.frombuffer(chunk, np.uint8)
@@ -173,7 +173,7 @@ def _judge(text):
 
 
 def _chunks(text):
-    """The bytes of text, some at a time, without what is escaped: every quote that is left begins or ends a string."""
+    """The bytes of text, in chunks, without escaped characters: every quote then begins or ends a string."""
     start = 0
     while start < len(text):
         chunk = text[start : start + CHUNK]
@@ -192,7 +192,7 @@ def _without_twins(pairs):
 
 @contextlib.contextmanager
 def _judging(expected):
-    """What a header that is no good raises, as a ValueError that names the file."""
+    """Turn the errors of a bad header into a ValueError that names the file."""
     try:
         yield
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError) as error:
@@ -200,7 +200,7 @@ def _judging(expected):
 
 
 def most_header(size: int) -> int:
-    """Bytes that the header of a file of this size may have."""
+    """The most bytes of a header in a file of this size."""
     return MOST_HEADER + size // HEADER_PART
 
 
@@ -244,10 +244,10 @@ def _read_metadata(metadata):
 
 
 def _read_places(entries):
-    """(name, dtype, shape, begin, end) of each tensor, in the order in which they lie, without gaps."""
+    """(name, dtype, shape, begin, end) of each tensor, in their order in the file, without gaps."""
     places = []
     for name, entry in entries.items():
-        name.encode()  # what is no text has no place in the checksum
+        name.encode()  # raises for a name that is no text, which the checksum cannot cover
         if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
             raise ValueError(f"the tensor {name!r:.80} is not described")
         if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES:
@@ -290,9 +290,9 @@ def _read_tensor(file, dtype, shape, expected):
 
 
 def _storable(name, array):
-    """A copy of an array as it lies in a file: C-contiguous, of a type and byte order that files have.
+    """A copy of an array in a file's form: C-contiguous, of a type and byte order that files have.
 
-    A copy, as another thread may go on with training while the checksum is taken and the file is made.
+    A copy, because another thread may train on while the checksum and the file are made.
     """
     array = np.asarray(array, order="C")
     dtype = array.dtype.newbyteorder("=")

@@ -22,8 +22,8 @@ except ImportError:  # Windows
 
 LONG_NAME = 200  # bytes; a longer name gets a temporary file with a short one
 RANDOM_BYTES = 8
-UNLOCKED_AGE = 86400.0  # seconds after which a temporary file is stale where files cannot be locked
-MOST_SHOWN = 1000  # characters of an error within another
+UNLOCKED_AGE = 86400.0  # seconds after which a temporary file is stale, if files cannot be locked
+MOST_SHOWN = 1000  # most characters of an error's text within another
 
 
 class FileError(OSError, ValueError):
@@ -35,7 +35,7 @@ class MissingFileError(FileNotFoundError, FileError):
 
 
 def as_path(path: "PathLike") -> str:
-    """The path of a file; an error for what cannot be one."""
+    """The path of a file; raises for a value that cannot be one."""
     try:
         path = Path(path)
     except TypeError:
@@ -47,10 +47,10 @@ def as_path(path: "PathLike") -> str:
 
 @contextlib.contextmanager
 def naming(path: "PathLike", expected: str) -> "Iterator[None]":
-    """Turn whatever goes wrong with a file's contents into a ValueError that names the file.
+    """Turn any error in a file's contents into a ValueError that names the file.
 
-    Contents are checked where they are used, by the same checks that a caller's arguments meet. This is the one place
-    that says which file they came from.
+    The code that uses the contents checks them, with the same checks as for a caller's arguments. Only this function
+    adds the name of the file.
     """
     try:
         yield
@@ -63,7 +63,7 @@ def naming(path: "PathLike", expected: str) -> "Iterator[None]":
 
 
 def error_text(error: BaseException) -> str:
-    """The text of an error, or another one from a file: one line without control characters, cut where it is long."""
+    """The text of an error, or another text from a file: one line without control characters, cut if it is long."""
     text = str(error)
     text = text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -71,10 +71,10 @@ def error_text(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def opened(path):
-    """(an unbuffered file to read, its size); only for a regular file, at once for anything else.
+    """(an unbuffered file to read, its size); raises at once if it is not a regular file.
 
-    All is read through the one descriptor: a file that is replaced meanwhile stays the old one. It is not mapped into
-    memory, where a file that another process cuts short would end this one.
+    All reads use the one descriptor, so a file that is replaced meanwhile stays the old one. The file is not mapped
+    into memory: this process would end if another one cut the file short.
     """
     try:
         handle = _open(path)
@@ -89,7 +89,7 @@ def opened(path):
 
 
 def _open(path):
-    _check_regular(os.stat(path).st_mode)  # opening a device may already do something
+    _check_regular(os.stat(path).st_mode)  # first, because opening a device may have an effect
     flags = os.O_RDONLY
     for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
         flags |= vars(os).get(name, 0)
@@ -111,7 +111,7 @@ def _check_regular(mode):
 
 
 def read_into(file, buffer):
-    """Fill a writable buffer of bytes; how many there were."""
+    """Fill a writable buffer of bytes; return how many bytes there were."""
     done = 0
     while done < len(buffer):
         count = file.readinto(buffer[done:])
@@ -134,10 +134,10 @@ def read_whole(path: "PathLike") -> bytes:
 def write_whole(path: "PathLike", data: bytes) -> None:
     """Write bytes to `path`: all of them or, with a FileError, none.
 
-    They go to a temporary file in the same directory, which is flushed to the disk and then renamed: whoever reads
-    `path`, at any moment and after any crash, finds the old file or the new one. Any number of threads, processes and
-    machines may do so at a time; the last one stays. A link stays a link: the file that it leads to is replaced. The
-    file's mode stays; a new file gets that of the umask.
+    The bytes go to a temporary file in the same directory, which is flushed to the disk and then renamed. So a reader
+    finds the old file or the new one, at any moment and after any crash. Any number of threads, processes and machines
+    may write at the same time; the last one wins. A link stays a link: the file that it leads to is replaced. The file
+    keeps its mode; a new file gets the umask's.
     """
     path = as_path(path)
     try:
@@ -150,7 +150,7 @@ def write_whole(path: "PathLike", data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-                os.replace(temporary, target)  # while it is locked: until then nobody takes it for a stale one
+                os.replace(temporary, target)  # under the lock, so that nobody takes it for a stale file before
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
@@ -176,7 +176,7 @@ def check_writable(path: "PathLike") -> None:
 def remove_stale(path: "PathLike", ending: str | None = None) -> None:
     """Remove the temporary files that killed processes left beside `path`, or beside the files `path`.`ending`.
 
-    Those that are being written now stay: they are locked.
+    Files that are being written now stay, because they are locked.
     """
     path = Path(path)
     with contextlib.suppress(OSError, ValueError):
@@ -190,7 +190,7 @@ def remove_stale(path: "PathLike", ending: str | None = None) -> None:
 
 
 def _target(path):
-    """The file that is to be replaced: where a link leads to."""
+    """The file to replace: for a link the file that it leads to."""
     target = Path(os.path.realpath(path)) if path.is_symlink() else path
     with contextlib.suppress(FileNotFoundError):
         _check_regular(os.stat(target).st_mode)
@@ -204,7 +204,7 @@ def _stem(name):
 
 
 def _temporary(target):
-    """(a new, locked file beside `target`, its path), whose name nobody else has, whatever the process's number."""
+    """(a new, locked file beside `target`, its path); its random name is unique, even across machines."""
     while True:
         path = target.with_name(f".{_stem(target.name)}.{secrets.token_hex(RANDOM_BYTES)}.tmp")
         try:
@@ -218,12 +218,12 @@ def _temporary(target):
             file.close()
             path.unlink(missing_ok=True)
             raise
-        file.close()  # another process has just taken it for a stale one and removed it
+        file.close()  # another process has just removed it as stale
         path.unlink(missing_ok=True)
 
 
 def _lock(file):
-    """Whether this process holds the lock of a file now; None where files cannot be locked."""
+    """Whether this process now holds the lock of a file; None if files cannot be locked."""
     if fcntl is None:
         return None
     try:
@@ -251,7 +251,7 @@ def _keep_mode(file, status):
 
 
 def _sync_directory(directory):
-    """Make a rename last through a power failure, where the system can; the file is there in any case."""
+    """Make a rename survive a power failure, if the system can; the file exists in any case."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     with contextlib.suppress(OSError):

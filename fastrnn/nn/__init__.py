@@ -1,1 +1,1 @@
-"""What networks are made of: modules with parameters, recurrent layers, cells and streams, and layers beside them."""
+"""The parts of networks: modules with parameters, recurrent layers, cells, streams, and layers without a state."""

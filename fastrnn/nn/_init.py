@@ -1,6 +1,6 @@
-"""Initial parameters by name: what each matrix of a recurrent network starts from.
+"""Initial parameters of recurrent networks, by name.
 
-``weight_ih*`` and ``weight_hh*`` hold one block of rows per gate; each block is drawn as a matrix of its own.
+``weight_ih*`` and ``weight_hh*`` hold one block of rows per gate; each block is drawn as a separate matrix.
 The default is an orthogonal recurrent matrix (Saxe et al. 2014), Glorot and Bengio's (2010) uniform input
 matrix, zero biases, and forget gates that start open: a bias of 1 (Gers et al. 2000; Jozefowicz et al. 2015).
 """
@@ -17,8 +17,8 @@ from .. import memory
 from .._onethread import one_thread
 from ..check.values import check_number, shown
 
-MOST_BYTES = 2**46  # of one array, where nothing says how much memory there is
-WORTH_HOLDING = 128  # size from which BLAS starts threads for a factorisation
+MOST_BYTES = 2**46  # of one array, if the size of the memory is unknown
+WORTH_HOLDING = 128  # least size for which BLAS starts threads in a factorisation
 MOST_MODULES = 2000  # that a file may describe
 
 # name -> (recurrent, input, bias, forget bias)
@@ -36,9 +36,9 @@ _loading = ContextVar("loading", default=None)
 
 
 class Room:
-    """What a file holds, while the module that it describes is built: nothing is allocated that it does not hold.
+    """The arrays of a file while its module is built: the module may allocate only what the file holds.
 
-    A file that describes more than it holds costs nothing so. Names are compared when the arrays are loaded.
+    So a file that describes more than it holds costs no memory. Loading compares the names.
     """
 
     def __init__(self, arrays):
@@ -56,9 +56,9 @@ class Room:
 
 @contextmanager
 def left_at_zero(arrays=None):
-    """Within it new modules keep zeros: their parameters are about to be loaded, and drawing them takes time.
+    """A context in which new modules keep zeros: their parameters will be loaded, and drawing them takes time.
 
-    With the `arrays` of a file, as `Room` says.
+    With the `arrays` of a file, new modules may allocate only what the file holds; see `Room`.
     """
     token = _loading.set(False if arrays is None else Room(arrays))
     try:
@@ -68,8 +68,8 @@ def left_at_zero(arrays=None):
 
 
 def claim(shape, dtype, name):
-    """To be called before an array of parameters is allocated, which gets a gradient of its size: an error where there
-    is not as much memory, or where a file is loaded that has no such array."""
+    """Call before allocating an array of parameters and its gradient: raises if there is too little memory, or if the
+    file that is being loaded has no such array."""
     room = _loading.get()
     if room:
         room.take(tuple(shape), dtype, name)
@@ -81,21 +81,21 @@ def claim(shape, dtype, name):
 
 
 def claim_again(shape, dtype):
-    """Arrays that are tied lie in a file once and are allocated twice."""
+    """Call for a tied array, which a file holds once and which is allocated twice."""
     room = _loading.get()
     if room and (shape, dtype) in room.held:
         room.left[shape, dtype] += 1
 
 
 def claim_layers(count, name):
-    """To be called before anything is made of each of so many layers: every one has an array of its own."""
+    """Call before building `count` layers, each of which has an array of its own."""
     room = _loading.get()
     if room and count > sum(room.left.values()):
         raise ValueError(f"{name}: the description has more layers than the file has arrays")
 
 
 def claim_module():
-    """To be called before a module is built: an error where a file describes more than any network has."""
+    """Call before building a module: raises if a file describes more modules than any network has."""
     room = _loading.get()
     if room:
         room.modules += 1
@@ -114,7 +114,7 @@ def initialise(params, layout, rng, init, hidden):
     rng : numpy.random.Generator
     init : "default", "pytorch" or "irnn", or dict
         "pytorch" draws everything from U(-k, k), k = 1/sqrt(H); "irnn" starts from the identity. A dict may name
-        the "scheme", "default" if it does not, and instead of its choice:
+        the "scheme" (by default "default"), and replace its choices:
 
         "recurrent", "input", "bias" : str, number, pair or callable
             For ``weight_hh*``, for ``weight_ih*`` and ``weight_hr*``, and for the biases: "orthogonal",
@@ -159,7 +159,7 @@ def initialise(params, layout, rng, init, hidden):
 
 
 def fill(array, how, rng, limit=1.0, argument="initialiser"):
-    """Fill one array, in place, as `how` says (see `initialise`); `limit` is that of a bare "uniform"."""
+    """Fill one array, in place, as `how` says (see `initialise`); `limit` belongs to "uniform" without a number."""
     if _loading.get() is not None:
         array[...] = 0
         return
@@ -186,7 +186,7 @@ def fill(array, how, rng, limit=1.0, argument="initialiser"):
 
 
 def _choice(how, argument):
-    """(name, number or None) of what `fill` can do; a callable as (None, None)."""
+    """(name, number or None) of an initialiser of `fill`; (None, None) for a callable."""
     if callable(how):
         return None, None
     if isinstance(how, numbers.Real):

@@ -1,4 +1,4 @@
-"""Cells: one time step, for loops of one's own."""
+"""Cells: one time step, for a caller's own loops."""
 
 from typing import TYPE_CHECKING
 
@@ -53,10 +53,10 @@ class Cell(Recurrent, base=True):
 
     def forward(self, x: "ArrayLike", state: "State" = None, lengths: "Ints | None" = None, *, seed: int | None = None,
                 first_step: int = 0) -> "tuple[Array, State, Tape]":
-        """Training pass: as a call, with dropped and zoned-out values; returns (h, state, tape) for `backward`.
+        """Training pass: as a call, with dropout and zoneout; returns (h, state, tape) for `backward`.
 
-        The steps of one sequence get one mask of recurrent dropout and of weights if they are given one `seed`, an int;
-        without it each call draws its own from `rng`. `first_step` is the number of the step, for zoneout.
+        Pass the same int `seed` for all steps of a sequence, and they share one mask of recurrent dropout and one of
+        weights; without it each call draws its own from `rng`. `first_step` is the number of the step, for zoneout.
         """
         if lengths is not None:
             raise ValueError(f"lengths: expected None for one step, found {shown(lengths)}")
@@ -83,7 +83,7 @@ class Cell(Recurrent, base=True):
         return dx.reshape(*shape[:-1], self.input_size), _shaped(initial, shape)
 
     def _arguments(self, x, state):
-        """x as (1, B, I), the state's parts as (1, B, H), and the shape of h as the caller writes it."""
+        """x as (1, B, I), the state's parts as (1, B, H), and the shape of h for the caller."""
         x = check_steps(x, "x", self.input_size, self.dtype)
         if x.ndim not in (1, 2):
             check_axes(x, "x", {2: f"(B, {self.input_size})", 1: f"({self.input_size},)"})
@@ -118,7 +118,7 @@ _SHARED = """
 {own}    bias : bool
     dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
-        Of the initial parameters and the masks.
+        Source of the initial parameters and the masks.
     recurrent_dropout, zoneout, weight_dropout : float
         As in the sequence runners, see `fastrnn.{kind}`.
     {options}

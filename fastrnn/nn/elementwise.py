@@ -1,6 +1,6 @@
 """Runners whose recurrence is elementwise: MinGRU, MinLSTM, SRU and QRNN, for long sequences.
 
-No matrix acts on their state, so that the products of many steps are one, and what is left is a scan over time.
+No matrix acts on their state, so one product serves many steps, and the rest is a scan over time.
 """
 
 import math
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Elementwise(Runner, base=True):
-    """What the runners of this file share; they are used like `fastrnn.GRU`."""
+    """Base of the runners of this file; their use is that of `fastrnn.GRU`."""
 
     def _setup(self, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
                recompute, **cell):
@@ -34,7 +34,7 @@ class Elementwise(Runner, base=True):
 
 _SHARED = COMMON + """    dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
-        Of the initial parameters and the masks.
+        Source of the initial parameters and the masks.
     recompute : bool
         As for `fastrnn.LSTM`.
     init : str or dict
@@ -43,8 +43,8 @@ _SHARED = COMMON + """    dtype : "float32" or "float64"
     Notes
     -----
     A state is {state}.
-    ``params``, D in all for each layer, the second with suffix _reverse: {params}.
-    ``activations`` has as "gates" {gates}.
+    ``params`` of each layer and direction, the reverse direction with suffix _reverse: {params}.
+    "gates" of ``activations``: {gates}.
 """
 _MINIMAL = {"own": "", "state": "h (L*D, B, H)"}
 
@@ -56,8 +56,8 @@ class MinGRU(Elementwise):
     n_t = g(W_n x_t + b_n),  g(a) = a + 1/2 where a >= 0, else sigmoid(a)
     h_t = (1 - z_t) * h_{t-1} + z_t * n_t
 
-    This is the form that the paper trains in log space: g keeps the candidate above 0 (its first form has
-    n_t = W_n x_t + b_n). h_0 is taken as it is, as in the paper's sequential mode.
+    This is the paper's log-space form: g keeps the candidate above 0 (the paper's first form has
+    n_t = W_n x_t + b_n). h_0 is used as it is, as in the paper's sequential mode.
 """ + _SHARED.format(**_MINIMAL, params="weight_ih_l0 (2*H, I), bias_ih_l0 (2*H,), in the order z, n", gates="z, n")
 
     kind = "MinGRU"
@@ -78,8 +78,8 @@ class MinLSTM(Elementwise):
     f'_t = f_t / (f_t + i_t),  i'_t = i_t / (f_t + i_t)
     h_t  = f'_t * h_{t-1} + i'_t * n_t
 
-    This is the form that the paper trains in log space, with normalised gates, and with g as for `MinGRU`. It has
-    neither an output gate nor a second state. h_0 is taken as it is, as in the paper's sequential mode.
+    This is the paper's log-space form, with normalised gates, and with g as for `MinGRU`. It has neither an output
+    gate nor a second state. h_0 is used as it is, as in the paper's sequential mode.
 """ + _SHARED.format(**_MINIMAL, params="weight_ih_l0 (3*H, I), bias_ih_l0 (3*H,), in the order f, i, n",
                      gates="f', i', n")
 
@@ -101,10 +101,10 @@ class SRU(Elementwise):
     r_t = sigmoid(W_r x_t + v_r * c_{t-1} + b_r)
     c_t = f_t * c_{t-1} + (1 - f_t) * (W x_t)
     h_t = r_t * c_t + (1 - r_t) * s_t
-    s_t = scale * x_t, or where a layer's input is not as wide as its state scale * W_s x_t
+    s_t = scale * x_t, or scale * W_s x_t if a layer's input is not as wide as its state
     scale = sqrt(1 + 2 exp(highway_bias))
 """ + _SHARED.format(own="""    highway_bias : float
-        Where b_r starts: the lower, the more of a layer's input passes by it. It also fixes the scale.
+        Initial value of b_r: the lower, the more of a layer's input bypasses the layer. It also sets the scale.
 """, state="c (L*D, B, H)", params="""weight_ih_l0 (3*H, I) in the order W, W_f,
     W_r, or (4*H, I) with W_s at the end; weight_c_l0 (2*H,), v_f and v_r; bias_ih_l0 (2*H,), b_f and b_r""",
                      gates='W x, f, r, and "c"')
@@ -134,10 +134,10 @@ class QRNN(Elementwise):
     c_t = f_t * c_{t-1} + (1 - f_t) * u_t
     h_t = o_t * c_t
 
-    The convolution is causal; what comes before a sequence is part of its state. (The reverse direction of a
-    bidirectional layer goes from the last valid step to the first, and its window lies in the steps after t.)
+    The convolution is causal; the state holds the inputs before a sequence. (The reverse direction of a bidirectional
+    layer goes from the last valid step to the first, so its window covers the steps after t.)
 """ + _SHARED.format(own="""    window : int
-        k, the inputs that a step sees.
+        k, the number of inputs that a step reads.
 """, state="""a tuple (c, w), or with window=1 c alone: c (L*D, B, H), and w (L*D, B, (k-1)*W) the last k - 1 inputs
     of each layer and direction, oldest first, and after them zeros; W is the width of the widest layer's inputs""",
                      params="""weight_ih_l0 (3*H, k*I), [W^1 ... W^k] for u, f and o in

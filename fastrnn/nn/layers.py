@@ -1,4 +1,4 @@
-"""Layers without a state: they see each step alone, or bring the steps of a sequence down to one."""
+"""Layers without a state: they map each step alone, or reduce the steps of a sequence to one."""
 
 from functools import partial
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class Layer(Module, base=True):
     """A module without a state.
 
-    A subclass defines ``_apply(x, lengths, training)``, which returns y and a tuple of what the gradient
+    A subclass defines ``_apply(x, lengths, training)``, which returns y and a tuple of the values that the gradient
     needs, and ``_gradient(dy, *kept)``, which adds to `grads` and returns dx.
     """
 
@@ -36,7 +36,7 @@ class Layer(Module, base=True):
             return self._apply(x, lengths, False)[0]
 
     def forward(self, x: "Inputs", state: None = None, lengths: "Ints | None" = None) -> "tuple[Outputs, None, Tape]":
-        """Returns (y, None, tape). The tape may refer to `x`: leave it as it is until `backward`."""
+        """Returns (y, None, tape). The tape may refer to `x`: do not change `x` before `backward`."""
         check_no_state(state, "state", self)
         if self._pinned_params is not None:
             self._pinned_params.intact()
@@ -55,18 +55,18 @@ class Layer(Module, base=True):
         saved = tape.take()
         try:
             return self._gradient(dy, *kept), None
-        except Exception:   # what can fail comes before anything is added
+        except Exception:   # _gradient raises before it adds anything
             tape.put_back(saved)
             raise
 
     def stream(self, batch_size: int = 1) -> "LayerStream":
-        """A session that takes one step at a time; there is no state, so it is the call itself."""
+        """A session that takes one step at a time; without a state it only calls the layer."""
         check_positive_int(batch_size, "batch_size")
         return LayerStream(self)
 
 
 class LayerStream:
-    """A session with a module that sees each step alone and so has no state."""
+    """A session with a module that maps each step alone and so has no state."""
 
     def __init__(self, layer: "Any") -> None:
         self.run = layer
@@ -87,7 +87,7 @@ class LayerStream:
         """Nothing to do."""
 
     def copy(self) -> "LayerStream":
-        """The session itself: it holds nothing that changes."""
+        """The session itself, because it holds nothing that changes."""
         return self
 
 
@@ -97,12 +97,12 @@ class Embedding(Layer):
     Parameters
     ----------
     num_embeddings : int
-        Rows V of the table.
+        Number of rows V of the table.
     embedding_dim : int
-        Their width E.
+        Width E of the rows.
     dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
-        Of the table, which is drawn from the standard normal distribution.
+        Source of the table, which is drawn from the standard normal distribution.
 
     Notes
     -----
@@ -140,7 +140,7 @@ class Linear(Layer):
     bias : bool
     dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
-        Of the weight, which is drawn as Glorot and Bengio (2010) do, uniformly; the bias starts at zero.
+        Source of the weight, which is drawn uniformly (Glorot and Bengio 2010); the bias starts at zero.
 
     Notes
     -----
@@ -165,10 +165,10 @@ class Linear(Layer):
         self._watched = _products.PackedLinear(self._params)
 
     def tie(self, embedding: "Embedding") -> None:
-        """Share an `Embedding`'s weight (V, E), and its gradient, from now on: V outputs from E features.
+        """Share an `Embedding`'s weight (V, E) and its gradient (Press and Wolf 2017): V outputs from E features.
 
-        Press and Wolf (2017). Both modules' arrays are then the same; `Sequential(..., tie_embeddings=True)` does
-        this and keeps it through files and copies.
+        Both modules then have the same arrays. `Sequential(..., tie_embeddings=True)` does this and keeps it through
+        files and copies.
         """
         if not isinstance(embedding, Embedding):
             raise TypeError(f"embedding: expected an Embedding, found {type(embedding).__name__}")
@@ -209,8 +209,8 @@ class LayerNorm(Layer):
 
     Notes
     -----
-    ``params``: weight (features,), ones at first, and bias (features,), zeros. The variance is that of the
-    population, as in torch.nn.LayerNorm.
+    ``params``: weight (features,), ones at first, and bias (features,), zeros. The variance is the population's, as in
+    torch.nn.LayerNorm.
     """
 
     assignable = (("eps", partial(check_number, above=0)),)
@@ -236,7 +236,7 @@ class LayerNorm(Layer):
 
     def _gradient(self, dy, scaled, rstd):
         dx = np.empty_like(dy)
-        weight = self.params["weight"].copy()   # no other thread's writes reach what runs without the GIL
+        weight = self.params["weight"].copy()   # the code without the GIL must not see another thread's writes
         _layernorm.backward(_rows(dx), self.grads["weight"], self.grads["bias"], _rows(dy), _rows(scaled), rstd, weight)
         return dx
 
@@ -253,7 +253,7 @@ class Dropout(Layer):
         One mask for all steps of a sequence (Gal and Ghahramani 2016) instead of one for each step. x then has a
         time axis: (B, T, H), (T, B, H) or unbatched (T, H). With truncated BPTT each window draws a mask of its own.
     batch_first : bool
-        Layout of x, which matters to variational masks only; set by the `Sequential` around it, if any.
+        Layout of x, which only variational masks use; a `Sequential` around this layer sets it.
     seed : int, SeedSequence, Generator or None
     """
 
@@ -282,10 +282,10 @@ class Dropout(Layer):
 
 
 class ActivationRegularization(Layer):
-    """Passes x on unchanged; in training it adds a penalty of its size and of its change in time to the loss.
+    """Passes x on unchanged; in training it adds a penalty on the size of x and on its change in time to the loss.
 
-    penalty = ar * mean(x_t^2) + tar * mean((x_t - x_{t-1})^2), over valid steps, or pairs of them, and features:
-    AR and TAR of Merity et al. (2017, "Revisiting activation regularization for language RNNs"), who take AR after a
+    penalty = ar * mean(x_t^2) + tar * mean((x_t - x_{t-1})^2), over features and valid steps, or pairs of valid steps:
+    AR and TAR of Merity et al. (2017, "Revisiting activation regularization for language RNNs"). They apply AR after a
     recurrent layer's dropout and TAR before it.
 
     Parameters
@@ -293,18 +293,18 @@ class ActivationRegularization(Layer):
     ar, tar : float, at least 0
         Merity et al. use 2 and 1.
     batch_first : bool
-        Layout of x, which has a time axis: (B, T, H), (T, B, H) or unbatched (T, H). Set by the `Sequential` around
-        it, if any.
+        Layout of x, which has a time axis: (B, T, H), (T, B, H) or unbatched (T, H). A `Sequential` around this layer
+        sets it.
 
     Attributes
     ----------
     penalty : float
-        Of the last `forward`. `backward` returns dy plus the penalty's gradient, so that it need not be added to a
-        loss; `Trainer` reports it beside the loss.
+        The penalty of the last `forward`. `backward` returns dy plus its gradient, so do not add it to a loss;
+        `Trainer` reports it beside the loss.
     start : int
-        The first step that counts. `Trainer` sets it where steps are run again to reach back over them.
+        The first step that counts. `Trainer` sets it when it runs steps again so that BPTT reaches further back.
     counts : (int, int) or None
-        Steps and pairs to divide by, set by `Trainer` where several batches make one update; None for x's own.
+        Steps and pairs to divide by. `Trainer` sets them when several batches make one update; None for x's own.
     """
 
     assignable = *((name, partial(check_number, low=0)) for name in ("ar", "tar")), ("batch_first", check_bool)
@@ -348,27 +348,27 @@ class ActivationRegularization(Layer):
         return np.where(valid, x, 0), np.where(valid[1:] & valid[:-1], x[1:] - x[:-1], 0)
 
     def _scales(self, lengths, features):
-        """What the sums of squares are multiplied by."""
+        """The factors of the two sums of squares."""
         steps, pairs = counted_steps(lengths, self.start) if self.counts is None else self.counts
         return self.ar / max(steps * features, 1), self.tar / max(pairs * features, 1)
 
 
 def counted_steps(lengths: "Array", start: int = 0) -> tuple[int, int]:
-    """(steps, pairs of steps one after another) of sequences with these lengths, from step `start` on."""
+    """(steps, pairs of successive steps) of sequences with these lengths, from step `start` on."""
     counted = np.maximum(np.asarray(lengths) - start, 0)
     return int(counted.sum()), int(np.maximum(counted - 1, 0).sum())
 
 
 class Pooling(Layer, base=True):
-    """Base of the layers that bring (B, T, H), or (T, B, H), or unbatched (T, H), down to (B, H) or (H,).
+    """Base of the layers that reduce (B, T, H), or (T, B, H), or unbatched (T, H), to (B, H) or (H,).
 
     A subclass defines ``_pool(y, x, lengths)`` and ``_unpool(dx, dy, lengths)``, with x, dx (T, B, H), y, dy
-    (B, H) and lengths (B,); y and dx come filled with zeros. A sequence of length 0 gives zeros.
+    (B, H) and lengths (B,); y and dx are zeros at first. A sequence of length 0 gives zeros.
 
     Parameters
     ----------
     batch_first : bool
-        Set by the `Sequential` around it, if any.
+        A `Sequential` around this layer sets it.
     """
 
     assignable = (("batch_first", check_bool),)
@@ -403,7 +403,7 @@ class LastStep(Pooling):
     bidirectional : bool
         Whether the second half of the features comes from a reverse direction, which ends at the first step.
     batch_first : bool
-        Layout of x; set by the `Sequential` around it, if any.
+        Layout of x; a `Sequential` around this layer sets it.
     """
 
     def __init__(self, *, bidirectional: bool = False, batch_first: bool = False) -> None:
@@ -411,7 +411,7 @@ class LastStep(Pooling):
         self.bidirectional = check_bool(bidirectional, "bidirectional")
 
     def stream(self, batch_size: int = 1) -> "LastStepStream":
-        """A session that gives each step as it comes, and of a chunk the last step."""
+        """A session that returns each step as it comes, and the last step of a chunk."""
         if self.bidirectional:
             raise ValueError("bidirectional: expected False in a stream, which has no reverse direction")
         check_positive_int(batch_size, "batch_size")
@@ -439,11 +439,11 @@ class MeanOverTime(Pooling):
     Parameters
     ----------
     batch_first : bool
-        Layout of x; set by the `Sequential` around it, if any.
+        Layout of x; a `Sequential` around this layer sets it.
     """
 
     def stream(self, batch_size: int = 1) -> "MeanStream":
-        """A session that gives the mean of the steps so far; its state is (their sum, their number)."""
+        """A session that returns the mean of the steps so far; its state is (their sum, their number)."""
         return MeanStream(self, check_positive_int(batch_size, "batch_size"))
 
     def _pool(self, y, x, lengths):
@@ -472,7 +472,7 @@ class MeanStream:
 
     @property
     def state(self) -> "State":
-        """The sum of the steps so far, and their number. Assign to it to go on from another one."""
+        """The sum of the steps so far, and their number. Assign to it to continue from another state."""
         with self._turn:
             return self._total, self._count
 

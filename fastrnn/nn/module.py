@@ -65,11 +65,11 @@ class FixedError(TypeError, AttributeError):
 
 
 class Fixed:
-    """Base of classes whose constructor arguments are fixed, as arrays of their sizes have been made and checked.
+    """Base of classes whose constructor arguments are fixed, because arrays depend on their values.
 
-    That is so of classes of this package, for attributes named as an argument and those in `fixed`, but neither for
-    those in `assignable`, pairs of a name and a function (value, name) that checks what is assigned, nor for
-    properties, which do so themselves.
+    In classes of this package an attribute is fixed if it has an argument's name or stands in `fixed`. Properties are
+    not fixed, and neither are the attributes in `assignable`: pairs of a name and a function (value, name) that checks
+    an assigned value.
     """
 
     fixed: tuple[str, ...] = ()
@@ -108,7 +108,7 @@ class Module(Fixed):
 
     A subclass calls ``super().__init__(dtype, seed)``, hands its arrays over with `_own` and defines
     ``__call__``, `forward` and `backward`. It stores each constructor argument (all but ``seed``) under the
-    argument's name, which is all that `config`, `module_from_config`, copying and pickling need.
+    argument's name: `config`, `module_from_config`, copying and pickling need no more.
 
     Parameters
     ----------
@@ -120,21 +120,20 @@ class Module(Fixed):
     ----------
     dtype : numpy.dtype
     recurrent : bool
-        True where a state is taken and returned: ``y, state = module(x, state, lengths)``. Others return
-        ``y``.
+        True if the module takes and returns a state: ``y, state = module(x, state, lengths)``. Others return ``y``.
     pools_time : bool
-        True where the output has no time axis any more, as after `LastStep`.
+        True if the output has no time axis, as after `LastStep`.
     takes_target : bool
-        True where `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
+        True if `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
     """
 
     dtype: np.dtype
     recurrent: bool = False
     pools_time: bool = False
     takes_target: bool = False
-    # A _arrays.Pinned each, where compiled code takes the arrays call by call.
+    # An _arrays.Pinned each, if compiled code takes the arrays anew in each call.
     _pinned_params = _pinned_grads = None
-    _watched = None     # a _watch.Watched where the engine keeps packed copies of the parameters
+    _watched = None     # a _watch.Watched, if the engine keeps packed copies of the parameters
 
     def __init_subclass__(cls, base: bool = False, **kwargs: "Any") -> None:
         super().__init_subclass__(**kwargs)
@@ -155,12 +154,12 @@ class Module(Fixed):
                                  for name, p in params.items()})
 
     def _pin(self):
-        """From here on calls can find arrays that are not as they are now."""
+        """Remember the arrays as they are now, so that calls notice a change of shape, type or memory."""
         self._pinned_params, self._pinned_grads = Pinned(self._params, "params"), Pinned(self._grads, "grads")
 
     @property
     def rng(self) -> "Generator":
-        """The numpy.random.Generator that initial parameters and dropout masks are drawn from."""
+        """The numpy.random.Generator of initial parameters and dropout masks."""
         if self._generator is None:
             self._generator = check_generator(self._seed, "seed")
         return self._generator
@@ -220,21 +219,21 @@ class Module(Fixed):
                 gates.enter_context(module._closing())
             try:
                 _copy_into(params, values)
-            except BaseException:   # of a signal handler: the parameters are not left half loaded
+            except BaseException:   # a signal handler raised: do not leave the parameters half loaded
                 _copy_into(params, values)
                 raise
 
     def _children(self):
-        """The modules that this one is made of."""
+        """The modules that this one consists of."""
         return ()
 
     def _leaves(self):
-        """Those inside that are made of no others, or itself, in the order in which they run."""
+        """The modules inside, or this one, that consist of no others, in the order in which they run."""
         return [module for module in walk(self) if not module._children()]
 
     @contextlib.contextmanager
     def _closing(self):
-        """The context in which this module's own parameters are loaded."""
+        """The context of a load of this module's own parameters."""
         with contextlib.ExitStack() as gates:
             gates.enter_context(self._gate.closing())
             if self._watched is not None:
@@ -251,12 +250,12 @@ class Module(Fixed):
         return {"type": _type_name(type(self)), **values}
 
     def _argument(self, name):
-        """What the constructor's argument of this name was, for `config`."""
+        """The constructor argument of this name, for `config`."""
         return getattr(self, name)
 
     @classmethod
     def from_config(cls, config: "dict[str, Any]") -> "Self":
-        """The module that `config`, the constructor arguments without the type, describes."""
+        """The module of `config`: the constructor arguments without the type."""
         return cls(**check_arguments(cls, config))
 
     def __call__(self, x: "Any", lengths: "Any" = None) -> "Any":
@@ -264,11 +263,11 @@ class Module(Fixed):
         raise NotImplementedError(f"{type(self).__name__} defines no __call__")
 
     def forward(self, x: "Any", state: "State" = None, lengths: "Ints | None" = None) -> "tuple[Any, State, Tape]":
-        """Training pass. Returns (y, state, tape); state is None where the module has none."""
+        """Training pass. Returns (y, state, tape); state is None if the module has none."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
 
     def backward(self, tape: "Tape", dy: "ArrayLike | None" = None, dstate: "State" = None) -> "tuple[Any, State]":
-        """Add this pass's parameter gradients to `grads`; returns (dx, dstate). A tape serves once."""
+        """Add this pass's parameter gradients to `grads`; returns (dx, dstate). Use a tape once."""
         raise NotImplementedError(f"{type(self).__name__} defines no backward")
 
     def __reduce__(self):
@@ -292,17 +291,17 @@ def _copy_into(params, values):
 
 
 class Tape:
-    """What one `Module.forward` keeps for its `Module.backward`.
+    """The values that one `Module.forward` keeps for its `Module.backward`.
 
-    `open` shows the kept values, for checks of the gradient's arguments; `take`, called once these have passed, hands
-    them to one caller alone, of whatever thread; `put_back`, where that has left them as they were, undoes it.
+    `open` shows the values, so that `backward` can check its arguments. `take` then hands them to one caller alone,
+    even if several threads ask. `put_back` undoes that, if the caller has not changed them.
     """
 
     __slots__ = ("_module", "_saved")
 
     def __init__(self, module: "Module", *saved: "Any") -> None:
         self._module = module
-        self._saved = [saved]   # empty while, and once, somebody has taken them: a list's pop has one winner
+        self._saved = [saved]   # empty once somebody has taken them: only one thread's pop succeeds
 
     def __reduce__(self):
         raise TypeError("tape: expected to stay the only one of its kind, found a copy being made")
@@ -333,26 +332,26 @@ class Tape:
 
 
 def open_tape(tape: "Tape", module: "Module") -> "tuple[Any, ...]":
-    """The values that `module`'s forward() kept on `tape`, or an error that says what is wrong with it."""
+    """The values that `module`'s forward() kept on `tape`; raises if the tape is not one of its own."""
     if not isinstance(tape, Tape):
         raise TypeError(f"tape: expected the tape that forward() returned, found {type(tape).__name__}")
     return tape.open(module)
 
 
 class Turn:
-    """A `with` block for one caller at a time: a second one, of another thread or called from within, gets an error.
+    """A `with` block for one caller at a time: a second one, in another thread or nested, gets an error.
 
     Parameters
     ----------
     name : str
-        What the callers share.
+        Name of the shared object, for the error.
     """
 
     __slots__ = ("_free", "_name")
 
     def __init__(self, name):
         self._name = name
-        self._free = [None]     # a list's pop has one winner
+        self._free = [None]     # only one thread's pop succeeds
 
     def __enter__(self):
         try:
@@ -364,14 +363,14 @@ class Turn:
         self._free.append(None)
 
     def __reduce__(self):
-        return Turn, (self._name,)  # a copy is free
+        return Turn, (self._name,)  # nobody is inside a copy
 
 
 def module_from_config(config: "dict[str, Any]") -> "Any":
     """The module that a `Module.config` dictionary describes, with fresh parameters.
 
-    The dictionary may come from a file: its type is looked up in the table of those there are, its entries are held to
-    the arguments of that type's constructor, which checks their values.
+    The dictionary may come from a file: its type must be a registered one, its entries must be arguments of that type's
+    constructor, and the constructor checks their values.
     """
     config = dict(check_config(config))
     name = config.pop("type", None)
@@ -391,7 +390,7 @@ def check_config(config):
 
 
 def check_arguments(cls, config):
-    """The constructor arguments of `config`, which names all that are needed and no others."""
+    """The constructor arguments in `config`; raises if a needed one is missing or one is unknown."""
     check_config(config)
     known = _arguments(cls)
     unknown = [name for name in config if name not in known]
@@ -404,7 +403,7 @@ def check_arguments(cls, config):
 
 
 def _plain(value):
-    """NumPy's scalars and types, alone or in lists and dicts, as Python's own."""
+    """`value` with Python's own types in place of NumPy's, in lists and dicts, too."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if isinstance(value, np.dtype):
@@ -429,7 +428,7 @@ def _rebuild(cls, config, state, source):
 
 
 def _type_name(cls):
-    """Bare name for the package's own types, dotted path for other people's, so that the two never clash."""
+    """Bare name of the package's own types, dotted path of users' types, so that the two never clash."""
     if _is_ours(cls):
         return cls.__name__
     return f"{cls.__module__}.{cls.__qualname__}"
@@ -437,7 +436,7 @@ def _type_name(cls):
 
 @functools.cache
 def _arguments(cls):
-    """The names of a constructor's arguments -> whether they are needed."""
+    """dict of a constructor argument's name -> whether it is needed."""
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
     parameters = inspect.signature(cls).parameters.values()
     return {p.name: p.default is p.empty for p in parameters if p.kind in kinds and p.name != "seed"}
@@ -445,7 +444,7 @@ def _arguments(cls):
 
 @contextlib.contextmanager
 def grads_as_before(module):
-    """Where the block fails, the module's gradients are what they were."""
+    """If the block fails, restore the module's gradients."""
     kept = {name: grad.copy() for name, grad in module.grads.items()}
     try:
         yield
@@ -454,24 +453,25 @@ def grads_as_before(module):
         raise
 
 
-# Multiply-adds of a backward pass, about, from which a signal is likely to come during it: some 20 ms.
+# Least multiply-adds, about, of a backward pass during which a signal is likely: some 20 ms (bench/NOTES.md, Looks for
+# signals).
 WORTH_A_COPY = 1_000_000_000
 
 
 class Compound(Module, base=True):
-    """A module made of others, whose arrays it names "<place>.<name>".
+    """A module that consists of others and names their arrays "<place>.<name>".
 
     A subclass defines ``_gathered(which)``, the dict of all "params" or "grads".
     """
 
-    _size = _shapes = None      # number of parameters and shapes of gradients, once they were asked for
+    _size = _shapes = None      # number of parameters and shapes of gradients, after the first use
 
     @contextlib.contextmanager
     def _grads_as_before(self, rows):
-        """Where a long backward pass over so many rows is ended on its way, no gradient has changed."""
+        """If a long backward pass over `rows` rows fails, restore the gradients."""
         grads = self.grads
         if self._size is None:
-            params = self.params    # a gradient may have been given another shape already
+            params = self.params    # not the gradients, which may have another shape by now
             self._size = sum(p.size for p in params.values())
             self._shapes = [params[name].shape for name in grads]
         for (name, grad), shape in zip(grads.items(), self._shapes):    # before the first one is added to

@@ -1,22 +1,22 @@
-"""What an ordinary cell may be asked for beside its own equations, with ONNX's meaning: see `_general.pyx`."""
+"""Options of RNN, LSTM and GRU that change their equations, with ONNX's meaning: see `_general.pyx`."""
 
 import numbers
 
 from ..check.values import check_bool, check_number, check_option, shown
 
-# name -> what alpha and beta are where they are not given
+# name -> default alpha and beta
 ACTIVATIONS = {
     "sigmoid": (0.0, 0.0), "tanh": (0.0, 0.0), "relu": (0.0, 0.0), "affine": (1.0, 0.0), "leaky_relu": (0.01, 0.0),
     "thresholded_relu": (1.0, 0.0), "scaled_tanh": (1.0, 1.0), "hard_sigmoid": (0.2, 0.5), "elu": (1.0, 0.0),
     "softsign": (0.0, 0.0), "softplus": (0.0, 0.0),
 }  # fmt: skip
-# name -> how many of the two it takes
+# name -> how many of the two it uses
 TAKES = {"affine": 2, "leaky_relu": 1, "thresholded_relu": 1, "scaled_tanh": 2, "hard_sigmoid": 2, "elu": 1}
 DIRECTIONS = "forward", "reverse", "bidirectional"
 
 
 def check_direction(direction, bidirectional):
-    """One of `DIRECTIONS`; `bidirectional` says the same as the last."""
+    """One of `DIRECTIONS`; `bidirectional` means the last of them."""
     bidirectional = check_bool(bidirectional, "bidirectional")
     direction = check_option(direction, "direction", DIRECTIONS)
     if bidirectional and direction == "reverse":
@@ -44,7 +44,7 @@ def check_activations(value, cell, directions):
 
 
 def _is_set(value, wanted):
-    """Whether this names one direction's activations, not one activation: ("affine", 2, 1) is one."""
+    """Whether `value` is one direction's activations; ("affine", 2, 1) is a single activation."""
     return isinstance(value, (list, tuple)) and len(value) == wanted and not any(
         isinstance(entry, numbers.Real) for entry in value)
 
@@ -67,11 +67,11 @@ def engine_options(cell, own, directions, activations, clip, peepholes, coupled_
     found = check_activations(activations, cell, directions) or own
     if found == own and clip is None and not peepholes and not coupled_gates:
         return {}
-    # the engine asks for f, g and h of every cell
+    # the engine needs f, g and h of every cell
     options = {"activations": [(one + one[-1:] * 2)[:3] for one in found], "coupled": coupled_gates}
     return options if clip is None else {**options, "clip": clip}
 
 
 def plain_activations(value):
-    """As a configuration holds them: tuples of names, numbers and tuples."""
+    """Activations as a configuration holds them: tuples of names, numbers and tuples."""
     return tuple(map(plain_activations, value)) if isinstance(value, (list, tuple)) else value

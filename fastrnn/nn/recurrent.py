@@ -1,4 +1,4 @@
-"""What cells and sequence runners share: parameters by name, and the weights object of the compiled engine."""
+"""The common base of cells and sequence runners: parameters by name, and the engine's `Weights`."""
 
 from typing import TYPE_CHECKING
 
@@ -65,7 +65,7 @@ class Recurrent(Module, base=True):
                                 directions, projection, window=window, **options)
 
     def _set_options(self, own, directions, activations, clip, peepholes=False, coupled_gates=False, layer_norm=False):
-        """Check and keep what the constructor was asked for beside the cell's own equations; what `Weights` takes."""
+        """Check and keep the options that change the cell's equations; return the arguments of `Weights` for them."""
         self.clip = check_bound(clip, "clip")
         peepholes, coupled = check_bool(peepholes, "peepholes"), check_bool(coupled_gates, "coupled_gates")
         if self._cell.knows("peepholes"):
@@ -105,7 +105,7 @@ class Recurrent(Module, base=True):
 
     @property
     def zoneout(self) -> float | tuple[float, float]:
-        """Probability with which a value of the state stays, or for an LSTM (p_h, p_c); may be assigned."""
+        """Probability with which a value of the state stays as it was; for an LSTM also (p_h, p_c); may be assigned."""
         return self._probabilities[1]
 
     @zoneout.setter
@@ -122,7 +122,7 @@ class Recurrent(Module, base=True):
         self._set_dropout(self.recurrent_dropout, self.zoneout, value)
 
     def _mask_seed(self, seed, first_step, dropout=0.0):
-        """The two of one training pass; without a seed one is drawn, if there is a mask to draw."""
+        """(seed, first step) of one training pass; without a seed, draws one if there are masks."""
         first_step = check_positive_int(first_step, "first_step", low=0)
         if seed is not None:
             return check_positive_int(seed, "seed", low=0, high=2**63 - 1), first_step

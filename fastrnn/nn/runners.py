@@ -30,7 +30,7 @@ STATES = "h", "c", "w"  # of a state, as the engine takes them
 
 
 class Runner(Recurrent, base=True):
-    """Layers and directions of one kind of cell. See `RNN`, `LSTM`, `GRU`; shapes below are theirs.
+    """Layers and directions of one kind of cell. See `RNN`, `LSTM` and `GRU`.
 
     T time steps, B batch, I input, H hidden, L layers, D directions, P the width of h: H, or `proj_size`.
     """
@@ -67,7 +67,7 @@ class Runner(Recurrent, base=True):
                           stacklevel=3)
 
     def _set_direction(self, direction, bidirectional):
-        """Check and keep the direction; how many there are."""
+        """Check and keep the direction; return the number of directions."""
         self.direction = check_direction(direction, bidirectional)
         return 2 if self.direction == "bidirectional" else 1
 
@@ -77,7 +77,7 @@ class Runner(Recurrent, base=True):
 
     @property
     def recompute(self) -> bool:
-        """Whether BPTT computes activations again, segment by segment, instead of keeping them; may be assigned."""
+        """Whether BPTT recomputes activations, segment by segment, instead of keeping them; may be assigned."""
         return self._recompute
 
     @recompute.setter
@@ -98,12 +98,12 @@ class Runner(Recurrent, base=True):
         state : array h (L*D, B, P), or for the LSTM a tuple (h, c) with c (L*D, B, H); default zeros
             Without the axis B for unbatched input.
         lengths : sequence of B ints, optional
-            Valid steps of each sequence, 0 to T, in any order. A list brings its own.
+            Valid steps of each sequence, 0 to T, in any order. Not with a list, which has its own.
 
         Returns
         -------
         y : array like x with D*P features, zero beyond a sequence's length; a list for a list
-        state : like the argument; each sequence's at its last valid step
+        state : like the argument; each sequence's state after its last valid step
 
         Raises
         ------
@@ -116,23 +116,23 @@ class Runner(Recurrent, base=True):
 
     def forward(self, x: "Inputs", state: "State" = None, lengths: "Ints | None" = None, *, seed: int | None = None,
                 first_step: int = 0) -> "tuple[Outputs, State, Tape]":
-        """Training pass: as a call, with dropped and zoned-out values; returns (y, state, tape) for `backward`.
+        """Training pass: as a call, with dropout and zoneout; returns (y, state, tape) for `backward`.
 
         Parameters
         ----------
         x, state, lengths
             As for a call.
         seed : int, optional
-            Of the masks of this pass; without it one is drawn from `rng`. A mask depends on the seed, the sequence's
-            place in the batch, the step and the unit only.
+            Source of this pass's masks; by default one is drawn from `rng`. A mask depends only on the seed, the
+            sequence's place in the batch, the step and the unit.
         first_step : int
-            Number of x's first step: a sequence that is run piece by piece with one seed, each piece with its own
-            first step, gets the masks of the whole. (The reverse direction counts from its own start.)
+            Number of x's first step. Pieces of a sequence that are run with the same seed, each with the number of its
+            first step, get the masks of the whole sequence. (The reverse direction counts from its own start.)
 
         Raises
         ------
         MemoryError
-            Where forward and BPTT would take more than there is, before anything is computed.
+            If forward and BPTT would need more memory than there is; raised before any computation.
         """
         call = self._arguments(x, state, lengths)
         dropout = self.dropout if self.num_layers > 1 else 0.0
@@ -152,13 +152,13 @@ class Runner(Recurrent, base=True):
 
         Parameters
         ----------
-        tape : from `forward`; serves once
+        tape : from `forward`; use it once
         dy : array like y, optional
             Gradient of the loss with respect to y; values beyond a sequence's length do not count.
         dstate : like the final state, optional
             A part of an LSTM's tuple may be None.
         dh : array (L*D, T, B, P), optional
-            Takes dL/dh_t, the whole gradient of every layer's and direction's state at every step t, in the
+            Output: dL/dh_t, the whole gradient of every layer's and direction's state at every step t, in the
             sequence's own order; zero beyond a length. For SRU and QRNN, whose state is c, dL/dc_t.
 
         Returns
@@ -189,7 +189,7 @@ class Runner(Recurrent, base=True):
 
     def _check_memory(self, call):
         steps, batch = call.extent()
-        # No cell keeps more than 16 values of each unit, nor 4 of each input that a step sees.
+        # No cell keeps more than 16 values of each unit, or 4 of each input that a step reads.
         values = 16 * self.hidden_size + 4 * self._window * max(self.input_size, self.output_size)
         if values * steps * batch * self.num_layers * self.dtype.itemsize > memory.LITTLE_BYTES:
             needed = sum(memory.runner_bytes(self, batch, steps, call.lengths))
@@ -206,7 +206,7 @@ class Runner(Recurrent, base=True):
                     0 if self.bidirectional else None)
 
     def activations(self, tape: "Tape") -> "dict[str, Array]":
-        """What a forward pass computed, step by step; the tape may still serve `backward`.
+        """The values of a forward pass, step by step; `backward` can still use the tape.
 
         Returns
         -------
@@ -222,7 +222,7 @@ class Runner(Recurrent, base=True):
             tape.put_back(saved)
 
     def _found(self, activations, call):
-        """What `activations` returns, of a tape that is the caller's alone."""
+        """The result of `activations`, from a tape that is the caller's alone."""
         shape = (self.num_layers * (1 + self.bidirectional), *call.extent())
         gates = len(self._cell.gates)
         widths = {"gates": gates * self.hidden_size if gates > 1 else 0, "h": self._out,
@@ -249,7 +249,7 @@ class Runner(Recurrent, base=True):
 
 
 class _Call:
-    """The checked arguments of one call, time-major, with room for its results."""
+    """The checked arguments of one call, time-major, and new arrays for its results."""
 
     def __init__(self, runner, x, state, lengths):
         self.runner = runner
@@ -327,7 +327,7 @@ class _Call:
         return self.laid_out(y), self.state_out(final)
 
     def gradient(self, dy):
-        """The caller's dy as the engine takes it."""
+        """The caller's dy in the engine's layout."""
         if dy is None:
             return None
         runner = self.runner
@@ -359,35 +359,35 @@ COMMON = """
     dropout : float
         Probability with which `forward` drops the values passed from layer to layer; a call never drops.
     bidirectional : bool
-        A second set of layers from each sequence's last valid step to its first; outputs side by side.
+        Whether a second set of layers reads each sequence from its last valid step to its first; outputs side by side.
 """
 _SHARED = COMMON + """    recurrent_dropout : float
         Probability with which `forward` drops a value of h_{{t-1}} from the recurrent product, W_hh (h_{{t-1}} * m), by
         one mask m for all steps of a sequence (Gal and Ghahramani 2016); a call never drops.
     zoneout : float{pair}
         Probability with which `forward` leaves a value of {states} as it was a step before (Krueger et al. 2017).
-        A call takes the expected value: p h_{{t-1}} + (1 - p) h', where h' is what the equations above give.
+        A call takes the expected value: p h_{{t-1}} + (1 - p) h', with h' from the equations above.
     weight_dropout : float
         Probability with which `forward` drops a recurrent weight, by one mask of W_hh for the whole pass (DropConnect;
-        Merity et al. 2018); a call never drops. What is not dropped is scaled by 1 / (1 - p), here and above.
+        Merity et al. 2018); a call never drops. Here and above the kept values are scaled by 1 / (1 - p).
     direction : "forward", "reverse" or "bidirectional"
         "reverse" reads each sequence from its last valid step to its first; y stays in the sequence's order.
         "bidirectional" is ``bidirectional=True``.
     activations : sequence, optional
-        In the place of {functions}.
-        For each a name, or a tuple of a name, alpha and beta, as the ONNX operator of this cell takes them: sigmoid,
-        tanh, relu, affine (alpha, beta), leaky_relu (alpha), thresholded_relu (alpha), scaled_tanh (alpha, beta),
-        hard_sigmoid (alpha, beta), elu (alpha), softsign, softplus. Two such sequences give each of two directions its
-        own.
+        These replace {functions}.
+        Each is a name, or a tuple of a name, alpha and beta, as in the ONNX operator of this cell: sigmoid, tanh, relu,
+        affine (alpha, beta), leaky_relu (alpha), thresholded_relu (alpha), scaled_tanh (alpha, beta), hard_sigmoid
+        (alpha, beta), elu (alpha), softsign, softplus. Two such sequences, one for each direction, are possible.
     clip : float, optional
-        What goes into an activation of a gate is limited to -clip .. clip.
+        Limits the input of a gate's activation to -clip .. clip.
 {gates}{norm}    dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
-        Of the initial parameters and the masks.
+        Source of the initial parameters and the masks.
     recompute : bool
-        Whether `backward` computes the activations again, segment by segment of the steps, from a few states that
-        `forward` has kept: memory of about the square root of T instead of T, for at most a third more time and the
-        same bits. The input is read again, and the parameters must not change in between. May be assigned at any time.
+        Whether `backward` recomputes the activations, segment by segment of the steps, from a few states that `forward`
+        has kept: memory grows with the square root of T instead of T, for at most a third more time and the same bits.
+        `backward` then reads the input again, and the parameters must not change before it. May be assigned at any
+        time.
     init : str or dict
         "default" (orthogonal recurrent, Glorot input, forget bias 1), "pytorch" or "irnn"; or a dict of scheme,
         recurrent, input, bias and forget_bias, such as {{"recurrent": "identity", "forget_bias": 2.0}}.
@@ -396,20 +396,21 @@ _SHARED = COMMON + """    recurrent_dropout : float
     -----
     ``params`` has PyTorch's names, shapes and gate order: weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, P), bias_ih_l0
     and bias_hh_l0 (G*H,){projection}, and the same with suffix _reverse for the second direction.{gains}
-    The four probabilities may be assigned to at any time.
+    The four probabilities may be assigned at any time.
 """
 
 
 _NORM = """    layer_norm : bool
-        Layer normalisation, in the place of the equations without it; see the equations above.
+        Whether to use the equations with layer normalisation above.
 """
 
 
 _GATES = """    peepholes : bool
-        The gates see the cell state (Gers and Schmidhuber 2000): p_i * c_{t-1} joins the input of i, p_f * c_{t-1}
-        that of f and p_o * c_t that of o. Further parameters: weight_ci_l0, weight_cf_l0 and weight_co_l0 (H,).
+        Whether the gates read the cell state (Gers and Schmidhuber 2000): adds p_i * c_{t-1} to the input of i,
+        p_f * c_{t-1} to that of f and p_o * c_t to that of o. Further parameters: weight_ci_l0, weight_cf_l0 and
+        weight_co_l0 (H,).
     coupled_gates : bool
-        f = 1 - i (Greff et al. 2017). The parameters keep their shapes; f's part of them has no effect.
+        Whether f = 1 - i (Greff et al. 2017). The parameters keep their shapes; f's part of them has no effect.
 """
 
 

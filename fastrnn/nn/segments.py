@@ -1,13 +1,13 @@
-"""Full BPTT in bounded memory: a forward pass keeps the states at some steps only, BPTT computes the others again.
+"""Full BPTT in bounded memory: a forward pass keeps the states of only some steps, and BPTT recomputes the others.
 
-Sequences are cut in segments of steps (Chen et al. 2016, "Training deep nets with sublinear memory cost"). BPTT goes
-from the last segment to the first: it runs the segment forward again from the state before it, keeps what it needs, and
-goes back through it. Memory is that of one segment and of a state for each; lengths of about sqrt(T) make their sum
-smallest.
-The outputs and gradients are the bits of plain BPTT, which sums its weight gradients over the same blocks of steps.
+A pass cuts sequences into segments of steps (Chen et al. 2016, "Training deep nets with sublinear memory cost"). BPTT
+goes from the last segment to the first: it runs a segment forward again from the state before it, keeps its
+activations, and goes back through it. Memory holds the activations of one segment and a state for each segment;
+segments of about sqrt(T) steps make this smallest. The outputs and gradients have the bits of plain BPTT, which sums
+its weight gradients over the same blocks of steps.
 
-Layers that read in one direction are run together. Bidirectional ones are run one by one, since each reads the whole
-output of the one below, which is kept.
+Layers that read in one direction run together. Bidirectional layers run one by one, because each reads the whole
+output of the layer below; the pass keeps that output.
 """
 
 import contextlib
@@ -19,14 +19,13 @@ import numpy as np
 from ..engine.loops._engine import Span
 from .module import grads_as_before
 
-# Bytes of a segment from which handing it out to threads costs little. Time against plain BPTT, two threads, H = 64,
-# with none, 4 and 8 MB: RNN, B = 1, T = 100,000: 1.16, 1.12, 1.10; B = 8, T = 25,000: RNN 1.01, 0.99, 0.97, GRU 0.72,
-# 0.74, 0.71.
+# Least bytes of a segment, with which BPTT takes at most 1.12 times as long as without segments (bench/NOTES.md,
+# Segments).
 LEAST_BYTES = 4_000_000
 
 
 class Plan(NamedTuple):
-    """Steps of a segment, and bytes: of the states that are kept, of the segment's activations, of BPTT beside them."""
+    """Steps of a segment, and bytes of the kept states, of the segment's activations, and of BPTT beside them."""
 
     steps: int
     states: int
@@ -37,8 +36,8 @@ class Plan(NamedTuple):
 def plan(engine, state_bytes, steps, batch, lengths=None, dropout=0.0, layer=None):
     """The `Plan` for a batch of sequences of at most `steps` steps.
 
-    A segment has m blocks of the engine's K steps. Of n blocks in all, n / m states and m * K steps are kept: the
-    fewest bytes for m = sqrt(n * state_bytes / block_bytes).
+    A segment has m blocks of the engine's K steps. With n blocks in all, a pass keeps n / m states and m * K steps,
+    which take the fewest bytes for m = sqrt(n * state_bytes / block_bytes).
     """
     block = engine.block(batch)
     count = -(-steps // block)
@@ -59,9 +58,9 @@ class SegmentedPass:
     ----------
     runner : Runner
     call : the checked arguments
-        Of which y and the final states are filled.
+        The pass fills its y and final states.
     dropout, seed, first_step
-        As of the engine's `forward`.
+        As in the engine's `forward`.
     """
 
     def __init__(self, runner, call, dropout, seed, first_step):
@@ -74,7 +73,7 @@ class SegmentedPass:
         self._length = runner.segments(steps, batch, call.lengths).steps
         self._starts = range(0, max(steps, 1), self._length)
         self._packed = engine.packs(runner.weight_dropout, seed, True)
-        self.served = False     # whether BPTT is done: it changes nothing that is kept
+        self.served = False     # whether BPTT is done; it does not change the kept values
         apart = runner.bidirectional
         self._groups = []  # from the lowest layer on
         x, directions = call.x, 1 + apart
@@ -106,7 +105,7 @@ class SegmentedPass:
             self._first, Span(start, start + self._length, group.layer), self._packed, keep)
 
     def backward(self, dy, dfinal, dx, dinitial, dh=None):
-        """As the engine's: fills dx and dinitial, and adds to the gradients, or changes none of them."""
+        """As the engine's `backward`: fills dx and dinitial and adds to the gradients; an error changes no gradient."""
         with grads_as_before(self._runner):
             with self._as_before():
                 self._back(dy, dfinal, dx, dinitial, dh)
@@ -114,7 +113,7 @@ class SegmentedPass:
 
     @contextlib.contextmanager
     def _as_before(self):
-        """With the probabilities of the forward pass, which may have been changed since."""
+        """A context with the probabilities of the forward pass, even if they were changed since."""
         now = self._runner._probabilities
         self._runner._set_dropout(*self._probabilities)
         try:
@@ -144,7 +143,7 @@ class SegmentedPass:
         self._engine.collect(packed, self._probabilities[2], self._seed)
 
     def activations(self, found):
-        """As the engine's, of a pass that BPTT has not used: fills the arrays of the dict `found`, None left out."""
+        """As the engine's `activations`: fills the arrays of the dict `found`, except None, before BPTT."""
         with self._as_before():
             for group in self._groups:
                 arrays = [a if a is None else a[group.rows] for a in found.values()]
@@ -154,7 +153,7 @@ class SegmentedPass:
 
 
 class _Group:
-    """Layers that are run together: which (None: all), their rows of a state, their input, the segments' states."""
+    """Layers that run together: which (None: all), their rows of a state, their input, the segments' states."""
 
     def __init__(self, layer, rows, x):
         self.layer, self.rows, self.x = layer, rows, x
@@ -162,6 +161,6 @@ class _Group:
 
 
 def _copies(state, like):
-    """New arrays as `like` that hold `state`, zeros for None: what a sequence that has ended before is left with."""
+    """New arrays like `like` with the values of `state`, zeros for None; a sequence that has ended keeps these."""
     zeros = [None if b is None else np.zeros(b.shape, b.dtype) for b in like]
     return [b if a is None else a.reshape(b.shape).copy() for a, b in zip(state, zeros)]

@@ -33,8 +33,7 @@ class Sequential(Compound):
         At least one, each only once, none a cell; those with parameters have one dtype. No recurrent module may
         follow one that pools the steps.
     batch_first : bool
-        Layout of the whole network: x is (B, T, ...) if true, (T, B, ...) if not. The modules inside are set
-        to it.
+        Layout of the whole network and of the modules inside: x is (B, T, ...) if true, (T, B, ...) if not.
     tie_embeddings : bool
         Whether the last module, a Linear, shares the weight of the first, an Embedding (Press and Wolf 2017). The
         weight counts, and is saved, once, under the Embedding's name.
@@ -43,7 +42,7 @@ class Sequential(Compound):
     ----------
     modules : tuple of Module
     recurrent, pools_time : bool
-        Whether any of the modules has a state, or brings the steps down to one.
+        Whether any of the modules has a state, or reduces the steps to one.
 
     Notes
     -----
@@ -80,13 +79,13 @@ class Sequential(Compound):
         if self.tie_embeddings:
             _tie(modules)
         super().__init__(next(iter(dtypes.values()), "float32"))
-        self.modules: tuple[Any, ...] = modules     # Any: what is beyond a Module differs by layer
+        self.modules: tuple[Any, ...] = modules     # Any, because layers have more attributes than a Module
         self.recurrent = any(module.recurrent for module in modules)
         self.pools_time = any(module.pools_time for module in modules)
         self.batch_first = batch_first
 
     def _gathered(self, which):
-        # anew each time: as long as nobody holds a runner's arrays, it need not look for changes in them
+        # a new dict each time: as long as nobody holds a runner's arrays, the runner need not check them for changes
         arrays = {f"{k}.{name}": array
                   for k, module in enumerate(self.modules)
                   for name, array in getattr(module, which).items()}
@@ -122,7 +121,7 @@ class Sequential(Compound):
 
     @classmethod
     def from_config(cls, config: "dict[str, Any]") -> "Self":
-        """The network that `config` describes."""
+        """The network of `config`."""
         config = dict(check_config(config))
         described = config.pop("modules", None)
         if not isinstance(described, (list, tuple)) or not config.keys() <= {"batch_first", "tie_embeddings"}:
@@ -141,15 +140,15 @@ class Sequential(Compound):
         Parameters
         ----------
         x : array, or list of arrays
-            What the first module takes, in the network's layout. A list holds one array (T_i, ...) per
-            sequence, and y is then such a list too, or with pooled steps an array with one row per sequence.
+            Input of the first module, in the network's layout. A list holds one array (T_i, ...) per sequence; y is
+            then such a list, too, or with pooled steps an array with one row per sequence.
         state : tuple, optional
-            One entry per module, None where it has no state or starts from zero.
+            One entry per module; None for a module without a state or with a zero state.
         lengths : sequence of B ints, optional
 
         Returns
         -------
-        y, or (y, state) where the network is recurrent.
+        y, or (y, state) if the network is recurrent.
         """
         if isinstance(x, (list, tuple)):
             x, lengths = pad_sequences(x, lengths, self.batch_first)
@@ -174,7 +173,7 @@ class Sequential(Compound):
 
     def forward(self, x: "ArrayLike", state: "State" = None,
                 lengths: "Ints | None" = None) -> "tuple[Array, State, Tape]":
-        """Returns (y, state, tape), state None where no module has one. Arguments as for a call; no lists."""
+        """Returns (y, state, tape); state is None if no module has one. Arguments as for a call, but no lists."""
         if isinstance(x, (list, tuple)):
             raise TypeError("x: expected an array, found a list; a padded batch and lengths stand for sequences here")
         states = list(check_states(state, "state", self.modules))
@@ -188,7 +187,7 @@ class Sequential(Compound):
             Tape(self, tapes, states, (x.shape, x.dtype), rows)
 
     def backward(self, tape: "Tape", dy: "ArrayLike | None" = None, dstate: "State" = None) -> "tuple[Any, State]":
-        """Adds to `grads` and returns (dx, dstate); dx is None where the input is of ids."""
+        """Adds to `grads` and returns (dx, dstate); dx is None if the input holds ids."""
         tapes, states, output, rows = open_tape(tape, self)
         dstates = list(check_dstates(dstate, states, self.modules))
         if dy is not None:
@@ -218,7 +217,7 @@ class Sequential(Compound):
         return f"{type(self).__name__}({', '.join(map(repr, self.modules))}, batch_first={self.batch_first}{tied})"
 
     def __reduce__(self):
-        return copyreg.__newobj__, (type(self),), self.__dict__  # the modules tell how they are copied
+        return copyreg.__newobj__, (type(self),), self.__dict__  # the modules copy themselves
 
     def __setstate__(self, state):
         self.__dict__.update(state)
@@ -243,7 +242,7 @@ class SequentialStream:
 
     def __init__(self, streams, gate):
         self._streams = streams
-        # Those whose state an error in a later one must not change.
+        # Streams whose state must not change if a later stream raises.
         self._kept = [stream for stream in streams[:-1] if not isinstance(stream, LayerStream)]
         self._gate = gate
         self._turn = Turn("stream")
@@ -251,12 +250,12 @@ class SequentialStream:
     def step(self, x: "ArrayLike", out: "Array | None" = None) -> "Array":
         """The output for one step, which has no time axis: (I,) or an id for one sequence, (B, I) or (B,).
 
-        With `out` given, of the output's shape and dtype, it is written into it. After an error the state is as before.
+        With `out`, of the output's shape and dtype, the output is written into it. An error leaves the state as before.
         """
         return self._through("step", x, out)
 
     def run(self, chunk: "ArrayLike") -> "Array":
-        """The output for several steps, in the layout of the network. After an error the state is as before."""
+        """The output for several steps, in the layout of the network. An error leaves the state as before."""
         return self._through("run", chunk)
 
     def _through(self, method, x, *out):
@@ -271,7 +270,7 @@ class SequentialStream:
                 before = [stream.state for stream in self._kept]
                 for stream in first:
                     x = getattr(stream, method)(x)
-                return getattr(last, method)(x, *out)  # one that fails leaves its own state alone
+                return getattr(last, method)(x, *out)  # a stream that fails leaves its own state as it was
         except BaseException:
             for stream, state in zip(self._kept, before):
                 stream.state = state
@@ -279,7 +278,7 @@ class SequentialStream:
 
     @property
     def state(self) -> "State":
-        """A tuple of the modules' states, None for those without one. Assign to it to go on from another."""
+        """A tuple of the modules' states, None for those without one. Assign to it to continue from another state."""
         with self._turn:
             return tuple(stream.state for stream in self._streams)
 

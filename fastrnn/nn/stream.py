@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 class Stream(Fixed):
     """A session over a runner, made by ``runner.stream(batch_size)``.
 
-    Shares the runner's weights and has a state of its own, so that any number of sessions may run side by side. The
-    outputs are the same bits as those of one call over the whole sequence. A session has one caller at a time: a second
-    thread that calls it meanwhile gets a ValueError.
+    A session shares the runner's weights and has its own state, so any number of sessions may run side by side. The
+    outputs have the bits of one call over the whole sequence. A session has one caller at a time: a second thread that
+    calls it meanwhile gets a ValueError.
 
     Parameters
     ----------
     runner : RNN, LSTM, GRU, or another of the package's runners
         Not bidirectional: the reverse direction would need the future.
     batch_size : int
-        Sequences B that go on together.
+        Number of sequences B that advance together.
 
     Attributes
     ----------
     step : method (x, out=None) -> y
-        One time step: x (B, I), or (I,) where B is 1, gives y (B, P) or (P,). With `out` given, y is written into it
-        and nothing is allocated.
+        One time step: x (B, I), or (I,) if B is 1, gives y (B, P) or (P,). With `out`, y is written into it and
+        nothing is allocated.
     """
 
     def __init__(self, runner: "Runner", batch_size: int = 1) -> None:
@@ -43,7 +43,7 @@ class Stream(Fixed):
             raise ValueError(f"runner: expected one direction, forward, for a stream, found {found}")
         self._runner = runner
         self.batch_size = check_positive_int(batch_size, "batch_size")
-        width = runner.input_size + 8 * runner.num_layers * runner.hidden_size  # states, and what a step needs
+        width = runner.input_size + 8 * runner.num_layers * runner.hidden_size  # states, and buffers of a step
         memory.require(self.batch_size * width * runner.dtype.itemsize, "batch_size",
                        f"a state for {self.batch_size} sequences", "use fewer")
         self._core = StreamCore(runner._watched, self.batch_size, self._coerce)
@@ -51,11 +51,11 @@ class Stream(Fixed):
         self.step = self._core.step
 
     def run(self, chunk: "ArrayLike", out: "Array | None" = None) -> "Array":
-        """Several steps at once, as that many calls of `step`.
+        """Several steps at once, with the results of as many calls of `step`.
 
         Parameters
         ----------
-        chunk : array (T, I) where B is 1, or (T, B, I); (B, T, I) if the runner is batch_first
+        chunk : array (T, I) if B is 1, or (T, B, I); (B, T, I) if the runner is batch_first
 
         Returns
         -------
@@ -83,8 +83,8 @@ class Stream(Fixed):
 
     @property
     def state(self) -> "State":
-        """A copy of the state, as the runner takes it: h (L, B, P), for the LSTM (h, c). Assign to it to go on from
-        another one."""
+        """A copy of the state, in the runner's form: h (L, B, P), for the LSTM (h, c). Assign to it to continue from
+        another state."""
         with self._core:
             copies = tuple(s.copy() for s in self._states())
         return copies if len(copies) == 2 else copies[0]
@@ -101,7 +101,7 @@ class Stream(Fixed):
         self.state = None
 
     def copy(self) -> "Stream":
-        """A session of its own that goes on from this one's state."""
+        """An independent session that continues from this one's state."""
         twin = Stream(self._runner, self.batch_size)
         twin.state = self.state
         return twin
@@ -116,7 +116,7 @@ class Stream(Fixed):
         return tuple(getattr(self._core, part) for part in self._runner._state)
 
     def _coerce(self, x, out):
-        """Arguments of `step` as the engine takes them, or an error."""
+        """Arguments of `step` in the engine's form; raises if that is impossible."""
         features, width = self._runner.input_size, self._runner.output_size
         kinds = {2: f"({self.batch_size}, {features})"}
         if self.batch_size == 1:

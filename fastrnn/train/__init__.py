@@ -1,1 +1,1 @@
-"""What training is made of: losses, optimizers, schedules, averages, metrics, callbacks; `fit` puts them together."""
+"""The parts of training: losses, optimizers, schedules, averages, metrics, callbacks; `fit` uses them all."""

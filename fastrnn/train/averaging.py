@@ -1,4 +1,4 @@
-"""Averages of the parameters along training, for evaluation and for use: `EMA` and `SWA`."""
+"""Averages of the parameters during training, for evaluation and for use: `EMA` and `SWA`."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Average:
-    """Base class. `Trainer` calls `after_step` and `after_epoch`; the live parameters are only read.
+    """Base class. `Trainer` calls `after_step` and `after_epoch`, which only read the live parameters.
 
     Attributes
     ----------
@@ -31,10 +31,10 @@ class Average:
         self.updates = 0
 
     def after_step(self, params: "dict[str, Array]") -> None:
-        """An update of the parameters was made."""
+        """Called after an update of the parameters."""
 
     def after_epoch(self, epoch: int, params: "dict[str, Array]") -> None:
-        """All updates of an epoch, counted from 1, were made; validation comes next."""
+        """Called after all updates of an epoch, counted from 1, and before validation."""
 
     def state_dict(self) -> "dict[str, Any]":
         """dict with "type", "hyper", "updates" and "params" (the live arrays)."""
@@ -97,7 +97,7 @@ class SWA(Average):
     Parameters
     ----------
     start : int
-        Epochs that are left out.
+        Number of epochs to leave out.
     every : "epoch" or "step"
         Whether the parameters count at the end of each epoch or after each update.
     """

@@ -1,24 +1,24 @@
 """Losses with their gradients.
 
 Every function takes (prediction, target) and returns (loss, gradient): a float, summed in double, and an
-array of the prediction's shape and dtype. The loss is the mean over the valid elements, weighted where there
-are weights: the sum of weight times loss, divided by the sum of the weights; 0 with a zero gradient where
-nothing is valid. ``reduction="sum"`` leaves the division out.
+array of the prediction's shape and dtype. The loss is the mean over the valid elements, weighted if there are
+weights: the sum of weight times loss, divided by the sum of the weights; 0 with a zero gradient if no element
+is valid. ``reduction="sum"`` omits the division.
 
 All functions share these parameters:
 
 lengths : sequence of int, optional
-    One per sequence; steps from a length on are padding. Needs a time axis: (B, T, ...), or (T, B, ...) with
+    One per sequence; steps beyond a length are padding. Needs a time axis: (B, T, ...), or (T, B, ...) with
     ``batch_first=False``.
 mask : bool array, optional
-    True where valid; its shape is that of the elements or of their leading axes.
+    True for valid elements; has the shape of the elements or of their leading axes.
 sample_weight : array, optional
     Not negative. One weight per sequence, (B,), or an array of a shape that `mask` could have.
 reduction : "mean" or "sum"
 batch_first : bool
 
-Padding and elements of weight 0 contribute neither loss nor gradient, whatever prediction and target hold
-there. Every error is a ValueError or TypeError that names the argument.
+Padding and elements of weight 0 contribute neither loss nor gradient, for any prediction and target.
+Every error is a ValueError or TypeError that names the argument.
 """
 
 import math
@@ -56,7 +56,7 @@ def cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Int
     class_weight : array (K,), optional
         Multiplies the loss of the elements of each class, and their count in the mean's divisor.
     label_smoothing : float in [0, 1]
-        The part of each target that is spread evenly over all classes.
+        Fraction of each target that is spread evenly over all classes.
     lengths, mask, sample_weight, reduction, batch_first
         See the module.
 
@@ -91,7 +91,7 @@ def binary_cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, from_l
     Parameters
     ----------
     prediction : array (...), float32 or float64
-        Logits x, or with ``from_logits=False`` probabilities p, whose logarithms are held above -100.
+        Logits x, or with ``from_logits=False`` probabilities p, whose logarithms are clamped to at least -100.
     target : array (...)
         t, in 0 .. 1. A last axis of size 1 may be missing.
     from_logits : bool
@@ -189,7 +189,7 @@ def quantile(prediction: "ArrayLike", target: "ArrayLike", *, quantiles: "Sequen
     prediction : array (..., Q), float32 or float64
         One column per quantile.
     target : array (...)
-        A last axis of size 1 may be there.
+        May have a last axis of size 1.
     quantiles : sequence of Q floats between 0 and 1
     lengths, mask, sample_weight, reduction, batch_first
         See the module.
@@ -222,7 +222,7 @@ def gaussian_nll(prediction: "ArrayLike", target: "ArrayLike", *,
     prediction : array (..., 2 D), float32 or float64
         The D means, then D numbers r that give the standard deviations s.
     target : array (..., D)
-        The last axis may be missing where D is 1.
+        The last axis may be missing if D is 1.
     scale : "log_variance" or "softplus"
         s = exp(r / 2), or s = log(1 + exp(r)) + min_scale.
     min_scale : float, above 0
@@ -257,25 +257,25 @@ def ctc(prediction: "ArrayLike", target: "Inputs", lengths: "Ints | None" = None
         batch_first: bool = True) -> "tuple[float, Array]":
     """Connectionist temporal classification (Graves et al. 2006): labels without a time for each.
 
-    A path has one label or blank at each of T steps; without its repetitions, then without its blanks, it is the
-    target. The loss of a sequence is -log of the probability of all its target's paths together,
+    A path has one label or blank at each of T steps. It belongs to the target that remains when first repetitions and
+    then blanks are removed. The loss of a sequence is -log of the probability of all its target's paths together,
 
         -log sum over paths of prod over t of softmax(prediction[t])[path[t]]
 
     Parameters
     ----------
     prediction : array (B, T, K), (T, B, K) with ``batch_first=False``, or (T, K); float32 or float64
-        Logits. Logarithms of probabilities are such too: their softmax is the probabilities.
+        Logits. Logarithms of probabilities are logits, too, because their softmax is the probabilities.
     target : list of B arrays (L_i,) of ints, int array (B, L), or int array (sum of target_lengths,)
         Labels 0 .. K-1 without `blank`; for a prediction (T, K) one array (L,).
     lengths : sequence of B ints, optional
         Valid steps of each sequence.
     target_lengths : sequence of B ints, optional
-        Labels of each sequence in an array; those beyond are padding.
+        Number of labels of each sequence; further labels are padding.
     blank : int
     zero_infinity : bool
-        A target that no path fits, as it has more labels, with a blank between any two that are the same, than the
-        sequence has steps, has loss inf and a gradient of NaN; if true, both are 0.
+        A target without any path has more labels, plus a blank between any two equal neighbours, than the sequence has
+        steps. Its loss is inf and its gradient NaN; if true, both are 0.
     mask : bool array (B,), optional
     sample_weight : array (B,), optional
     reduction : "mean" or "sum"
@@ -310,7 +310,7 @@ def ctc(prediction: "ArrayLike", target: "Inputs", lengths: "Ints | None" = None
 
 
 def _elements(prediction, target, lengths, mask, sample_weight, reduction, batch_first):
-    """(prediction, target, weights or None, factor of the sum), checked, of one shape, zeros for padding."""
+    """Checked (prediction, target, weights or None, factor of the sum), of one shape, with zeros for padding."""
     prediction = check_prediction(prediction)
     weight = check_element_weights(prediction.shape, lengths, mask, sample_weight, batch_first)
     target = check_real_target(target, prediction.shape, prediction.dtype)
@@ -319,12 +319,12 @@ def _elements(prediction, target, lengths, mask, sample_weight, reduction, batch
 
 
 def _without_padding(array, weight):
-    """The array with zeros where the weight is 0, so that what padding holds is never computed with."""
+    """The array with zeros where the weight is 0, so that no computation uses the values of padding."""
     return array if weight is None or weight.all() else np.where(weight > 0, array, array.dtype.type(0))
 
 
 def _scale(weight, count, reduction):
-    """What the summed loss and the gradient are multiplied by."""
+    """The factor of the summed loss and the gradient."""
     if check_option(reduction, "reduction", ("mean", "sum")) == "sum":
         return 1.0
     total = float(count if weight is None else weight.sum())

@@ -1,8 +1,8 @@
 """Figures that a trainer reports beside the loss.
 
-A metric is called as a loss is, (prediction, target) and where they matter `lengths`, `sample_weight` and
-`batch_first` by keyword, and returns a float: the mean over the valid elements, weighted where there are weights. A
-loss is a metric too; its gradient is left aside. An epoch's figure is the mean over all its elements.
+A call of a metric is like that of a loss: (prediction, target), and if they matter `lengths`, `sample_weight` and
+`batch_first` by keyword. It returns a float: the mean over the valid elements, weighted if there are weights. A loss is
+a metric, too; its gradient is ignored. An epoch's figure is the mean over all its elements.
 """
 
 import math
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 def accuracy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" = None,
              sample_weight: "ArrayLike | None" = None, batch_first: bool = True) -> float:
-    """Part of the elements that are right.
+    """Fraction of the elements that are right.
 
     Parameters
     ----------
     prediction : array (..., K) of scores, or (...) or (..., 1) of logits
-        The class is that of the highest score; a logit above 0 says yes.
+        The predicted class is that of the highest score; a logit above 0 means yes.
     target : int array (...) of classes, or for logits array (...) or (..., 1), above 0.5 for yes
     lengths, sample_weight, batch_first
         As in `fastrnn.losses`.
@@ -55,13 +55,13 @@ def accuracy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | N
 
 
 class Metric:
-    """A function and what is made of its mean: the root of a mean square, the exponential of a mean logarithm.
+    """A function and a final step for its mean: the root of a mean square, the exponential of a mean logarithm.
 
     Attributes
     ----------
     name : str
     named : bool
-        Whether the name alone stands for it, as it does in a checkpoint.
+        Whether the name alone identifies it, as in a checkpoint.
     """
 
     def __init__(self, name: str, function: "Callable[..., Any]", finish: "Callable[[float], float]" = float,

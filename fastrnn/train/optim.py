@@ -1,7 +1,7 @@
 """Optimisers that update parameters in place, and gradient clipping.
 
-Throughout, g is the gradient, d = g + weight_decay * p, and t = 1, 2, ... counts the steps. Formulas and,
-but for the rate of SGD, defaults are those of torch.optim.
+Throughout, g is the gradient, d = g + weight_decay * p, and t = 1, 2, ... counts the steps. The formulas are those of
+torch.optim, and so are the defaults, except SGD's rate.
 """
 
 import math
@@ -39,7 +39,7 @@ class Optimizer:
         self._slots = {}  # slot -> parameter name -> array
 
     def __setattr__(self, name: str, value: "Any") -> None:
-        if name in self.hyper and name in self.__dict__:    # set again: as the constructor takes it
+        if name in self.hyper and name in self.__dict__:    # an assignment: the constructor checks the value
             named = {one: getattr(self, one) for one in self.hyper}
             value = getattr(type(self)(**{**named, name: value}), name)
         elif name == "steps":
@@ -68,8 +68,7 @@ class Optimizer:
         Raises
         ------
         ValueError, TypeError
-            Before anything is changed, naming the parameter that does not fit its gradient or the earlier
-            steps.
+            Naming the parameter that does not fit its gradient or the earlier steps; nothing has changed then.
         """
         params, grads = check_update(params, grads, self._slots)
         self._slots |= {slot: {name: np.full(p.shape, value, p.dtype) for name, p in params.items()}
@@ -82,7 +81,7 @@ class Optimizer:
             self._update(*arrays)
 
     def _slot_values(self):
-        """dict of slot -> the value its arrays start from."""
+        """dict of slot -> initial value of its arrays."""
         return {}
 
     def _update(self, p, g, slots):
@@ -100,12 +99,12 @@ class Optimizer:
         }
 
     def load_state_dict(self, state: "dict[str, Any]") -> None:
-        """Continue from what `state_dict` returned; everything is checked before anything changes.
+        """Continue from a `state_dict`; checks everything before it changes anything.
 
         Raises
         ------
         ValueError, TypeError
-            For another type of optimiser, other hyperparameters, or accumulators that do not belong together.
+            For another type of optimiser, other hyperparameters, or accumulators that do not fit together.
         """
         check_optimizer_state(state, type(self).__name__, self.hyper)
         fresh = type(self)(**state["hyper"])
@@ -246,7 +245,7 @@ class Adagrad(Optimizer):
     lr : float, at least 0
     lr_decay : float, at least 0
     initial_accumulator : float, at least 0
-        What s starts from.
+        Initial value of s.
     eps : float, above 0
     weight_decay : float, at least 0
     """
@@ -275,7 +274,7 @@ def _arrays(params_or_grads):
     if isinstance(params_or_grads, Mapping):
         params_or_grads = params_or_grads.values()
     arrays = check_entries_of(params_or_grads, "params_or_grads", "a module or float32 or float64 arrays")
-    # Views of NumPy's own type: their attributes are true, whatever a subclass says of itself.
+    # Views of NumPy's own type, so that no subclass overrides their attributes.
     arrays = [np.ndarray.view(array, np.ndarray) if isinstance(array, np.ndarray) else array for array in arrays]
     for array in arrays:
         if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
@@ -285,7 +284,7 @@ def _arrays(params_or_grads):
 
 
 def _writeable(params_or_grads):
-    """`_arrays`, all of which can be changed."""
+    """`_arrays`; raises if one of them is read-only."""
     arrays = _arrays(params_or_grads)
     if not all(array.flags.writeable for array in arrays):
         raise ValueError("params_or_grads: expected writeable arrays, found a read-only one")
@@ -293,7 +292,7 @@ def _writeable(params_or_grads):
 
 
 def _flat(array):
-    """One axis, at an address that compiled code can read."""
+    """The array with one axis, aligned for compiled code."""
     flat = np.ravel(array)
     return flat if flat.flags.aligned else flat.copy()
 
@@ -306,7 +305,7 @@ def all_finite(params_or_grads: "Module | dict[str, Array] | Sequence[Array]") -
 def grad_norm(params_or_grads: "Module | dict[str, Array] | Sequence[Array]") -> float:
     """Euclidean norm of all gradients of a module, or of all arrays of a dict or list, as one vector.
 
-    It is accumulated in double, and finite exactly when every element is (and the norm itself fits a double).
+    The sum is in double. The norm is finite exactly if every element is (and the norm itself fits into a double).
     """
     arrays = [_flat(array) for array in _arrays(params_or_grads)]
     total = sum(_optim.sum_squares(array) for array in arrays)
@@ -317,7 +316,7 @@ def grad_norm(params_or_grads: "Module | dict[str, Array] | Sequence[Array]") ->
 
 
 def clip_grad_norm(params_or_grads: "Module | dict[str, Array] | Sequence[Array]", max_norm: float) -> float:
-    """Scale all gradients together, by max_norm / (norm + 1e-6), where their norm is above `max_norm`.
+    """Scale all gradients together by max_norm / (norm + 1e-6), if their norm is above `max_norm`.
 
     Parameters
     ----------
@@ -328,7 +327,7 @@ def clip_grad_norm(params_or_grads: "Module | dict[str, Array] | Sequence[Array]
     Returns
     -------
     float
-        The norm before clipping. Where it is not finite nothing is scaled.
+        The norm before clipping. If it is not finite, the gradients stay as they are.
     """
     max_norm = check_number(max_norm, "max_norm", above=0)
     arrays = _writeable(params_or_grads)

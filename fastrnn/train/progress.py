@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from typing import Any
 
-FIRST = 2.0  # seconds before anything shows: what takes less needs no progress
-LONGEST = 60.0  # seconds between two plain lines at most
+FIRST = 2.0  # seconds before anything shows: a shorter task needs no progress
+LONGEST = 60.0  # most seconds between two plain lines
 
 
 class Progress:
@@ -22,9 +22,9 @@ class Progress:
     ----------
     total : int
     unit : str
-        What is counted, in the singular, for example "step".
+        Name of a unit, in the singular, for example "step".
     done : int
-        What was done before, by an earlier run; it counts neither for the speed nor for the time left.
+        Units of an earlier run; they do not count for the speed or the time left.
     stream : file, optional
         Standard error by default.
     delay : float
@@ -70,7 +70,7 @@ class Progress:
             print(self._line(title), file=self.stream, flush=True)
 
     def write(self, line: str, file: "Any" = None) -> None:
-        """Print a line of its own to `file`, standard error by default, above the bar if there is one."""
+        """Print a separate line to `file`, standard error by default, above the bar if there is one."""
         if self._bar is not None:
             self._bar.write(line, file=file or self.stream)
         else:
@@ -103,7 +103,7 @@ class Progress:
 
 
 def _has_shape(stream):
-    """Whether a terminal knows its columns and lines; some, under recorders and in containers, say 0."""
+    """Whether a terminal knows its columns and lines; under recorders and in containers some say 0."""
     try:
         return min(os.get_terminal_size(stream.fileno())) > 0
     except (OSError, ValueError):

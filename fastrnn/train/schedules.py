@@ -1,8 +1,7 @@
 """Learning-rate schedules.
 
-Each tells the rate for a count of steps, `lr_at`, and keeps a count of its own: set ``optimizer.lr =
-schedule.lr`` at the start and ``optimizer.lr = schedule.step(metric)`` after each batch or epoch, as `per`
-says.
+Each computes the rate after a number of steps, `lr_at`, and counts the steps itself: set ``optimizer.lr =
+schedule.lr`` at the start and ``optimizer.lr = schedule.step(metric)`` after each batch or epoch, see `per`.
 """
 
 import functools
@@ -18,14 +17,14 @@ if TYPE_CHECKING:
 
 
 class Schedule:
-    """Base class. A subclass defines `lr_at`, or overrides `step` when the rate depends on what was measured.
+    """Base class. A subclass defines `lr_at`, or overrides `step` if the rate depends on a metric.
 
     Parameters
     ----------
     lr : float, at least 0
         The base rate.
     per : "epoch" or "batch"
-        What one step is.
+        Meaning of a step.
     """
 
     _state: ClassVar = {"count": check_count}  # what changes -> the check of its saved value
@@ -37,12 +36,12 @@ class Schedule:
 
     def __setattr__(self, name: str, value: "Any") -> None:
         argument = "lr" if name == "base_lr" else name
-        if name in self.__dict__ and argument in _arguments(type(self)):    # set again: as the constructor takes it
+        if name in self.__dict__ and argument in _arguments(type(self)):    # an assignment: the constructor checks it
             value = getattr(type(self)(**{**self._values(), argument: value}), name)
         super().__setattr__(name, value)
 
     def _values(self) -> "dict[str, Any]":
-        """The constructor's arguments, whose names its own attributes have, but for the base rate."""
+        """The constructor's arguments; attributes have their names, except the base rate."""
         return {name: getattr(self, "base_lr" if name == "lr" else name) for name in _arguments(type(self))}
 
     def lr_at(self, step: int) -> float:
@@ -60,7 +59,7 @@ class Schedule:
         return self.lr
 
     def state_dict(self) -> "dict[str, Any]":
-        """dict of what changes, JSON-able."""
+        """dict of the values that change, JSON-able."""
         return {name: getattr(self, name) for name in self._state}
 
     def load_state_dict(self, state: "dict[str, Any]") -> None:
@@ -169,7 +168,7 @@ class OneCycle(Schedule):
     total : int, at least 2
         Steps of the whole cycle; the last rate holds after it.
     rise : float between 0 and 1
-        The part of the steps that goes up.
+        Fraction of the steps with a rising rate.
     start_factor, end_factor : float, above 0
     """
 
@@ -198,10 +197,10 @@ class WarmUp(Schedule):
     Parameters
     ----------
     after : Schedule or float
-        What follows, its step 0 at the end of the warm-up; a number stays constant. `per` is the schedule's.
+        The schedule after the warm-up, with step 0 at its end; a number is a constant rate. `per` is the schedule's.
     steps : int, at least 1
     start : float in [0, 1]
-        Where the line starts, as a part of the rate that follows.
+        Start of the line, as a fraction of the rate after it.
     """
 
     def __init__(self, after: "Schedule | float", steps: int, start: float = 0.1,
@@ -219,7 +218,7 @@ class WarmUp(Schedule):
         return self.after.lr_at(step - self.steps)
 
     def step(self, metric: float | None = None) -> float:
-        """As `Schedule.step`; the schedule that follows sees no metric of the warm-up."""
+        """As `Schedule.step`; the schedule after the warm-up gets no metric of the warm-up."""
         self.count += 1
         if self.count > self.steps:
             self.after.step(metric)
@@ -244,7 +243,7 @@ class ReduceOnPlateau(Schedule):
     factor : float between 0 and 1
     patience : int, at least 0
     threshold : float, at least 0
-        The part of the best value that an improvement must exceed.
+        Least improvement, as a fraction of the best value.
     mode : "min" or "max"
         Whether lower or higher metrics are better.
     cooldown : int, at least 0
@@ -276,11 +275,11 @@ class ReduceOnPlateau(Schedule):
         self.cooling = 0
 
     def lr_at(self, step: int) -> float:
-        """The rate now, whatever the step: the steps to come are not known."""
+        """The current rate for any step, because later rates are not known."""
         return self.current
 
     def step(self, metric: float | None = None) -> float:
-        """Count one step and take in its metric, which is needed; NaN counts as no improvement."""
+        """Count one step with its metric, which is required; NaN counts as no improvement."""
         if metric is None:
             raise ValueError("metric: expected the step's metric, found None")
         metric = check_measured(metric, "metric")

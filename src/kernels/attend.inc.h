@@ -1,6 +1,6 @@
-/* Attention of one query over the S rows of a memory. Every sum is taken in one order, so that its bits do not depend on
- * what else is computed beside it. tanh(q + k) is computed anew on the way back: keeping it for every step of every
- * target would take S * N numbers a step where BPTT otherwise keeps S. */
+/* Attention of one query over the S rows of a memory. Every sum has one order, so its bits do not depend on what else
+ * is computed. The backward pass computes tanh(q + k) again: keeping it would take S * N numbers a step, and BPTT
+ * otherwise keeps S. */
 
 FR_INLINE V FN(score_term)(const REAL *q, const REAL *key, const REAL *v, fr_int j, fr_int left)
 {

@@ -1,4 +1,4 @@
-/* The table of instruction sets, the processor's answer to it, and the helpers that need no vectors. */
+/* The table of instruction sets, the check of which ones this processor has, and the helpers that need no vectors. */
 #if defined(__linux__)
 #define _GNU_SOURCE /* sched_getcpu, CPU_SET */
 #include <sched.h>
@@ -77,7 +77,7 @@ void fr_flush_end(uint64_t word)
 }
 
 #if defined(__GNUC__) && !defined(_WIN32)
-/* Turns before yielding: about 20 us, ten times what the slowest unequal share of a step takes. */
+/* Turns of a barrier before it yields: about 20 us (bench/NOTES.md, Patience at a barrier). */
 #define FR_PATIENCE 1000
 
 void fr_barrier(fr_team *team)
@@ -151,7 +151,7 @@ void fr_keep_apart(void) {}
 
 uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed)
 {
-    /* Eight independent multiply chains keep the multiplier busy: about 16 bytes a cycle. */
+    /* Eight independent chains keep the multiplier busy: about 16 bytes a cycle (bench/NOTES.md, Fingerprint). */
     const unsigned char *p = data;
     uint64_t lane[8];
     for (int i = 0; i < 8; i++)

@@ -1,5 +1,5 @@
-/* Gaps after the arrays of an arena. Built with -fsanitize=address, whoever reads or writes there is found; in all other
- * builds there are none. */
+/* Gaps after the arrays of an arena. With -fsanitize=address a read or write in a gap is an error; other builds have no
+ * gaps. */
 #ifndef FASTRNN_GAPS_H
 #define FASTRNN_GAPS_H
 
@@ -14,7 +14,7 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #define FR_GAP 64
-/* Of `whole` bytes the first `used` are free for use, the others for none. */
+/* Allows access to the first `used` of `whole` bytes and forbids it to the rest. */
 static inline void fr_fence(const char *at, size_t used, size_t whole)
 {
     __asan_unpoison_memory_region(at, used);

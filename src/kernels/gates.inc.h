@@ -1,6 +1,5 @@
-/* Gate arithmetic, forward and backward, over a block of rows. The forward functions go twice over each row: an
- * activation that waits for another one in the same pass fills the reorder buffer with waiting (LSTM, 512-bit vectors of
- * 16 units: 51 ns each in one pass, 40 in two). */
+/* Gate arithmetic, forward and backward, over a block of rows. The forward functions go over each row twice, so that no
+ * activation waits for another one: 40 ns a vector instead of 51 (bench/NOTES.md, Two passes over a row). */
 
 #define FR_ROWS for (fr_int m = 0; m < r; m++)
 #define FR_UNITS for (fr_int j = 0, left = hidden; left > 0; j += VL, left -= VL)
@@ -35,7 +34,7 @@ static void FN(rnn_backward)(void *dz_, fr_int ldz, const void *dh_, fr_int lddh
     }
 }
 
-/* i, f, g, o from z, and c; o also goes to `out` where there is one. */
+/* i, f, g, o from z, and c; with_out: also writes o to `out`. */
 FR_INLINE void FN(lstm_row)(const int with_out, REAL *out, REAL *c, REAL *z, const REAL *c_prev, int keep,
                             fr_int hidden)
 {

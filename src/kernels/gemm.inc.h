@@ -1,5 +1,5 @@
-/* Packed products. The micro kernel holds MR rows x 2 vectors of sums in registers and streams one panel of weights;
- * the sum over k stays in order, so blocking over k (sums parked in c) and over rows never changes a bit.
+/* Packed products. The micro kernel holds MR rows x 2 vectors of sums in registers and streams one panel of weights.
+ * Each sum over k keeps its order, so blocks of k (whose sums wait in c) and blocks of rows never change a bit.
  */
 #define NR (2 * VL)
 #if FR_BYTES == 64
@@ -11,12 +11,11 @@
 #endif
 #define KC 256 /* a panel block of KC x NR stays in L1: 16 KB (AVX2 f32) to 32 KB (AVX-512) */
 #define MC 96  /* rows of a kept in L2 while every panel passes by: MC x KC x 4 = 96 KB */
-/* Weights of more than FAR bytes come from beyond L2 and are fetched AHEAD steps of k before their use. Of 1024 x 4096
- * floats, GFLOP/s of 116 with AVX-512 at 8 / 16 / 32 rows: 104 / 97 / 87 without it and without `padded`; 112 / 103 /
- * 108 with 32, the same with 64, 105 / 101 / 106 with 16. Weights in L2 run at 113 to 116 either way, 1 % slower so. */
+/* Steps of k by which weights of more than FAR bytes are prefetched, with the padded rows below: 108 GFLOP/s instead of
+ * 87 at 32 rows (bench/NOTES.md, Prefetched weights). */
 #define AHEAD 32
 #define FAR 1048576
-/* Rows of a that are multiples of a page apart share their places in L1: they are copied to rows of this length. */
+/* Rows of a that lie multiples of a page apart use the same sets of L1, so they are copied to rows of this length. */
 #define PADDED_ROW (KC + 64 / (int)sizeof(REAL))
 #define CROWDED_ROWS (sizeof(REAL) == 4 ? 48 : 24)
 #define PAGE 4096
@@ -54,7 +53,7 @@ static void FN(pack)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int st
 }
 
 /* c[m, :] = init[m, :] + sum_k a[m*lda + k*ka] b[k, :] for mr rows and np adjacent panels (pstep elements apart).
- * cols: valid columns, np * NR in the fast case. fetch: whether b is fetched ahead. */
+ * cols: valid columns, np * NR in the fast case. fetch: whether to prefetch b. */
 FR_INLINE void FN(micro)(const int mr, const int np, const int fetch, REAL *c, fr_int ldc, const REAL *a, fr_int lda,
                          fr_int ka, const REAL *b, fr_int pstep, const REAL *init, fr_int ldi, fr_int k, fr_int cols)
 {
@@ -77,7 +76,7 @@ FR_INLINE void FN(micro)(const int mr, const int np, const int fetch, REAL *c, f
         FR_UNROLL
         for (int v = 0; v < nv; v++)
             w[v] = FN(vload)(b + (v / 2) * pstep + kk * NR + (v % 2) * VL);
-        if (fetch && mr > 4) /* fewer rows wait for their weights anyway, and are hindered: 99 GFLOP/s for 109 at 4 */
+        if (fetch && mr > 4) /* with 4 rows it costs: 99 GFLOP/s, not 109 (bench/NOTES.md, Prefetched weights) */
             FR_UNROLL
             for (int at = 0; at < NR; at += 64 / (int)sizeof(REAL))
                 FR_PREFETCH_NEAR(b + (kk + AHEAD) * NR + at);
@@ -127,7 +126,7 @@ static const FN(micro_fn) FN(fetching_table)[MR + 1] = {0, FR_EACH_COUNT(FR_NAME
 #undef FR_EACH_COUNT
 #undef FR_MICRO
 
-/* Few rows: the independent chains come from more columns, several panels at a time. */
+/* One or two rows: several panels at a time give enough independent chains. */
 static void FN(gemm_wide1)(REAL *c, const REAL *a, const REAL *packed, const REAL *init, fr_int n, fr_int k)
 {
     fr_int j = 0;
@@ -147,7 +146,7 @@ static void FN(gemm_wide2)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, const
         FN(micro)(2, 1, 0, c + j, ldc, a, lda, 1, packed + j * k, 0, init ? init + j : 0, ldi, k, n - j);
 }
 
-/* Rows r in the fewest blocks of at most MR, as even as can be: 16 rows run as 8 + 8, not 12 + 4. */
+/* r rows in the fewest blocks of at most MR rows, of nearly equal size: 16 rows run as 8 + 8, not 12 + 4. */
 FR_INLINE void FN(row_blocks)(const FN(micro_fn) *table, REAL *c, fr_int ldc, const REAL *a, fr_int lda, fr_int ka,
                               const REAL *b, const REAL *init, fr_int ldi, fr_int r, fr_int k, fr_int cols)
 {
@@ -159,11 +158,11 @@ FR_INLINE void FN(row_blocks)(const FN(micro_fn) *table, REAL *c, fr_int ldc, co
     }
 }
 
-/* Blocks of at most mc rows, as even as can be; `padded`, where there is one, has room for their rows of a. */
+/* Blocks of at most mc rows, of nearly equal size. `padded` is NULL or has room for a block's rows of a. */
 FR_INLINE void FN(gemm_blocks)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, const REAL *packed, const REAL *init,
                                fr_int ldi, fr_int r, fr_int n, fr_int k, fr_int mc, REAL *padded)
 {
-    /* A panel that is read by one row block only gains nothing from blocking k. */
+    /* If only one block of rows reads a panel, blocks of k gain nothing. */
     const fr_int kc = r <= MR ? k : KC;
     const FN(micro_fn) *table = n * k * (fr_int)sizeof(REAL) > FAR ? FN(fetching_table) : FN(micro_table);
     fr_int blocks = (r + mc - 1) / mc;
@@ -189,7 +188,7 @@ FR_INLINE void FN(gemm_blocks)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, c
     }
 }
 
-/* By itself, as its 50 KB of stack are for these sizes only. */
+/* A function of its own, because only these sizes need its 50 KB of stack. */
 static FR_NOINLINE void FN(gemm_crowded)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, const REAL *packed,
                                          const REAL *init, fr_int ldi, fr_int r, fr_int n, fr_int k)
 {
@@ -219,8 +218,8 @@ static void FN(multiply)(fr_matrix c_, fr_matrix a_, const fr_panels *w, fr_matr
 #define MR_VECTORS ((MR + VL - 1) / VL * VL)
 #define FR_TN_WORK ((fr_int)((TN_KC * (TN_NC + NR) + TN_KC * MR_VECTORS) * sizeof(REAL)))
 
-/* dst: [k][m] from m columns of src, m <= MR. Whole vectors: what one row writes too much, the next one overwrites; what
- * it reads too much lies in the next row, so the matrix's last rows go element by element. */
+/* dst: [k][MR_VECTORS] <- m columns of src, m <= MR, in whole vectors. Nobody reads dst beyond column m. Reads of src
+ * beyond column m end in the same or the next row; so the last row, and narrow matrices, go element by element. */
 FR_INLINE void FN(pack_columns)(REAL *dst, const REAL *src, fr_int ld, fr_int m, fr_int k, int last)
 {
     const fr_int whole = ld < MR + VL ? 0 : last ? k - 1 : k;
@@ -247,7 +246,7 @@ static void FN(gemm_tn)(fr_matrix c_, fr_matrix a_, fr_matrix b_, fr_int m, fr_i
             for (fr_int i = 0; blocks > 0; blocks--) {
                 const fr_int mn = (m - i + blocks - 1) / blocks;
                 FN(pack_columns)(ap, a + kb * lda + i, lda, mn, kn, kb + kn == k);
-                /* The columns after the next ones: rows lie too far apart for a hardware prefetcher. */
+                /* Prefetch the block after the next one: rows lie too far apart for a hardware prefetcher. */
                 const REAL *ahead = a + kb * lda + i + 2 * mn;
                 fr_int hinted = i + 2 * mn < m ? 0 : kn;
                 for (fr_int jj = 0; jj < nn; jj += NR) {

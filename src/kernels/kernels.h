@@ -5,7 +5,7 @@
  * in the f64 table, hence `void *`. Unless said otherwise no argument may overlap another.
  *
  * Every output element of our own `multiply` is one chain of multiply-adds in the order k = 0 .. K-1, started from
- * `init`, whatever R and N are. So dealing rows or columns to threads gives the same bits.
+ * `init`, whatever R and N are. So threads may share rows or columns, and the bits stay the same.
  */
 #ifndef FASTRNN_KERNELS_H
 #define FASTRNN_KERNELS_H
@@ -14,22 +14,23 @@
 
 typedef int64_t fr_int;
 
-/* A stretch of `steps` steps with the same `rows` sequences each, for the cells whose products depend on no state. Only
- * the units first .. end - 1 of H are done. Element distances: ld_* from row to row, step_* from step to step; row
- * (t, j) of what has no step_* is t * rows + j. What a cell has no use for is NULL, its distances 0. */
+/* `steps` steps of the same `rows` sequences, for cells whose products do not depend on the state. Kernels compute the
+ * units first .. end - 1 of H only. ld_* is the distance in elements from row to row, step_* from step to step; an
+ * array without step_* holds step t of sequence j in row t * rows + j. A pointer that a cell does not use is NULL, and
+ * its distances are 0. */
 typedef struct fr_scan {
     fr_int steps, rows, hidden, first, end;
-    int keep;              /* values replace z where BPTT needs them */
-    int trace;             /* the state's whole gradient replaces dy */
+    int keep;              /* write the values that BPTT needs over z */
+    int trace;             /* write the state's whole gradient over dy */
     void *z;               /* [steps * rows, GH] */
     void *saved;           /* [steps * rows, H] */
-    void *state;           /* [steps, rows, H]; step_state 0: only the last one stays, in the place of `before` */
+    void *state;           /* [steps, rows, H]; with step_state 0 each state overwrites the one before it */
     const void *before;    /* [rows, H] state before the first step */
-    void *out;             /* [steps, rows, H] h where it is not the state */
-    const void *skip;      /* [steps * rows, H] what goes past the state, times skip_scale */
-    const void *weight;    /* of the state, [2H] */
+    void *out;             /* [steps, rows, H] h, if it is not the state */
+    const void *skip;      /* [steps * rows, H] skip connection past the state, multiplied by skip_scale */
+    const void *weight;    /* [2H] weights of the state */
     void *dy;              /* [steps * rows, H] gradient of h */
-    void *carry;           /* [rows, H] gradient of the last state in, of `before` out */
+    void *carry;           /* [rows, H] in: gradient of the last state; out: gradient of `before` */
     void *sums;            /* [2H] += gradient of the weight */
     fr_int ld_z, ld_saved, ld_state, step_state, ld_before, ld_out, step_out, ld_skip, ld_dy, ld_carry;
     double skip_scale;
@@ -58,15 +59,15 @@ struct fr_panels {
     void *data;
     fr_int columns, inner; /* N, K */
     fr_int stride;         /* bytes from panel to panel */
-    double scale;          /* of a format that scales its values, else 1 */
+    double scale;          /* factor of the values; 1 in a format that does not scale them */
 };
 
 typedef struct fr_kernels {
     int itemsize;             /* bytes an element */
     int lanes;                /* elements a vector */
     fr_format own;            /* our panels: values beyond N are zero */
-    const fr_format *forward; /* what the weights of forward passes, and of BPTT, are packed in: ours or BLAS's */
-    const fr_format *backward;
+    const fr_format *forward;  /* format of the packed weights in forward passes: ours or BLAS's */
+    const fr_format *backward; /* the same in BPTT */
 
     /* c: [M,N] += a: [K,M]^T b: [K,N].  work: gemm_tn_work bytes, aligned to 64. */
     void (*gemm_tn)(fr_matrix c, fr_matrix a, fr_matrix b, fr_int m, fr_int n, fr_int k, void *work);
@@ -117,7 +118,7 @@ typedef struct fr_kernels {
     void (*gru_reset_backward)(void *gates, fr_int ldz, void *dh, fr_int lddh, const void *drh, fr_int lddrh,
                                const void *h_prev, fr_int ldhp, fr_int r, fr_int hidden);
 
-    /* The halves of an LSTM step, where something stands between c and h. Gate values replace z: [R,4H];
+    /* The two halves of an LSTM step, for cells with an operation between c and h. Gate values replace z: [R,4H];
      * c: [R,H] = f * c_prev + i * g, may be c_prev. */
     void (*lstm_cell)(void *c, fr_int ldc, void *z, fr_int ldz, const void *c_prev, fr_int ldcp, fr_int r,
                       fr_int hidden);
@@ -128,13 +129,13 @@ typedef struct fr_kernels {
     void (*lstm_output_backward)(void *dm, fr_int lddm, void *gates, fr_int ldz, const void *dh, fr_int lddh,
                                  const void *scaled, fr_int lds, const void *gain, const void *shift, fr_int r,
                                  fr_int hidden);
-    /* gates: [R,4H] i f g . in, dz out but for o.  dc: [R,H] gradient of c in, of c_prev out. */
+    /* gates: [R,4H] i f g in, their dz out; o's part stays.  dc: [R,H] gradient of c in, of c_prev out. */
     void (*lstm_cell_backward)(void *gates, fr_int ldz, void *dc, fr_int lddc, const void *c_prev, fr_int ldcp,
                                fr_int r, fr_int hidden);
 
     /* scaled: [R,N] = (x - mean) * rstd with the mean and rstd: [R] = 1 / sqrt(variance + 1e-5) of each row of x: [R,N];
-     * y: [R,N] = scaled * gain: [N] + shift: [N], or += scaled * gain where shift is NULL. scaled may be x; y too, given
-     * shift. */
+     * y: [R,N] = scaled * gain: [N] + shift: [N], or += scaled * gain if shift is NULL. scaled may be x; with shift, y
+     * may be x, too. */
     void (*norm_forward)(void *y, fr_int ldy, void *scaled, fr_int lds, void *rstd, fr_int ldr, const void *x,
                          fr_int ldx, const void *gain, const void *shift, fr_int r, fr_int n);
     /* dx: [R,N] = rstd (g - mean(g) - scaled mean(g scaled)), g = dy: [R,N] * gain;  dgain: [N] += sum of dy scaled.
@@ -142,12 +143,13 @@ typedef struct fr_kernels {
     void (*norm_backward)(void *dx, fr_int lddx, void *dgain, const void *dy, fr_int lddy, const void *scaled,
                           fr_int lds, const void *rstd, fr_int ldr, const void *gain, fr_int r, fr_int n);
 
-    /* Attention of one query over the rows of a memory. scores: [S] = v: [N] . tanh(q: [N] + keys: [S,N]), or where v is
-     * NULL q . keys. */
+    /* Attention of one query over the rows of a memory. scores: [S] = v: [N] . tanh(q: [N] + keys: [S,N]), or q . keys
+     * if v is NULL. */
     void (*attention_scores)(void *scores, const void *q, const void *keys, fr_int ldk, const void *v, fr_int s, fr_int n);
     /* sum: [N] = weights: [S] rows: [S,N]. */
     void (*weighted_sum)(void *sum, const void *weights, const void *rows, fr_int ldr, fr_int s, fr_int n);
-    /* Of the scores with v: dq: [N] = dscores tanh' v, dkeys: [S,N] += the same row by row, dv: [N] += dscores tanh. */
+    /* Gradients of the scores with v: dkeys: [S,N] += dscores tanh' v, dq: [N] = its sum over the rows,
+     * dv: [N] += dscores tanh. */
     void (*attention_backward)(void *dq, void *dkeys, fr_int lddk, void *dv, const void *dscores, const void *q,
                                const void *keys, fr_int ldk, const void *v, fr_int s, fr_int n);
     /* Steps of the cells without a recurrent product; backward: z becomes dz.
@@ -169,7 +171,7 @@ typedef struct fr_kernels {
 
 typedef struct fr_isa {
     const char *name;
-    const fr_kernels *const *f32; /* *f32 is null where this build has not got it */
+    const fr_kernels *const *f32; /* *f32 is NULL if this build lacks the instruction set */
     const fr_kernels *const *f64;
     int (*supported)(void); /* by this processor and operating system */
 } fr_isa;
@@ -177,32 +179,32 @@ typedef struct fr_isa {
 /* Best first; ends with name == NULL. The last real entry is the baseline. */
 const fr_isa *fr_isas(void);
 
-/* Denormals are flushed inside our calls: returns the control word to hand back to fr_flush_end. */
+/* Our calls flush denormals. fr_flush_begin returns the control word that fr_flush_end restores. */
 uint64_t fr_flush_begin(void);
 void fr_flush_end(uint64_t word);
 
-/* Workers that share one step meet here: nobody goes on before all `size` have come. They spin, since a step is short,
- * and yield the processor when one of them seems not to run. */
+/* Workers that share one step. In fr_barrier each waits until all `size` have come. They spin, because a step is short,
+ * and yield the CPU when one of them seems not to run. */
 typedef struct fr_team {
     int size, arrived, round;
-    int last; /* the round with which all of them end: FR_NO_ROUND, unless the leader has said so */
+    int last; /* the round in which all workers end; FR_NO_ROUND until the leader sets it */
 } fr_team;
 enum { FR_NO_ROUND = 0x7fffffff };
 void fr_barrier(fr_team *team);
-/* The leader asks all to end once they have met again; whether they have. Both between two meetings: then every worker
- * gets the same answer at the same place. */
+/* fr_team_end: the leader asks all workers to end after the next barrier. fr_team_ended: whether that barrier has
+ * passed. Call both between two barriers: then every worker gets the same answer at the same place. */
 void fr_team_end(fr_team *team);
 int fr_team_ended(const fr_team *team);
-int fr_has_barrier(void); /* whether this build has it */
+int fr_has_barrier(void); /* whether this build has a barrier */
 
-/* Linux at times puts a worker on its caller's CPU and leaves both there for 10 ms and more while another CPU idles or
- * only spins. A thread says what it is; as long as it is a worker, fr_keep_apart moves it off the CPU that the last
- * caller was on. Its affinity stays as it was. */
+/* Linux sometimes puts a worker on its caller's CPU, for 10 ms and more (bench/NOTES.md, Threads apart). fr_play sets a
+ * thread's role; fr_keep_apart moves a worker off the CPU that the last caller ran on and leaves its affinity as it
+ * was. */
 enum { FR_NOBODY, FR_WORKER, FR_CALLER };
 void fr_play(int role);
 void fr_keep_apart(void);
 
-/* A 64-bit fingerprint of n bytes, chained from seed; any changed byte changes it (but for a chance of 2^-64). */
+/* A 64-bit fingerprint of n bytes, chained from seed. Different bytes give the same one with probability 2^-64. */
 uint64_t fr_fingerprint(const void *data, fr_int n, uint64_t seed);
 
 #endif

@@ -65,7 +65,7 @@ FR_INLINE V FN(vexp)(V x)
 {
     V n;
     const V m = FN(vreduce)(FN(vclamp)(x, (REAL)-FR_EXP_MAX, (REAL)FR_EXP_MAX), &n);
-    /* Two factors: 2^n itself leaves the exponent range at the ends. */
+    /* Two factors, because 2^n alone can leave the exponent range. */
     VI whole = FN(vround)(n), half = whole >> 1;
     return (m + (REAL)1) * FN(vpow2)(half) * FN(vpow2)(whole - half);
 }
@@ -73,7 +73,7 @@ FR_INLINE V FN(vexp)(V x)
 /* 1 / (1 + e^-x) for every x: 3 ULP where the result is normal, else 0; saturates to 0 and 1, NaN gives NaN. */
 FR_INLINE V FN(vsigmoid)(V x)
 {
-    /* Beyond these 1 + e^-x is 1, or the result below the normal numbers. */
+    /* Beyond these bounds 1 + e^-x is 1, or the result is not a normal number. */
     const REAL low = sizeof(REAL) == 4 ? -87 : -708;
     V n;
     const V m = FN(vreduce)(-FN(vclamp)(x, low, -low), &n);

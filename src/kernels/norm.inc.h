@@ -1,6 +1,5 @@
-/* Layer normalisation of rows. Every row is taken alone and its sums in one order, so that its bits do not depend on the
- * rows beside it. One row of 1024 floats (LSTM 256) takes 0.1 us here, 0.7 us in loops for two doubles at a time: an
- * LSTM step, which has two of them, takes 5 us. */
+/* Layer normalisation of rows. Each row is computed alone and summed in one order, so its bits do not depend on the
+ * other rows. A row of 1024 floats takes 0.1 us (bench/NOTES.md, Layer normalisation in a step). */
 #include <math.h>
 
 #define FR_NORM_EPS ((REAL)1e-5)

@@ -1,6 +1,6 @@
-/* Cells in which no product depends on the state: many steps of a block of rows in one call. Time is the outer loop: a
- * row of z and of the states is read and written once, in order, and the units of a step are independent chains, so
- * that the activations of one vector overlap with those of the next. */
+/* Cells whose products do not depend on the state: one call computes many steps of a block of rows. Time is the outer
+ * loop, so each row of z and of the states is read and written once, in order. The units of a step are independent, so
+ * the activations of one vector overlap with those of the next. */
 
 #define FR_STEPS for (fr_int t = 0; t < s->steps; t++)
 #define FR_STEPS_BACK for (fr_int t = s->steps - 1; t >= 0; t--)
@@ -51,7 +51,7 @@ FR_INLINE V FN(vpositive_slope)(V g)
 /* after + share * (before - after) */
 FR_INLINE V FN(vblend)(V share, V before, V after) { return FN(vfma)(share, before - after, after); }
 
-/* The gradient of a state: what comes from later steps, and `more`; it also replaces dy if the caller wants it. */
+/* The whole gradient of a state: the part from later steps plus `more`. With `trace` it also replaces dy. */
 FR_INLINE V FN(state_gradient)(const fr_scan *s, FN(place) p, fr_int j, fr_int left, V more)
 {
     const V total = LD(p.carry) + more;
@@ -97,7 +97,8 @@ static void FN(minlstm_forward)(const fr_scan *s)
     FR_STEPS FR_ROWS {
         const FN(place) p = FN(place_of)(s, t, m);
         FR_UNITS {
-            /* Below -40 a sigmoid is e^x to the last bit, and f / i does not change where both move up. */
+            /* If both are below -40, raise both by the same amount: there a sigmoid is e^x to the last bit, so f / i
+             * stays as it is. */
             V f = FN(vclamp)(LD(p.z), (REAL)-1e30, (REAL)1e30);
             V i = FN(vclamp)(LD(p.z + hidden), (REAL)-1e30, (REAL)1e30);
             const V top = FN(vselect)((VI)(f > i), f, i);

@@ -1,11 +1,11 @@
-/* Sizes of memory: products that cannot wrap, and checks that a debug build makes. */
+/* Sizes of memory: products that cannot wrap, and checks of debug builds. */
 #ifndef FASTRNN_SIZES_H
 #define FASTRNN_SIZES_H
 
 #include "kernels.h"
 #include <stddef.h>
 
-/* Built with -DFR_DEBUG the process ends where `holds` is false, and says what did not fit; otherwise nothing is done. */
+/* With -DFR_DEBUG: if `holds` is false, prints `what` and aborts the process. Otherwise does nothing. */
 #if defined(FR_DEBUG)
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,13 +24,13 @@ static inline void fr_must(int holds, const char *what)
 }
 #endif
 
-/* More than any memory has: sizes that would be larger, or below 0, are this. */
+/* Stands for every size that is negative or larger than any memory. */
 #define FR_TOO_MUCH ((size_t)-1 / 2)
 
 /* a * b */
 static inline size_t fr_times(size_t a, size_t b) { return b > 0 && a > FR_TOO_MUCH / b ? FR_TOO_MUCH : a * b; }
 
-/* a * b of counts of at least 0, at most a quarter of what there can be: some of them may be added up. */
+/* a * b for a, b >= 0, at most FR_TOO_MUCH / 4, so that the sum of a few products cannot overflow. */
 static inline fr_int fr_product(fr_int a, fr_int b)
 {
     const size_t product = fr_times((size_t)a, (size_t)b);

@@ -32,7 +32,7 @@ typedef REAL V __attribute__((vector_size(FR_BYTES), aligned(sizeof(REAL)), may_
 typedef INT VI __attribute__((vector_size(FR_BYTES), aligned(sizeof(REAL)), may_alias));
 FR_INLINE V FN(vset)(REAL x) { return x - (V){0}; }
 FR_INLINE VI FN(vround)(V x) { return __builtin_convertvector(x, VI); }
-/* Bits of a where the mask is all ones, of b where it is zero. */
+/* a where the mask is all ones, b where it is zero. */
 FR_INLINE V FN(vselect)(VI mask, V a, V b) { return (V)((mask & (VI)a) | (~mask & (VI)b)); }
 FR_INLINE V FN(vbits)(VI x) { return (V)x; }
 FR_INLINE VI FN(vword)(V x) { return (VI)x; }
@@ -81,8 +81,8 @@ FR_INLINE V FN(vfma)(V a, V b, V c)
 #endif
 }
 
-/* a / b for finite b of normal size, at most 1 ULP off. A 512-bit division blocks its port for 16 cycles where an
- * estimate with one Newton step and one correction of the quotient takes 4; narrower divisions are quick enough. */
+/* a / b for finite, normal b, at most 1 ULP off. With 512-bit vectors of floats: an estimate, one Newton step and one
+ * correction of the quotient, 4 cycles instead of 16 (bench/NOTES.md, Division). */
 FR_INLINE V FN(vdiv)(V a, V b)
 {
 #if defined(__AVX512F__) && FR_BYTES == 64 && !defined(FR_F64)
@@ -95,7 +95,7 @@ FR_INLINE V FN(vdiv)(V a, V b)
 #endif
 }
 
-/* x held to low .. high; NaN stays NaN (min and max hand on their second argument when one is NaN). */
+/* x clamped to low .. high; NaN stays NaN (min and max return their second argument if either is NaN). */
 FR_INLINE V FN(vclamp)(V x, REAL low, REAL high)
 {
 #if defined(__AVX512F__) && FR_BYTES == 64 && !defined(FR_F64)
@@ -108,7 +108,7 @@ FR_INLINE V FN(vclamp)(V x, REAL low, REAL high)
 #endif
 }
 
-/* y, but 0 where x < low. */
+/* 0 where x < low, else y. */
 FR_INLINE V FN(vzero_below)(V y, V x, REAL low)
 {
 #if defined(__AVX512F__) && FR_BYTES == 64 && !defined(FR_F64)
@@ -118,7 +118,7 @@ FR_INLINE V FN(vzero_below)(V y, V x, REAL low)
 #endif
 }
 
-/* The first n of a vector's elements; n == VL is the common, fast case. */
+/* The first n elements of a vector, all if n >= VL: the common, fast case. */
 FR_INLINE V FN(vload_n)(const REAL *p, fr_int n)
 {
     if (n >= VL)

@@ -1,5 +1,5 @@
-/* The parts of a call, claimed by whichever thread comes first: a worker that wakes late costs nothing but its help.
- * A sleeping thread of a virtual machine takes 0.1 to 0.5 ms to wake, so nobody may wait for one. */
+/* The parts of a call. The thread that comes first claims a part, so nobody waits for a worker that wakes late: a
+ * sleeping thread of a virtual machine takes 0.1 to 0.5 ms to wake (bench/NOTES.md, Claimed parts). */
 #ifndef FASTRNN_WORK_H
 #define FASTRNN_WORK_H
 
@@ -15,7 +15,7 @@
 #if defined(__GNUC__)
 static inline uint64_t fr_load64(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_SEQ_CST); }
 static inline void fr_store64(uint64_t *at, uint64_t value) { __atomic_store_n(at, value, __ATOMIC_SEQ_CST); }
-/* Whether *at was `old` and now is `value`. */
+/* Sets *at to `value` if it is `old`; returns whether it did. */
 static inline int fr_swap_if64(uint64_t *at, uint64_t old, uint64_t value)
 {
     return __atomic_compare_exchange_n(at, &old, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
@@ -45,8 +45,8 @@ static inline void fr_store(int *at, int value) { fr_swap(at, value); }
 static inline int fr_add(int *at, int value) { return _InterlockedExchangeAdd((volatile long *)at, value) + value; }
 #endif
 
-/* Whether the caller is now the one who is inside; then he must leave. Both are called with the GIL where there is one,
- * and it decides who comes first: 1 ns for 8. */
+/* Returns whether the caller is now the only one inside; it must then call fr_leave. Both need the GIL if there is one:
+ * plain reads and writes are then enough, 1 ns instead of 8 (bench/NOTES.md, fr_enter). */
 static inline int fr_enter(int *inside)
 {
 #if defined(Py_VERSION_HEX) && !defined(Py_GIL_DISABLED)
@@ -67,7 +67,7 @@ static inline void fr_leave(int *inside)
 #endif
 }
 
-/* A waiting turn of a spinning thread, 10 to 40 ns. */
+/* One turn of a spinning thread: 10 to 40 ns. */
 static inline void fr_pause(void)
 {
 #if defined(__GNUC__) && defined(__x86_64__)
@@ -79,7 +79,7 @@ static inline void fr_pause(void)
 #endif
 }
 
-/* Another thread may have this CPU. */
+/* Lets another thread have this CPU. */
 static inline void fr_yield(void)
 {
 #if defined(_WIN32)
@@ -101,8 +101,8 @@ static inline uint64_t fr_clock(void)
 #endif
 }
 
-/* The work of one call. Zero before first use. Worker 0 is the caller; the call has reserved the workers below `workers`
- * and no other takes a part of it, however awake it is. Part 0 is the caller's own from the start. */
+/* The work of one call; all zero before first use. Worker 0 is the caller. The call has reserved the workers below
+ * `workers`; no other worker takes a part. Part 0 belongs to the caller from the start. */
 typedef struct fr_work {
     uint64_t word; /* call number (32 bits), workers (10), parts (11), next part (11) */
     int left, waiting;
@@ -114,13 +114,13 @@ static inline int fr_word_workers(uint64_t word) { return (int)(word >> 22 & 0x3
 static inline int fr_word_parts(uint64_t word) { return (int)(word >> 11 & 0x7ff); }
 static inline int fr_word_next(uint64_t word) { return (int)(word & 0x7ff); }
 
-/* The word of the call after `word`'s: part 1 is the next. */
+/* The word of the call that follows `word`'s call; its next part is 1. */
 static inline uint64_t fr_word_open(uint64_t word, int parts, int workers)
 {
     return ((word >> 32) + 1) << 32 | (uint64_t)workers << 22 | (uint64_t)parts << 11 | 1;
 }
 
-/* Whether there is a part that worker `who` may take. */
+/* Whether worker `who` may take a part. */
 static inline int fr_word_offers(uint64_t word, int who)
 {
     return who < fr_word_workers(word) && fr_word_next(word) < fr_word_parts(word);
@@ -132,14 +132,15 @@ static inline void fr_work_open(fr_work *work, int parts, int workers)
     fr_store64(&work->word, fr_word_open(fr_load64(&work->word), parts, workers));
 }
 
-/* No work, and nobody waits: also for a process that was made in the middle of a call of its parent's. */
+/* No work and nobody waiting. Also for a child process that was forked during a call of its parent. */
 static inline void fr_work_reset(fr_work *work)
 {
     fr_store(&work->waiting, 0);
     fr_work_open(work, 0, 0);
 }
 
-/* A part that is now worker `who`'s own, or -1: none for it. A claim succeeds only in the call in which it was read. */
+/* Claims a part for worker `who` and returns it, or -1 if there is none. A word read in one call claims no part of the
+ * next. */
 static inline int fr_work_claim(fr_work *work, int who)
 {
     uint64_t word;
@@ -151,10 +152,10 @@ static inline int fr_work_claim(fr_work *work, int who)
     return fr_word_next(word);
 }
 
-/* A claimed part is finished: whether the one who opened the work sleeps and must be woken. */
+/* Call when a claimed part is finished. Returns whether the caller sleeps and must be woken. */
 static inline int fr_work_done(fr_work *work) { return fr_add(&work->left, -1) == 0 && fr_swap(&work->waiting, 0); }
 
-/* Spins so many turns for a part that worker `who` may take: whether there is one. */
+/* Spins for at most `turns` turns until worker `who` may take a part; returns whether it may. */
 static inline int fr_work_watch(fr_work *work, int who, int turns)
 {
     for (; !fr_word_offers(fr_load64(&work->word), who); turns--) {
@@ -165,7 +166,7 @@ static inline int fr_work_watch(fr_work *work, int who, int turns)
     return 1;
 }
 
-/* Spins so many turns: whether all parts are finished. */
+/* Spins for at most `turns` turns until all parts are finished; returns whether they are. */
 static inline int fr_work_finished(fr_work *work, int turns)
 {
     for (; fr_load(&work->left) != 0; turns--) {
@@ -176,7 +177,7 @@ static inline int fr_work_finished(fr_work *work, int turns)
     return 1;
 }
 
-/* Who sleeps says so first; whoever ends that, the sleeper itself or its waker, is told by 1 that he was the one. */
+/* A thread calls fr_sleep_begin before it sleeps. It and its waker may both call fr_sleep_end: the first gets 1. */
 static inline void fr_sleep_begin(int *asleep) { fr_store(asleep, 1); }
 static inline int fr_sleep_end(int *asleep) { return fr_swap(asleep, 0); }
 

@@ -1,4 +1,4 @@
-"""Hooks into `Trainer.fit`: stopping early, checkpoints, logs, progress, and `Callback` for those of one's own."""
+"""Hooks into `Trainer.fit`: stopping early, checkpoints, logs, progress, and `Callback` for your own."""
 
 from .base import Callback, Monitor
 from .early_stopping import EarlyStopping

@@ -1,4 +1,4 @@
-"""The base class of hooks into `Trainer.fit`, and what those that watch a figure share."""
+"""The base class of hooks into `Trainer.fit`, and that of hooks that watch a figure."""
 
 import math
 from typing import TYPE_CHECKING
@@ -12,60 +12,59 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    """What a trainer calls while it fits; override what you need.
+    """Hooks that a trainer calls during a fit; override those that you need.
 
-    Every hook gets the trainer, whose `model`, `optimizer`, `history`, `epoch` (finished ones) and `step`
-    (updates so far) it may read; ``trainer.stop = True`` ends the fit after the current epoch's or update's
-    hooks. `logs` is a dict of floats. A callback that keeps something from one call to the next gives it to
-    checkpoints with `state_dict`, plain values and arrays in dicts, and takes it back in `load_state_dict`.
+    Every hook gets the trainer and may read its `model`, `optimizer`, `history`, `epoch` (finished ones) and `step`
+    (updates so far); ``trainer.stop = True`` ends the fit after the current epoch's or update's hooks. `logs` is a
+    dict of floats. A callback with a state returns it from `state_dict`, as plain values and arrays in dicts, for
+    checkpoints, and restores it in `load_state_dict`.
 
     Attributes
     ----------
     last : bool
-        True for callbacks that record the state of others, such as checkpoints: they are called after the
-        others.
+        True for callbacks that record the state of others, such as checkpoints: the trainer calls them last.
     writes : bool
-        True for callbacks that only write files or show something: of processes that train together the first
-        alone calls them.
+        True for callbacks that only write files or show something: if several processes train together, only the
+        first one calls them.
     """
 
     last = False
     writes = False
 
     def check(self, trainer: "Trainer") -> None:
-        """Before a fit changes anything: raise a ValueError if it cannot be what this callback needs.
+        """Before a fit changes anything: raise a ValueError if the fit does not suit this callback.
 
         ``trainer.measured`` holds the names of the figures that each epoch will have.
         """
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
-        """Before the first update of a fit, whether it is new or goes on from a checkpoint."""
+        """Before the first update of a fit, a new one or one from a checkpoint."""
 
     def on_epoch_begin(self, trainer: "Trainer") -> None:
-        """Before an epoch's first update; not called again where a fit goes on within an epoch."""
+        """Before an epoch's first update; not called again if a fit continues within an epoch."""
 
     def on_gradient(self, trainer: "Trainer") -> None:
-        """After the backward pass, before clipping: `trainer.model.grads` may be read and changed."""
+        """After the backward pass, before clipping: may read and change `trainer.model.grads`."""
 
     def on_step_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
         """After an update. logs: loss, grad_norm, lr, penalty, metrics, and mass, the weight of its elements."""
 
     def on_epoch_end(self, trainer: "Trainer", logs: dict[str, float]) -> None:
-        """After an epoch and its validation. logs: what `trainer.history` has taken in for it."""
+        """After an epoch and its validation. logs: the epoch's entries in `trainer.history`."""
 
     def on_non_finite(self, trainer: "Trainer", error: BaseException) -> bool:
-        """A loss or gradient is not finite and its update was not made; return True to end the fit without error."""
+        """Instead of an update whose loss or gradient is not finite; return True to end the fit without an error."""
         return False
 
     def on_fit_end(self, trainer: "Trainer") -> None:
-        """After a fit, also one that an error or an interrupt has ended; see ``trainer.completed``."""
+        """After a fit, also after an error or an interrupt; see ``trainer.completed``."""
 
     def state_dict(self) -> "dict[str, Any]":
-        """What a checkpoint keeps of this callback."""
+        """The state of this callback, for checkpoints."""
         return {}
 
     def load_state_dict(self, state: "dict[str, Any]") -> None:
-        """Take back what `state_dict` gave."""
+        """Restore a `state_dict`."""
 
 
 class Monitor(Callback):
@@ -76,9 +75,9 @@ class Monitor(Callback):
     monitor : str
         Name of the figure, as in `History`.
     min_delta : float, at least 0
-        What a better value must be better by.
+        Least improvement of a better value.
     mode : "min", "max" or "auto"
-        Whether lower or higher is better; auto takes accuracies as "max", all others as "min".
+        Whether lower or higher is better; "auto" means "max" for accuracies, "min" for all others.
     """
 
     def __init__(self, monitor: str, min_delta: float, mode: "Literal['min', 'max', 'auto']") -> None:
@@ -96,7 +95,7 @@ class Monitor(Callback):
             )
 
     def improves(self, logs: dict[str, float]) -> bool:
-        """Whether an epoch's figure is the best so far, which it then is; never where it is NaN."""
+        """Whether an epoch's figure is the best so far, and remember it if so; False for NaN."""
         value = logs[self.monitor]
         if math.isnan(value):
             return False

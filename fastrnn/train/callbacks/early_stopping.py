@@ -24,18 +24,18 @@ class EarlyStopping(Monitor):
     patience : int, at least 1
         Epochs without improvement after which the fit ends.
     min_delta : float, at least 0
-        What a better value must be better by.
+        Least improvement of a better value.
     mode : "min", "max" or "auto"
-        Whether lower or higher is better; auto takes accuracies as "max", all others as "min".
+        Whether lower or higher is better; "auto" means "max" for accuracies, "min" for all others.
     restore_best : bool
-        Whether the model, and the trainer's average, go back to those of the best epoch when the fit has ended,
-        early or not. After an interrupt or an error, from where the fit can go on, they stay.
+        Whether to restore the parameters, and the trainer's average, of the best epoch at the end of the fit, early or
+        not. After an interrupt or an error they stay, because the fit can continue.
 
     Attributes
     ----------
     best : float or None
     best_epoch : int
-        Epochs that were finished with it, over all fits; 0 before the first.
+        Number of the best epoch, counted over all fits; 0 before the first.
     stopped : bool
         Whether this has ended the fit.
     """

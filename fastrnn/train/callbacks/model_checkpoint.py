@@ -1,4 +1,4 @@
-"""Checkpoints on the way."""
+"""Checkpoints during a fit."""
 
 import time
 from pathlib import Path
@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 class ModelCheckpoint(Monitor):
     """Write checkpoints ``<prefix>.<step>.ckpt``, each whole or not at all, and keep the newest few.
 
-    ``Trainer.resume_newest(prefix)`` goes on from the newest whole one. A fit of a new trainer replaces what an
-    earlier run has left under the prefix, at its first checkpoint. An interrupt writes one too.
+    ``Trainer.resume_newest(prefix)`` continues from the newest whole one. With its first checkpoint a fit of a new
+    trainer replaces those of an earlier run under the prefix. An interrupt writes a checkpoint, too.
 
     Parameters
     ----------
     prefix : str or path-like
-        "runs/a" gives runs/a.000001000.ckpt; the directory is made if need be.
+        "runs/a" gives runs/a.000001000.ckpt; a missing directory is created.
     every_epochs, every_steps : int, optional
         Write after this many epochs, updates. None for never.
     every_seconds : float, optional
         Write after the first update that ends this long after the last checkpoint.
     keep : int, at least 1
-        Files that stay. With 2 or more a damaged newest one loses only what came after the one before it.
+        Number of files to keep. With 2 or more, a run can continue from the last but one if the newest is damaged.
     best_only : bool
-        Whether only epochs whose figure `monitor` is the best so far are written; then no steps, seconds or
-        interrupts are.
+        Whether to write only after epochs whose figure `monitor` is the best so far; steps, seconds and interrupts
+        then write nothing.
     monitor, min_delta, mode
         As for `EarlyStopping`; used with `best_only`.
 
     Raises
     ------
     FileError
-        An OSError and a ValueError, from `fit`, where a file cannot be written, as on a full disk. Those written
-        before are as they were.
+        An OSError and a ValueError, from `fit`, if a file cannot be written, for example on a full disk. Earlier files
+        stay as they are.
     """
 
     last = True

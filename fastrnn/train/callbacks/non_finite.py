@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class TerminateOnNonFinite(Callback):
-    """End the fit, with a warning, where it would raise `NonFiniteError`, or after an epoch with such a figure.
+    """End the fit with a warning instead of a `NonFiniteError`, or after an epoch with a figure that is not finite.
 
-    The update with the loss or gradient that is not finite is not made: the parameters are those before it.
+    The parameters are as before the update whose loss or gradient is not finite.
     """
 
     def on_non_finite(self, trainer: "Trainer", error: BaseException) -> bool:

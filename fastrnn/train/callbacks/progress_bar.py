@@ -48,9 +48,9 @@ class ProgressBar(Callback):
             self.display.close()
 
     def amount(self, updates: int, trainer: "Trainer") -> int:
-        """What `updates` updates are in the bar's unit."""
+        """The number of the bar's units in `updates` updates."""
         return updates
 
     def note(self, logs: dict[str, float]) -> str:
-        """What stands behind the figures."""
+        """The text behind the figures."""
         return ", ".join(f"{name} {logs[name]:.4g}" for name in ("loss", *self._metrics))

@@ -1,4 +1,4 @@
-"""Figures kept for later: a file of each epoch's, and the learning rate of each update."""
+"""Records of a fit: a file of each epoch's figures, and the learning rate of each update."""
 
 import csv
 import io
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class CSVLogger(Callback):
     """Write each epoch's figures as a row of a .csv file, with a header.
 
-    The file is replaced in one step after each epoch, and after a resumption holds each epoch once.
+    Replaces the file in one step after each epoch; after a resumption it still holds each epoch once.
 
     Parameters
     ----------
@@ -30,8 +30,7 @@ class CSVLogger(Callback):
     Attributes
     ----------
     rows : list of dict
-        epoch, then the figures of `History`. A trainer that goes on, after a resumption or in another fit, adds to
-        them.
+        epoch, then the figures of `History`. A resumed fit, or another fit of the trainer, adds to them.
     """
 
     writes = True
@@ -75,7 +74,7 @@ class LearningRateMonitor(Callback):
     Attributes
     ----------
     steps : int64 array
-        The updates, counted from 1, at which the rate was another than before.
+        The updates, counted from 1, at which the rate changed.
     rates : float64 array
         The rates from these updates on.
     """
@@ -92,7 +91,7 @@ class LearningRateMonitor(Callback):
         return np.array([rate for _, rate in self._changes], np.float64)
 
     def rate_at(self, step: int) -> float:
-        """The rate of update `step`, counted from 1; NaN before the first that was seen."""
+        """The rate of update `step`, counted from 1; NaN before the first recorded update."""
         at = int(np.searchsorted(self.steps, step, side="right")) - 1
         return float(self.rates[at]) if at >= 0 else float("nan")
 

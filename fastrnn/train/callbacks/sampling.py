@@ -1,4 +1,4 @@
-"""Scheduled sampling: from the targets' ids to the decoder's own, little by little."""
+"""Scheduled sampling: a gradual change from the targets' ids to the decoder's own."""
 
 import math
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ KINDS = "linear", "exponential", "inverse_sigmoid"
 class ScheduledSampling(Callback):
     """Sets ``model.sampling`` to 1 - e(i), after i updates or epochs (Bengio et al. 2015, section 2.4).
 
-    e is the probability with which the decoder is fed the target's id; it falls from 1 (inverse_sigmoid: k / (k + 1)):
+    e is the probability that the decoder gets the target's id; it falls from 1 (inverse_sigmoid: from k / (k + 1)):
 
         linear            e = max(floor, 1 - i / k)
         exponential       e = max(floor, exp(-i / k))
@@ -27,7 +27,7 @@ class ScheduledSampling(Callback):
     ----------
     kind : "linear", "exponential" or "inverse_sigmoid"
     k : float, above 0
-        How many updates, or epochs, it takes, about.
+        About how many updates, or epochs, the change takes.
     floor : float in [0, 1]
     per : "batch" or "epoch"
     """

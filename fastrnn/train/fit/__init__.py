@@ -1,1 +1,1 @@
-"""`Trainer`, and what it has: its parts, data, loop, updates, evaluation, position, and the state in checkpoints."""
+"""`Trainer` and its components: parts, data, loop, updates, evaluation, position, and the state in checkpoints."""

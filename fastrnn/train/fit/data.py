@@ -1,4 +1,4 @@
-"""Where data comes in: what callers hand over, checked against the model and the loss, in batches."""
+"""Callers' data, checked against the model and the loss, in batches."""
 
 import numpy as np
 
@@ -14,14 +14,14 @@ from .passes import infer
 
 
 class DataAdapter:
-    """Makes batches of what callers hand over as data, for a model and a loss; raises where these do not fit.
+    """Makes batches of callers' data, for a model and a loss; raises if they do not fit together.
 
     Parameters
     ----------
     model : Module
     loss : function
     shares : int
-        That each batch is dealt out in, of which one has to fit in memory.
+        Number of shares of each batch; one of them must fit into memory.
     """
 
     def __init__(self, model, loss, shares=1):
@@ -99,7 +99,7 @@ class DataAdapter:
         )
 
     def _stream(self, X, given, accumulate):
-        """A `LaneStream`, which brings all of what is `given` with it."""
+        """A `LaneStream`, which contains all that is otherwise `given` separately."""
         if self._labels or self._model.takes_target:
             raise TypeError("X: expected sequences for ctc or a decoder, found a LaneStream")
         for name, value in given.items():
@@ -111,7 +111,7 @@ class DataAdapter:
         return X
 
     def _validation(self, data, class_weight, batch_size):
-        """The data of any of the forms of `validation_data`."""
+        """The data of `validation_data`, in any of its forms."""
         if isinstance(data, LaneStream):
             data = {"X": data}
             class_weight = None
@@ -135,7 +135,7 @@ class DataAdapter:
             raise kind(f"validation_data: {error}") from error
 
     def _check_values(self, data):
-        """Ids that the model has embeddings for and classes that it has outputs for."""
+        """Raise unless the model has embeddings for all ids and outputs for all classes."""
         model = self._model
         if model.takes_target:
             model.check_source(data.x)
@@ -159,7 +159,7 @@ class DataAdapter:
 
 
 def _largest_batch(data, shares=1):
-    """What `memory.training_bytes` asks of the batch, or window, that takes the most memory: one of `shares` of it."""
+    """The arguments of `memory.training_bytes` for the batch, or window, with the most memory: one of its `shares`."""
     first = data.x[0]
     found = {"ids": first.ndim == 1, "width": first.shape[-1]}
     batch = -(-min(data.batch_size, len(data)) // shares)
@@ -176,7 +176,7 @@ def _largest_batch(data, shares=1):
 
 
 def _check_direction(model, what):
-    """A state can be carried through time in one direction only."""
+    """Raise for bidirectional layers: a state can pass through time in one direction only."""
     for module in walk(model):
         both = getattr(module, "bidirectional", False)
         direction = getattr(module, "direction", "bidirectional" if both else "forward")

@@ -42,11 +42,11 @@ class Evaluation:
         return finished(self._metrics, *self.total(sums, mass))
 
     def total(self, sums, mass):
-        """What sums over elements and their mass add up to with those who share the work; here there are none."""
+        """Sums over elements and their mass, added up over all processes that share the work; here only one does."""
         return sums, mass
 
     def outputs(self, data, progress=False):
-        """What the model puts out for the sequences of `data`, in their order and form."""
+        """The model's outputs for the sequences of `data`, in their order and form."""
         model = self._model
         rows = [None] * len(data)
         with _display(progress, len(data), "sequence") as shown:

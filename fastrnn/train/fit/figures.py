@@ -2,17 +2,17 @@
 
 
 def names(metrics):
-    """The names of what is measured of a prediction: the loss and the metrics."""
+    """The names of the figures of a prediction: the loss and the metrics."""
     return ("loss", *(metric.name for metric in metrics))
 
 
 def added(sums, values, mass):
-    """`sums` and `values` times their mass."""
+    """`sums` plus `values` times their mass."""
     return {name: sums.get(name, 0.0) + value * mass for name, value in values.items()}
 
 
 def finished(metrics, sums, mass):
-    """The figures that sums over elements of this mass give."""
+    """The figures from sums over elements of this mass."""
     means = {name: value / mass for name, value in sums.items()} if mass else {}
     figures = {"loss": means.get("loss", 0.0)}
     for metric in metrics:

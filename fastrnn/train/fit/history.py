@@ -1,17 +1,17 @@
-"""What a fit leaves behind: its figures, and the error that ends it at a number that is not finite."""
+"""The figures of a fit, and the error of a loss or gradient that is not finite."""
 
 
 class NonFiniteError(ValueError, FloatingPointError):
-    """A loss or gradient that is not finite. The update was not made: parameters are as before it."""
+    """A loss or gradient is not finite. The parameters are as before the update."""
 
 
 class History(dict):
-    """What was measured, name -> list with one entry per epoch.
+    """The figures of a fit: name -> list with one entry per epoch.
 
     loss, lr, grad_norm, seconds; val_loss with validation data; each metric under its name, and with ``val_`` before
-    it; penalty where there is regularisation. `loss` and metrics are means over the epoch's training elements, taken
-    in the training passes; `grad_norm` is the mean of the norms before clipping, `lr` the rate of the last update,
-    `seconds` wall time with validation, `penalty` the mean of what regularisation adds to the loss.
+    it; penalty with regularisation. `loss` and metrics are means over the epoch's training elements, from the training
+    passes; `grad_norm` is the mean of the norms before clipping, `lr` the rate of the last update, `seconds` wall time
+    with validation, `penalty` the mean of the regularisation's part of the loss.
 
     Attributes
     ----------
@@ -22,6 +22,6 @@ class History(dict):
     interrupted = False
 
     def add(self, **values):
-        """One epoch's figures."""
+        """Add one epoch's figures."""
         for name, value in values.items():
             self.setdefault(name, []).append(value)

@@ -1,4 +1,4 @@
-"""Interrupts that wait for a good moment."""
+"""Interrupts that wait until an update is complete."""
 
 import contextlib
 import signal
@@ -7,9 +7,9 @@ import threading
 
 @contextlib.contextmanager
 def deferred_interrupt():
-    """Let a first interrupt wait for the next call of the function that this yields: no update is cut in two.
+    """Let a first interrupt wait for the next call of the function that this yields, so that no update is cut in two.
 
-    Only where Python's own handler is in place, in the main thread; it is put back at the end.
+    Works only in the main thread and with Python's own handler, which it restores at the end.
     """
     if (
         threading.current_thread() is not threading.main_thread()

@@ -1,4 +1,4 @@
-"""The loop of a fit: epochs of updates, a validation and a record after each, and callbacks all along."""
+"""The loop of a fit: epochs of updates, each with a validation and a record at its end, and the callbacks."""
 
 import time
 
@@ -9,13 +9,13 @@ from .interrupt import deferred_interrupt
 
 
 class Loop:
-    """One fit of a trainer, whose counts, rate and history it moves on.
+    """One fit of a trainer; updates the trainer's counts, rate and history.
 
     Parameters
     ----------
     trainer : Trainer
     position : Position
-        Where the fit is; moved on after each update.
+        The place of the fit; moves after each update.
     update : Update
     data : Sequences or LaneStream
     validate : function or None
@@ -31,10 +31,10 @@ class Loop:
         self._data = data
         self._validate = validate
         self._callbacks = callbacks
-        self._raise_pending = None  # raises an interrupt that has come during an update
+        self._raise_pending = None  # raises an interrupt that came during an update
 
     def run(self, epochs):
-        """Fit until `epochs` epochs of it are done, from the start or from where a checkpoint was taken."""
+        """Fit until `epochs` epochs are done, from the start or from the place of a checkpoint."""
         trainer, position = self._trainer, self._position
         trainer.measured = self._measured()
         self._call("check")
@@ -49,7 +49,7 @@ class Loop:
                     answers = [callback.on_non_finite(trainer, error) for callback in self._callbacks]
                     if not any(answers):
                         raise
-                    position.end()  # it would end there again
+                    position.end()  # a resumed fit would end at the same place again
             trainer.completed = position.between_epochs
         except KeyboardInterrupt:
             trainer.history.interrupted = True
@@ -75,7 +75,7 @@ class Loop:
         trainer.extent = (position.done, max(epochs * per_epoch, position.done))
 
     def _epoch(self):
-        """One epoch from the position on: its updates, then validation and record."""
+        """Run one epoch from the position on: its updates, then validation and record."""
         started = time.perf_counter() - self._position.seconds
         if self._position.between_epochs:
             self._call("on_epoch_begin")
@@ -83,7 +83,7 @@ class Loop:
             self._record(started)
 
     def _make_updates(self, started):
-        """Make the updates that are left of the epoch; returns whether none is."""
+        """Make the rest of the epoch's updates; returns whether all are done."""
         trainer, position = self._trainer, self._position
         order = position.order(self._data, trainer.epoch)
         while position.batch < len(order):
@@ -101,7 +101,7 @@ class Loop:
         return True
 
     def _make_update(self, batches):
-        """One update, for the record of the epoch; returns its figures, None where nothing counts."""
+        """Make one update and add it to the epoch's record; returns its figures, or None if no element counts."""
         trainer, position = self._trainer, self._position
         made = self._update.make(batches, position.states, lambda: self._call("on_gradient"))
         if made.mass:
@@ -114,11 +114,11 @@ class Loop:
         return {**figures, "penalty": made.penalty, "grad_norm": made.norm, "lr": made.lr, "mass": made.mass}
 
     def _record(self, started):
-        """What follows an epoch's last update: average, validation, schedule, history."""
+        """Do the work after an epoch's last update: average, validation, schedule, history."""
         trainer, position = self._trainer, self._position
         if trainer.average is not None and not position.averaged:
             trainer.average.after_epoch(trainer.epoch + 1, trainer.model.params)
-            position.averaged = True  # an interrupt of the validation comes back here
+            position.averaged = True  # after an interrupt of the validation a fit continues here
         logs = finished(trainer.metrics, position.sums, position.mass)
         logs["penalty"] = position.penalty / max(position.updates, 1)
         if self._validate is not None:

@@ -1,4 +1,4 @@
-"""The parts that a trainer is put together from, by name or by value."""
+"""The parts of a trainer, by name or by value."""
 
 import fnmatch
 import functools
@@ -22,7 +22,7 @@ LOSSES = {function.__name__: function for function in (
 
 
 def find_loss(loss):
-    """A function of `fastrnn.losses` by its name, or any other function as it is."""
+    """The function of `fastrnn.losses` with this name, or `loss` itself."""
     if isinstance(loss, str):
         if loss not in LOSSES:
             raise ValueError(f"loss: expected one of {', '.join(LOSSES)} or a function; found {shown(loss)}")
@@ -38,14 +38,14 @@ def loss_name(loss):
 
 
 def takes_labels(loss):
-    """Whether the targets of a loss are labels, of any number for each sequence."""
+    """Whether the targets of a loss are labels, any number for each sequence."""
     while isinstance(loss, functools.partial):
         loss = loss.func
     return loss is losses.ctc
 
 
 def find_optimizer(optimizer):
-    """An optimiser by its name, or as it is."""
+    """The optimiser of this name, or `optimizer` itself."""
     if isinstance(optimizer, str):
         if optimizer not in OPTIMIZERS:
             known = ", ".join(OPTIMIZERS)
@@ -67,7 +67,7 @@ def optional(value, kind, message):
 
 
 def find_l2(l2, params):
-    """name -> factor for a number, which is for all weights of two axes or more, or a dict of pattern -> number."""
+    """dict of name -> factor, from a number for all weights of two axes or more, or a dict of pattern -> number."""
     if not isinstance(l2, Mapping):
         factor = check_number(l2, "l2", low=0)
         return {name: factor for name, p in params.items() if p.ndim > 1} if factor else {}
@@ -81,7 +81,7 @@ def find_l2(l2, params):
 
 
 def find_callbacks(callbacks):
-    """A list in which those that record the others' state are last."""
+    """A list of the callbacks; those that record the others' state come last."""
     callbacks = check_entries_of(() if callbacks is None else callbacks, "callbacks", "a sequence")
     for callback in callbacks:
         instance(callback, Callback, "callbacks: expected instances of fastrnn.callbacks.Callback")

@@ -1,4 +1,4 @@
-"""One `Batch` through a model in the model's own layout: inference, the training pass, losses and metrics of it."""
+"""Passes of one `Batch` through a model in the model's own layout: inference, training, losses and metrics."""
 
 import contextlib
 import itertools
@@ -20,7 +20,7 @@ def infer(model, batch, state=None):
 
 
 def measure(function, model, prediction, batch):
-    """What a loss or metric returns for the prediction, in the model's layout, of the steps that count."""
+    """The result of a loss or metric for the prediction, in the model's layout, of the steps that count."""
     options, y, weight = {}, batch.y, batch.weight
     if model.takes_target:  # one row of prediction for each id of the targets
         weighed = {} if weight is None else {"sample_weight": np.repeat(weight, y.counts())}
@@ -44,33 +44,33 @@ def batch_first(model):
 
 
 def to_layout(model, array):
-    """Batch and time swapped for a time-major model; the way back is the same."""
+    """Swap batch and time for a time-major model; a second call swaps them back."""
     return array if batch_first(model) else array.swapaxes(0, 1)
 
 
 class TrainingPass:
     """Forward over a batch, and backward once.
 
-    Where the next window takes up the state before this one's end, steps run in two pieces, one up to there and one
-    from there on, through both of which the gradient flows.
+    If the next window starts before this one's end, the steps run in two pieces, so that there is a state between them;
+    the gradient flows through both.
 
     Parameters
     ----------
     model : Module
     batch : Batch
     state
-        To start from.
+        The initial state.
     penalised : sequence
         The model's `regularizers`.
 
     Attributes
     ----------
     prediction : array
-        Of the steps that count, in the model's layout.
+        The prediction of the steps that count, in the model's layout.
     state
-        For the next window.
+        The state for the next window.
     penalty : float
-        Of the model's `ActivationRegularization` modules.
+        The penalty of the model's `ActivationRegularization` modules.
     """
 
     def __init__(self, model, batch, state, penalised=()):
@@ -97,13 +97,13 @@ class TrainingPass:
         self.prediction = y[self._slice(self._context, None)] if self._context else y
 
     def backward(self, gradient):
-        """Add to the model's gradients what `gradient`, of `prediction`, gives."""
+        """Add the model's gradients, from `gradient` with respect to `prediction`."""
         dstate = None
         for start, stop, tape in reversed(self._pieces):
             _, dstate = self._model.backward(tape, self._piece(gradient, start, stop), dstate)
 
     def _piece(self, gradient, start, stop):
-        """The gradient of the steps from `start` to `stop`, zero where they do not count; None where none does."""
+        """The gradient of the steps from `start` to `stop`, zero for those that do not count; None if none counts."""
         if len(self._pieces) == 1 and not self._context:
             return gradient
         if stop <= self._context:
@@ -136,7 +136,7 @@ def regularizers(model):
 
 @contextlib.contextmanager
 def counted_together(modules, batches):
-    """Let the penalties of all passes that make one update be means over all of them."""
+    """Make the penalties of an update means over all its passes."""
     if modules:
         counts = [
             counted_steps(np.full(len(batch.x), stop - start) if lengths is None else lengths, context)

@@ -1,4 +1,4 @@
-"""Where a fit is, between two of its updates."""
+"""The place of a fit between two of its updates."""
 
 import numpy as np
 
@@ -8,36 +8,36 @@ _NOT_SAVED = ("order_seed", "_waits")
 
 
 class Position:
-    """Where a fit is, between two of its updates: with the parameters, all that it takes to go on.
+    """The place of a fit between two of its updates: with the parameters, all that the fit needs to continue.
 
     Parameters
     ----------
     order_seed : int
-        From which the order of each epoch's batches is drawn.
+        Seed of the order of each epoch's batches.
 
     Attributes
     ----------
     data : dict or None
-        The fingerprint of the fit's data; None where there is no fit.
+        The fingerprint of the fit's data; None without a fit.
     epoch, done : int
-        Epochs finished and updates made, of this fit.
+        Finished epochs and updates of this fit.
     batch, window : int
-        The next ones of the epoch.
+        The next batch and window of the epoch.
     states : list or None
-        That the next window starts from, one for each batch of the update.
+        Initial states of the next window, one for each batch of the update.
     averaged : bool
-        Whether the average has had the epoch.
+        Whether the average includes this epoch.
     updates, sums, mass, norm, penalty, lr, seconds
-        For the record of the epoch: the number of updates, and sums over them; `lr` is that of the last.
+        For the record of the epoch: the number of updates, and sums over them; `lr` is the last update's.
     """
 
     def __init__(self, order_seed):
         self.order_seed = order_seed
-        self._waits = False  # for a fit that goes on from here
+        self._waits = False  # whether the next fit continues from here
         self._place(None)
 
     def begin(self, data):
-        """Go to the start of a fit over data of this fingerprint, or stay where a checkpoint was taken."""
+        """Go to the start of a fit over data with this fingerprint, or stay at the place of a checkpoint."""
         if not self._waits:
             self._place(data)
         elif self.data != data:
@@ -47,7 +47,7 @@ class Position:
         self._waits = False
 
     def end(self):
-        """There is no fit to go on with."""
+        """End the fit: there is none to continue."""
         self._place(None)
 
     @property
@@ -56,11 +56,11 @@ class Position:
         return self.batch == self.window == 0
 
     def order(self, data, epoch):
-        """The sequences of each update of an epoch, of all that the trainer has made."""
+        """The sequences of each update of an epoch; `epoch` counts all epochs of the trainer."""
         return data.order(np.random.default_rng([self.order_seed, epoch]))
 
     def add(self, made):
-        """Count in what an `Update` has made."""
+        """Add the figures of an `Update` to the record."""
         self.sums = added(self.sums, made.values, made.mass)
         self.mass += made.mass
         self.norm += made.norm
@@ -83,13 +83,13 @@ class Position:
         self._start_epoch()
 
     def state_dict(self):
-        """What a checkpoint holds of it; None where there is no fit."""
+        """The values for a checkpoint; None without a fit."""
         if self.data is None:
             return None
         return {name: value for name, value in vars(self).items() if name not in _NOT_SAVED}
 
     def load_state_dict(self, state):
-        """Take up what `state_dict` returned: the next fit goes on from there."""
+        """Continue from a `state_dict`: the next fit starts there."""
         self._waits = state is not None
         vars(self).update(state or {})
 

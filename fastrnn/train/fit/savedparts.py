@@ -12,7 +12,7 @@ from ...threads import get_num_threads
 from .. import averaging, schedules
 from .parts import OPTIMIZERS
 
-# What a checkpoint may name: this package's own, nothing else that a module happens to hold.
+# The types that a checkpoint may name: only this package's own.
 OPTIMIZER_TYPES = {cls.__name__: cls for cls in OPTIMIZERS.values()}
 AVERAGE_TYPES = {cls.__name__: cls for cls in (averaging.EMA, averaging.SWA)}
 SCHEDULE_TYPES = {cls.__name__: cls for cls in (
@@ -26,12 +26,12 @@ MOST_PATTERNS = 1000  # of `l2`
 
 
 def machine():
-    """What the bits of training depend on beside the data and the seed."""
+    """The properties of a machine that change the bits of training."""
     return {"threads": get_num_threads(), "isa": _kernels.isa()}
 
 
 def check_machine(saved):
-    """Warn where training goes on with another number of threads or another instruction set."""
+    """Warn if training continues with another number of threads or another instruction set."""
     differ = [f"{name} {now}, then {saved[name]}" for name, now in machine().items() if saved[name] != now]
     if differ:
         warnings.warn(
@@ -72,24 +72,24 @@ def rebuild(types, name, arguments, what):
 
 
 def rebuild_optimizer(state):
-    """The optimiser that has this saved state, which is to be loaded."""
+    """A new optimiser of the type of this saved state, which the caller then loads."""
     return rebuild(OPTIMIZER_TYPES, state.get("type"), state.get("hyper"), "optimizer")
 
 
 def rebuild_average(state):
-    """The average that has this saved state, which is to be loaded."""
+    """A new average of the type of this saved state, which the caller then loads."""
     return rebuild(AVERAGE_TYPES, state.get("type"), state.get("hyper"), "average")
 
 
 def generator(state):
-    """A generator of the kind that a bit generator's state belongs to, in that state."""
+    """A generator in the saved state of a bit generator."""
     rng = np.random.Generator(BIT_GENERATOR_TYPES[check_bit_generator(state, "rng")](0))
     rng.bit_generator.state = state
     return rng
 
 
 def check_options(options, names):
-    """The trainer's options in a checkpoint: what takes no more time to check than it should."""
+    """Check the names of the trainer's options in a checkpoint, and the size of `l2`."""
     if not isinstance(options, Mapping) or options.keys() != set(names):
         raise ValueError(f"options: expected {', '.join(names)}; found others")
     l2 = options["l2"]

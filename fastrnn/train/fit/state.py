@@ -1,4 +1,4 @@
-"""All that a trainer is between two updates, as plain values and arrays, and a trainer from them."""
+"""The whole state of a trainer between two updates, as plain values and arrays, and a trainer from such a state."""
 
 import numpy as np
 
@@ -56,7 +56,7 @@ def _seed(value, name):
 
 
 def _nested_arrays(value, name):
-    """States: arrays and None in lists and tuples."""
+    """Check states: arrays and None in lists and tuples."""
     if isinstance(value, (list, tuple)):
         for item in value:
             _nested_arrays(item, name)
@@ -88,7 +88,7 @@ def _machine(value, name):
     check_saved_values(value, {"threads": check_count, "isa": check_text})
 
 
-# What a checkpoint consists of -> the check of what that part itself does not check
+# Part of a checkpoint -> check of the values that the part does not check itself
 _STATE = {
     "model": _dict,
     "params": check_arrays,
@@ -111,7 +111,7 @@ _STATE = {
 
 
 def trainer_state(trainer):
-    """What `Trainer.state_dict` returns."""
+    """The state of a trainer, for `Trainer.state_dict`."""
     schedule = trainer.schedule and {
         "config": schedule_config(trainer.schedule),
         "state": trainer.schedule.state_dict(),
@@ -140,7 +140,7 @@ def trainer_state(trainer):
 def trainer_from_state(
     cls, state, *, model=None, loss=None, optimizer=None, schedule=None, metrics=None, average=None, callbacks=()
 ):
-    """A trainer of class `cls` from what `trainer_state` returned; see `Trainer.resume`."""
+    """A trainer of class `cls` from a `trainer_state`; see `Trainer.resume`."""
     check_saved_values(state, _STATE)
     params = state["params"]
     model = build_model(state["model"], params) if model is None else model
@@ -186,7 +186,7 @@ def trainer_from_state(
 
 
 def _metrics(metrics, saved):
-    """The metrics to go on with: those given, which must be those that were saved, or these by their names."""
+    """The metrics of the resumed trainer: `metrics`, which must match the saved ones, or the saved ones by name."""
     names = [metric["name"] for metric in saved]
     wanted = ", ".join(names) or "none"
     if metrics is None:

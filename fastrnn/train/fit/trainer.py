@@ -1,4 +1,4 @@
-"""Training: `Trainer` fits a model to data, batch by batch, and can stop and go on at any update."""
+"""Training: `Trainer` fits a model to data, batch by batch, and can stop and continue at any update."""
 
 import copy
 from typing import TYPE_CHECKING
@@ -39,35 +39,34 @@ class Trainer:
     Parameters
     ----------
     model : Module
-        A network whose layout `fit` follows. One that ends in a pooling module (its `pools_time` is true)
-        has one output per sequence, any other one per step.
+        A network whose layout `fit` follows. If it ends in a pooling module (its `pools_time` is true), it has one
+        output per sequence, else one per step.
     loss : str or callable
-        A function of `fastrnn.losses` or its name, or anything that is called as ``loss(prediction,
-        target)`` and returns (float, gradient); it gets `lengths`, `sample_weight` and `batch_first` by
-        keyword where they matter.
+        A function of `fastrnn.losses` or its name, or any callable ``loss(prediction, target)`` that returns (float,
+        gradient); it gets `lengths`, `sample_weight` and `batch_first` by keyword if they matter.
     optimizer : str or Optimizer
-        A name, "sgd", "adam", "adamw", "rmsprop" or "adagrad", stands for its defaults.
+        "sgd", "adam", "adamw", "rmsprop" or "adagrad" with its defaults, or an optimiser.
     clip_norm, clip_value : float, optional
-        Bound of the gradient's norm over all parameters; bound of each of its elements, taken first.
+        Bound of the gradient's norm over all parameters; bound of each element, applied first.
     schedule : Schedule, optional
-        Sets the optimiser's rate, per update or per epoch as it says. Per epoch it is told the validation
-        loss, or without validation the training loss.
+        Sets the optimiser's rate, per update or per epoch, see its `per`. Per epoch it gets the validation loss, or
+        without validation the training loss.
     tbptt : int or (int, int), optional
         Truncated BPTT(k1, k2) (Williams and Peng 1990), k for k1 = k2 = k: every k1 steps an update, whose loss
-        is the mean over those k1 steps and whose gradient flows back through the last k2. Longer sequences
-        are cut so; the state is carried on, the gradient is not. None is full BPTT. See `fastrnn.tbptt`.
+        is the mean over those k1 steps and whose gradient flows back through the last k2. Longer sequences are cut;
+        the state passes from part to part, the gradient does not. None is full BPTT. See `fastrnn.tbptt`.
     accumulate : int
         Batches per update. The gradient is that of one batch `accumulate` times as large: the batches' gradients
         in proportion to their weight, and with `tbptt` window by window, each batch with its own state.
     l2 : float or dict of str -> float
-        Adds l2 * sum(w^2) to the loss: for a number over all weights of two axes or more, biases left out; for a
-        dict over the parameters whose names match its patterns, such as "*weight_hh*".
+        Adds l2 * sum(w^2) to the loss. A number applies to all weights of two axes or more, not to biases; a dict
+        applies to the parameters whose names match its patterns, such as "*weight_hh*".
     metrics : sequence of str or callable
-        "accuracy", "mse", "rmse", "mae", "cross_entropy", "perplexity", "bits", or functions as
-        `fastrnn.metrics` tells, under their own names.
+        "accuracy", "mse", "rmse", "mae", "cross_entropy", "perplexity", "bits", or functions with the interface in
+        `fastrnn.metrics`, under their own names.
     average : EMA or SWA, optional
-        An average of the parameters along training (`fastrnn.averaging`). Validation, `evaluate` and `predict`
-        then use it; `model` keeps the parameters that are trained, `averaged_model` gives the others.
+        An average of the parameters during training (`fastrnn.averaging`). Validation, `evaluate` and `predict`
+        then use it; `model` keeps the trained parameters, `averaged_model` returns the averaged ones.
     callbacks : sequence of Callback
     seed : int, numpy.random.SeedSequence, numpy.random.Generator or None
         Source of the order of batches and of dropout masks.
@@ -79,16 +78,16 @@ class Trainer:
         Epochs and updates made so far, over all calls of `fit`.
     rng : numpy.random.Generator
     extent : (int, int)
-        Updates that the current fit has made, and about as many as it will make in all.
+        Updates that the current fit has made, and about how many it will make in all.
     measured : tuple of str
         Names of the figures that each epoch of the current fit has.
     stop : bool
         Set it in a callback to end the fit.
     completed : bool
-        Whether the last fit has come to its end, or was ended by a callback after an epoch or at a number that is
-        not finite; not by an interrupt or an error, or within an epoch, from where it can go on.
+        True if the last fit has run to its end, or a callback has ended it after an epoch or at a number that is not
+        finite. False after an interrupt, an error, or an end within an epoch: the fit can continue from there.
     notes : dict
-        Plain values that checkpoints keep for the caller.
+        Plain values of the caller, which checkpoints keep.
 
     Raises
     ------
@@ -159,25 +158,24 @@ class Trainer:
         Parameters
         ----------
         X : array (N, T, I) or (N, T), list of arrays (T_i, I) or (T_i,), or LaneStream
-            (N, T) and (T_i,) are ids if they hold integers, else one feature per step. A `LaneStream`
-            brings its own targets, batch and window size, keeps its order, and carries the state through
-            the epoch.
+            (N, T) and (T_i,) are ids if they hold integers, else one feature per step. A `LaneStream` has its own
+            targets, batch and window size; it keeps its order, and its state passes through the epoch.
         y : array (N, ...), array (N, T, ...) or list of arrays (T_i, ...)
-            One target per sequence or per step, as the model has outputs.
+            One target per sequence or per step, like the model's outputs.
         lengths : sequence of N ints, optional
-            For a padded X; steps beyond a length count nowhere.
+            For a padded X; steps beyond a length do not count.
         epochs, batch_size : int
         validation_data : tuple or dict or LaneStream, optional
-            (X, y), (X, y, sample_weight), or what `evaluate` takes by keyword.
+            (X, y), (X, y, sample_weight), or a dict of the arguments of `evaluate`.
         validation_split : float
-            The part of the sequences, taken from the end, that is held out for validation.
+            Fraction of the sequences, from the end, that is held out for validation.
         sample_weight : array (N,), or one weight per target, optional
         class_weight : dict of class -> weight, or array (K,), optional
             Weights apply to training and validation; means are divided by the sum of the weights.
         bucket_by_length : bool, optional
             Whether to make batches of sequences of about the same length, which need less padding: sequences are
             shuffled, sorted by length in pools of 32 updates, cut into batches, and these shuffled. By default
-            where lengths differ.
+            true if lengths differ.
         progress : bool or Callback
             Show progress on standard error if it takes over two seconds; a callback shows it in its own way.
 
@@ -194,15 +192,14 @@ class Trainer:
             After an interrupt, between two updates (a second one does not wait). Model, history and
             `save_checkpoint` are usable, and ``history.interrupted`` is True.
         MemoryError
-            Before anything is changed, where the largest batch would take more memory than there is.
+            If the largest batch needs more memory than there is; nothing has changed then.
         ValueError, TypeError
-            Before anything is changed, naming the argument.
+            Naming the argument; nothing has changed then.
 
         Notes
         -----
-        A fit that was interrupted, or that a checkpoint was taken from, goes on exactly where it was if
-        `fit` is called on the trainer that `resume` returns; `epochs` is then the total of that fit. Any
-        other call is a fit of its own.
+        After an interrupt, or from a checkpoint, a fit continues exactly where it was if you call `fit` on the trainer
+        that `resume` returns; `epochs` is then the total of that fit. Any other call starts a new fit.
         """
         epochs = check_positive_int(epochs, "epochs")
         validation_split = check_number(validation_split, "validation_split", low=0, below=1)
@@ -233,12 +230,12 @@ class Trainer:
         batch_size: int = 32,
         progress: bool = True,
     ) -> dict[str, float]:
-        """Mean loss and metrics by inference, of the average's parameters where there is one.
+        """Mean loss and metrics by inference, with the average's parameters if there is an average.
 
         Parameters
         ----------
         X, y, lengths, sample_weight, class_weight
-            As for `fit`. Sequences are not cut in windows; a LaneStream's state is carried from start to end.
+            As for `fit`. Sequences are not cut into windows; a LaneStream's state passes from start to end.
         batch_size : int
         progress : bool
 
@@ -252,21 +249,21 @@ class Trainer:
         return self._evaluation().figures(self._share(data), progress=progress)
 
     def memory_estimate(self, X, y=None, *, lengths=None, batch_size=32):
-        """Bytes that a training pass over the largest batch takes, beside the data and the parameters.
+        """Bytes that a training pass over the largest batch needs besides the data and the parameters.
 
         Parameters
         ----------
         X, lengths, batch_size
             As for `fit`.
         y : optional
-            As for `fit`; needed where the model reads its targets, as a `Seq2Seq` does.
+            As for `fit`; needed if the model reads its targets, as a `Seq2Seq` does.
         """
         return self._adapter().training_bytes(X, y, lengths=lengths, batch_size=batch_size, window=self.tbptt)
 
     def predict(
         self, X: "Inputs", *, lengths: "Ints | None" = None, batch_size: int = 32, progress: bool = True
     ) -> "Outputs":
-        """The model's outputs by inference, of the average's parameters where there is one.
+        """The model's outputs by inference, with the average's parameters if there is an average.
 
         Parameters
         ----------
@@ -278,52 +275,52 @@ class Trainer:
         Returns
         -------
         array (N, T, ...), or list of arrays (T_i, ...) for a list, or array (N, ...)
-            One output per step, zero beyond a length; or one per sequence where the model has one.
+            One output per step, zero beyond a length; or one per sequence, if the model has one.
         """
         data = self._adapter().for_prediction(X, lengths=lengths, batch_size=batch_size)
         return self._evaluation().outputs(data, progress)
 
     def save_checkpoint(self, path: "PathLike") -> None:
-        """Write all that `resume` needs to `path`: in one step, with a checksum, never pickle.
+        """Write the state that `resume` needs to `path`: in one step, with a checksum, never pickle.
 
-        That is parameters, optimiser, schedule, average, random state, history, callbacks' state, and, from within
-        `fit` or after an interrupt, the position in the data and the carried states.
+        The state consists of parameters, optimiser, schedule, average, random state, history, callbacks' state, and,
+        within `fit` or after an interrupt, the position in the data and the carried states.
 
         Raises
         ------
         FileError
-            An OSError and a ValueError; what was at `path` is as it was.
+            An OSError and a ValueError; a file at `path` is as before.
         """
         write_checkpoint(path, self.state_dict())
 
     def state_dict(self) -> "dict[str, Any]":
-        """What `save_checkpoint` writes: dicts, lists and tuples of plain values and live arrays."""
+        """The state for `save_checkpoint`: dicts, lists and tuples of plain values and live arrays."""
         return trainer_state(self)
 
     @classmethod
     def resume(cls, path: "PathLike", **parts: "Any") -> "Self":
         """The trainer that `save_checkpoint` wrote to `path`.
 
-        Its next `fit`, called with the same data and arguments, goes on where the checkpoint was taken. The
-        result equals that of training without a stop, bit for bit, on the same kind of processor with the same
-        number of threads; a warning tells where these differ.
+        Its next `fit`, with the same data and arguments, continues at the place of the checkpoint. The result has the
+        bits of training without a stop, on the same kind of processor with the same number of threads; a warning says
+        if these differ.
 
         Parameters
         ----------
         path : str or path-like
         model : Module, optional
-            Takes the parameters; built anew without it.
+            Gets the parameters; without it a new model is built.
         loss, metrics : optional
-            Needed where there were functions of one's own among them.
+            Needed if the saved ones include your own functions.
         optimizer, schedule, average : optional
-            Of the type that was saved; needed only for types of one's own.
+            Of the saved type; needed only for your own types.
         callbacks : sequence of Callback
-            Those of a type that was saved get their state back.
+            Callbacks of a saved type get their state back.
 
         Raises
         ------
         ValueError, TypeError
-            If the file is missing, damaged or no checkpoint, or an argument does not fit to it.
+            If the file is missing, damaged or no checkpoint, or an argument does not fit it.
         """
         state = read_checkpoint(path)
         with naming(path, "a checkpoint of this version"):
@@ -336,12 +333,12 @@ class Trainer:
         Returns
         -------
         Trainer or None
-            None where there is no checkpoint: ``Trainer.resume_newest(p) or Trainer(...)`` starts or goes on.
+            None without a checkpoint: ``Trainer.resume_newest(p) or Trainer(...)`` starts or continues.
 
         Warns
         -----
         RuntimeWarning
-            For each newer checkpoint that is damaged, and so passed over.
+            For each newer checkpoint, which is damaged and therefore skipped.
         """
         found = CheckpointSeries(prefix).newest()
         if found is None:
@@ -351,23 +348,23 @@ class Trainer:
 
     @classmethod
     def from_state(cls, state: "dict[str, Any]", **parts: "Any") -> "Self":
-        """As `resume`, from what `state_dict` returned."""
+        """As `resume`, from a `state_dict`."""
         return trainer_from_state(cls, state, **parts)
 
     @property
     def fit_epoch(self) -> int:
-        """Epochs finished of the fit that is going on, or that the next `fit` goes on with; 0 without one."""
+        """Finished epochs of the current fit, or of the fit that the next `fit` continues; 0 without one."""
         return self._position.epoch
 
     def averaged_model(self) -> "Any":
-        """A copy of the model with the average's parameters; with its own where there is no average yet."""
+        """A copy of the model with the average's parameters; with its own if there is no average yet."""
         model = copy.deepcopy(self.model)
         if self.average is not None and self.average.params:
             model.load_state_dict(self.average.params)
         return model
 
     def _evaluated(self):
-        """The model to evaluate: a copy with the average's parameters where there are any."""
+        """The model to evaluate: a copy with the average's parameters, if there are any."""
         if self.average is None or not self.average.params:
             return self.model
         if self._averaged is None:
@@ -380,9 +377,9 @@ class Trainer:
         """The `DataAdapter` of the model and the loss as they are now."""
         return DataAdapter(self.model, self.loss, self._shares)
 
-    # What training in several processes does in its own way.
+    # Training in several processes overrides these.
 
-    _shares = 1  # that a batch is dealt out in
+    _shares = 1  # shares of a batch
 
     def _share(self, data):
         """This process's share of data with targets, or None of None."""

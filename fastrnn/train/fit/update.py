@@ -12,13 +12,13 @@ from .passes import TrainingPass, add_l2, counted_together, measure, regularizer
 
 
 class Made(NamedTuple):
-    """What an update has measured.
+    """The figures of an update.
 
     values : dict of the loss' and the metrics' means.
-    penalty : what regularisation adds to the loss.
-    mass : the weight of its elements; where it is 0 there was no update.
-    states : of each batch, for the next window.
-    norm : of the gradient, before clipping.
+    penalty : the regularisation's part of the loss.
+    mass : the weight of its elements; 0 means that there was no update.
+    states : the states of each batch, for the next window.
+    norm : the gradient's norm before clipping.
     lr : the rate of the step.
     """
 
@@ -51,14 +51,14 @@ class Update:
         self.penalises = bool(l2 or self._regularizers)
 
     def make(self, batches, states, on_gradient):
-        """Forward, backward, `on_gradient`, clip, step. An error leaves all but gradients and random state as it was.
+        """Forward, backward, `on_gradient`, clip, step. An error changes only gradients and random state.
 
         Parameters
         ----------
         batches : sequence of Batch or None
             Windows of the batches that count as one; None for one that has ended.
         states : list or None
-            That these windows start from.
+            Initial states of these windows.
         on_gradient : function
             Called before clipping.
 
@@ -98,7 +98,7 @@ class Update:
                 run = TrainingPass(model, batch, states[k], self._regularizers)
                 states[k] = run.state
                 if not masses[k]:
-                    if mass:  # the loss has no part in it, penalties of activations may
+                    if mass:  # no element counts for the loss, but activations may have a penalty
                         run.backward(np.zeros_like(run.prediction))
                         penalty += run.penalty
                     continue

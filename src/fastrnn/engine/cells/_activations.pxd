@@ -14,9 +14,9 @@ ctypedef fused real:
     float
     double
 
-# y: [n] = f(x), x clipped to -bound .. bound before; y is not x.
+# y: [n] = f(x) of x clipped to -bound .. bound; y must not be x.
 cdef void activate(const fr_kernels *k, const Activation *f, real *y, const real *x, double bound,
                    fr_int n) noexcept nogil
-# f'(x), given y = f(x); 0 where x is clipped.
+# f'(x), given y = f(x); 0 if x is clipped.
 cdef real slope(const Activation *f, real x, real y, double bound) noexcept nogil
 cdef Activation activation_of(object entry) except *

@@ -5,8 +5,8 @@
     hard_sigmoid alpha x + beta within 0 .. 1               elu x or alpha (e^x - 1)
     softsign x / (1 + |x|)      softplus log(1 + e^x)
 
-The second value is that below 0, or of thresholded_relu below alpha. Where a function has a corner, the derivative is
-that of its upper side, of relu that of its lower one.
+The second value holds below 0, for thresholded_relu below alpha. At a corner the derivative is that of the upper side,
+for relu that of the lower side.
 """
 
 from libc.math cimport expm1, fabs, log1p, exp as e_to
@@ -17,7 +17,7 @@ cdef dict _NAMES = {"sigmoid": SIGMOID, "tanh": TANH, "relu": RELU, "affine": AF
 
 
 cdef Activation activation_of(object entry) except *:
-    """Of (name, alpha, beta)."""
+    """The activation of (name, alpha, beta)."""
     cdef Activation f
     name, alpha, beta = entry
     if name not in _NAMES:
@@ -27,7 +27,7 @@ cdef Activation activation_of(object entry) except *:
 
 
 cdef inline double value(const Activation *f, double x) noexcept nogil:
-    """What has no kernel."""
+    """f(x) of a function without a kernel."""
     if f.kind == RELU:
         return 0 if x < 0 else x
     if f.kind == AFFINE:

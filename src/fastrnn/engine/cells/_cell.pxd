@@ -3,11 +3,11 @@
 Shapes: R rows (active sequences of one step), I input, H hidden, P the width of h (H, or the projection), G gates,
 E values saved a unit. Row-major; names start with `d` for gradients.
 
-A cell turns the input product into the next state. Before `step_forward`, z: [R, G*H] holds W_ih x + bias, where
-bias is what `pack_forward` put into `Layer.bias`. A cell whose products depend on no state has `scan_forward` and
-`scan_backward` instead, which take many steps at once; see `_scan`. Room for more is in the table, not in the loop:
-peepholes, clipping or layer normalisation need other step functions and saved values, and change nothing in the code
-that calls them. What happens to the states between steps is no cell's business: see `_noise`.
+A cell turns the input product into the next state. Before `step_forward`, z: [R, G*H] holds W_ih x + bias, with the
+bias that `pack_forward` has put into `Layer.bias`. A cell whose products do not depend on the state has `scan_forward`
+and `scan_backward` instead, which do many steps in one call; see `_scan`. A variant with peepholes, clipping or layer
+normalisation has its own step functions and saved values; the code that calls them stays the same. `_noise`, not a
+cell, changes states between steps.
 """
 
 from libc.string cimport memset
@@ -35,7 +35,7 @@ cdef struct Params:
     char *bias_c
 
 cdef struct Options:
-    # Of the cells of `_general`: f, g and h as the ONNX operators call them, and what they clip their inputs to.
+    # Of the cells of `_general`: f, g and h as in the ONNX operators, and the bound of their inputs.
     Activation f, g, h
     double clip
     bint coupled
@@ -45,22 +45,22 @@ cdef struct Layer:
     const fr_kernels *k
     const CellOps *ops
     fr_int input_size, hidden, out          # I, H, P
-    fr_int window, features                 # I is so many inputs beside each other, oldest first, of so many values
+    fr_int window, features                 # I = window * features: inputs side by side, oldest first, and their width
     fr_int gates                            # G*H
-    fr_int ld_z                             # from row to row of z: G*H, and a little more where that is a power of two
-    fr_int saved                            # E*H + what the cell keeps whatever H is
+    fr_int ld_z                             # distance between rows of z: G*H, or a little more, see `_weights`
+    fr_int saved                            # E*H + the cell's values whose number does not depend on H
     bint relu
-    bint skips                              # x goes past the state, times skip_scale; its gradient lies in `saved`
+    bint skips                              # h also depends on x * skip_scale; `saved` holds that part's gradient
     double skip_scale
     Options options
     Params params                           # live
     Params grads
     # Packed for the forward pass.
-    char *bias                              # [GH] where the sums of z start
+    char *bias                              # [GH] start of the sums of z
     char *bias_n                            # [H] the same for a GRU's recurrent part of n
     fr_panels p_ih
     fr_panels p_hh
-    fr_panels p_hn                              # recurrent weights of n, where a GRU needs them apart
+    fr_panels p_hn                          # recurrent weights of n, if a GRU needs them apart
     fr_panels p_hr
     char *peepholes                         # [3H] those of i, f and o, zeros where absent; for BPTT too
     char *norm                              # [S*H] gains and shifts of layer normalisation, see each cell; for BPTT too
@@ -74,26 +74,26 @@ cdef struct Step:
     # One time step; pointers move with t, rows are the sequences still active.
     fr_int rows
     char *z                                 # [R, GH] see above; after a kept forward step the gates, after backward dz
-    char *saved                             # [R, EH] what else BPTT needs, see each cell
+    char *saved                             # [R, EH] other values that BPTT needs, see each cell
     const char *h_prev                      # [R, P]
     char *h                                 # [R, P]  may be h_prev when nothing is kept
-    const char *h_in                        # [R, P] what the recurrent product reads: h_prev, or some of it dropped
+    const char *h_in                        # [R, P] input of the recurrent product: h_prev, or h_prev with dropout
     fr_int ld_h_prev, ld_h, ld_h_in         # elements from row to row of the three
     const char *c_prev                      # [R, H]
     char *c                                 # [R, H]  may be c_prev when nothing is kept
     char *dh                                # [R, P] gradient of h in, of h_prev out
-    char *dh_in                             # [R, P] gradient of h_in out: dh, or where `direct`, added to it
+    char *dh_in                             # [R, P] gradient of h_in out: dh; with `direct` the gradient is added
     char *dp                                # [R, P] gradient of h, kept for the projection's weights
     char *dc                                # [R, H] gradient of c in, of c_prev out
     Scratch scratch                         # [R, H], see unit_room
-    char *sums                              # [S*H] what the steps add up for `add_sums`
-    # Workers that share this step's columns, and which one this is; NULL: alone.
+    char *sums                              # [S*H] the steps' sums for `add_sums`
+    # Workers that share this step's columns, or NULL, and the number of this one.
     fr_team *team
     int part
 
 cdef struct Product:
     # One block of the recurrent weight gradient: dW_hh[row : row+width] += left[:, column : column+width]^T right,
-    # db_hh likewise. left is z, and then column is row, or saved; right is h_prev or saved.
+    # db_hh likewise. left is saved or z; with z column is row. right is h_prev or saved.
     bint left_saved
     fr_int column, row, width
     bint right_saved
@@ -103,10 +103,10 @@ cdef struct CellOps:
     int saved                               # E
     int stats                               # further values in a row of `saved`
     int sums                                # S
-    int values                              # where in `saved` the gates' values lie, in units of H; see values_saved
+    int values                              # with values_saved: their place in `saved`, in units of H
     bint values_saved                       # the gates' values lie in `saved`, not in z
     bint has_c
-    bint direct                             # h_t depends on h_{t-1} otherwise than through h_in
+    bint direct                             # h_t depends on h_{t-1} not only through h_in
     # Carve and fill the packed weights; with arena.base NULL only measure.
     void (*pack_forward)(Layer *layer, Arena *arena) noexcept nogil
     void (*pack_backward)(Layer *layer, Arena *arena) noexcept nogil
@@ -114,9 +114,9 @@ cdef struct CellOps:
     void (*step_backward)(const Layer *layer, const Step *step) noexcept nogil
     # Fills at most 2 products, returns how many.
     int (*products)(const Layer *layer, Product *products) noexcept nogil
-    # Adds to the live gradients what the steps have added up in `sums`; NULL where S is 0.
+    # Adds the steps' `sums` to the live gradients; NULL if S is 0.
     void (*add_sums)(const Layer *layer, const char *sums) noexcept nogil
-    # Instead of the steps, where no product depends on a state: the scan's skip points at x; forward, or backward.
+    # Instead of the steps, for cells whose products do not depend on the state; the scan's skip points at x.
     void (*scan_forward)(const Layer *layer, fr_scan *scan) noexcept nogil
     void (*scan_backward)(const Layer *layer, fr_scan *scan) noexcept nogil
 
@@ -134,19 +134,19 @@ cdef inline fr_int step_work(const Layer *layer) noexcept nogil:
 
 
 cdef inline Step lone_step() noexcept nogil:
-    """A step of one worker alone, nothing placed."""
+    """A step of one worker alone, with all pointers NULL."""
     cdef Step step
     memset(&step, 0, sizeof(Step))
     return step
 
 
 cdef inline char *unit_room(const Layer *layer, const Step *step) noexcept nogil:
-    """The scratch: [R, H]."""
+    """Scratch memory: [R, H]."""
     return room_in(&step.scratch, step.rows * layer.hidden * layer.k.itemsize)
 
 
 cdef inline bint leads(const Step *step) noexcept nogil:
-    """Whether this worker does what is not shared."""
+    """Whether this worker does the work that is not shared."""
     return step.team == NULL or step.part == 0
 
 
@@ -158,7 +158,7 @@ cdef inline void barrier(const Step *step) noexcept nogil:
 
 cdef inline void product(const Step *step, fr_matrix out, fr_matrix left, const fr_panels *w,
                          fr_matrix start) noexcept nogil:
-    """out: [R,N] = start: [R,N] + left: [R,K] w: [K,N], this worker's panels of it; a barrier must follow."""
+    """This worker's panels of out: [R,N] = start: [R,N] + left: [R,K] w: [K,N]; a barrier must follow."""
     cdef fr_int first = 0, end = w.columns
     if step.team != NULL:
         first = panel_share(w.columns, w.format.width, step.part, step.team.size)

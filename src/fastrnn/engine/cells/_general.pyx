@@ -1,16 +1,16 @@
-"""RNN, LSTM and GRU with all that ONNX's operators of these names may ask for, step by step and unit by unit.
+"""RNN, LSTM and GRU with all options of ONNX's operators of these names, step by step and unit by unit.
 
 With f, g and h for the activations, k(x) for x clipped to -clip .. clip, a for the sums of a gate's products and
 biases, and p for peepholes (Gers and Schmidhuber 2000):
 
     RNN     h_t = f(k(a))
-    LSTM    i = f(k(a_i + p_i * c_{t-1}))    f = f(k(a_f + p_f * c_{t-1})), or 1 - i where coupled (Greff et al. 2017)
+    LSTM    i = f(k(a_i + p_i * c_{t-1}))    f = f(k(a_f + p_f * c_{t-1})), or 1 - i if coupled (Greff et al. 2017)
             g = g(k(a_g))    c_t = f * c_{t-1} + i * g    o = f(k(a_o + p_o * c_t))    h_t = o * h(c_t)
     GRU     r, z = f(k(a_r)), f(k(a_z))      n = g(k(a_n))      h_t = (1 - z) * n + z * h_{t-1}
 
-Gate order in memory as in `_lstm` and `_gru`. z keeps the gates' inputs before they are clipped, and `saved` their
-values: for the LSTM i, f, g, o and h(c_t), after m_t where there is a projection; for the GRU r, z, n after what `_gru`
-keeps there. `sums` of the LSTM: the biases' gradient [4H] and the peepholes' [3H].
+Gate order in memory as in `_lstm` and `_gru`. z keeps the gates' inputs before clipping, and `saved` their values: for
+the LSTM i, f, g, o and h(c_t), with a projection after m_t; for the GRU r, z, n after the values that `_gru` keeps.
+`sums` of the LSTM: the biases' gradient [4H] and the peepholes' [3H].
 """
 
 from libc.math cimport INFINITY
@@ -78,11 +78,11 @@ cdef void rnn_backward(const Layer *layer, const Step *s) noexcept nogil:
 
 cdef enum:
     SUMS = 7            # of the LSTM: four gates' biases and three peepholes
-    PEEPHOLES = 4       # where these begin
+    PEEPHOLES = 4       # where the peepholes begin
 
 
 cdef void pack_peepholes(Layer *layer, Arena *arena) noexcept nogil:
-    """p_i, p_f and p_o beside each other, zeros where there are none: a copy, as the parameters may change."""
+    """Copy p_i, p_f and p_o side by side, with zeros for absent ones, because the parameters may change."""
     cdef fr_int nbytes = layer.hidden * layer.k.itemsize
     cdef int part
     layer.peepholes = take_array(arena, 3, layer.hidden, layer.k.itemsize)
@@ -234,7 +234,7 @@ cdef void lstm_add_sums(const Layer *layer, const char *sums) noexcept nogil:
 
 
 cdef void gru_unit_after(real *kind, const Layer *layer, const Step *s) noexcept nogil:
-    """What follows the products of the reset-after form, whose recurrent part of n lies in `saved`."""
+    """The reset-after form after its products; `saved` holds the recurrent part of n."""
     cdef double bound = layer.options.clip
     cdef fr_int r, j, H = layer.hidden
     cdef real *z
@@ -313,8 +313,8 @@ cdef void gru_before_forward(const Layer *layer, const Step *s, bint keep) noexc
 
 
 cdef void gru_unit_backward(real *kind, const Layer *layer, const Step *s, bint after) noexcept nogil:
-    """dz of z and n, and of r where the gate acts after the product, whose gradient then replaces hn; dh gets the part
-    of dh_{t-1} that went past the products."""
+    """dz of z and n, and with `after` that of r, too; the gradient of hn then replaces hn. dh becomes the part of
+    dh_{t-1} that does not go through the products."""
     cdef double bound = layer.options.clip
     cdef fr_int r, j, H = layer.hidden
     cdef real *z

@@ -28,13 +28,13 @@ cdef enum:
     NORM_IH = 1
     NORM_HH = 4
     SAVED = 7
-    # Places in `norm` and `sums`; a gate's lie beside each other as in z.
+    # Places in `norm` and `sums`, in the gate order of z.
     GAIN_IH = 0
     GAIN_HH = 3
     SHIFT = 6           # b_ih, for r and z + b_hh
     SHIFT_U = 9         # b_hn
     SUMS = 10
-    N = 2               # where the part of n begins
+    N = 2               # start of n's part
 
 
 cdef void pack_norm(Layer *layer, Arena *arena) noexcept nogil:

@@ -26,9 +26,9 @@ from fastrnn.engine.cells._norm cimport (
 from fastrnn.engine.runtime._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
 cdef enum:
-    # Places in `saved`, in units of H: first m_t [H] with a projection, then the norms of c_t [H], W_ih x_t [4H] and
+    # Places in `saved`, in units of H: with a projection first m_t [H], then the norms of c_t [H], W_ih x_t [4H] and
     # W_hh h_{t-1} [4H], three rstd.
-    NORM_C = 0          # one further with a projection, like all that follow
+    NORM_C = 0          # with a projection this and the next places are one larger
     NORM_IH = 1
     NORM_HH = 5
     SAVED = 9

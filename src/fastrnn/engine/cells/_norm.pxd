@@ -1,8 +1,9 @@
-"""What the layer-normalised cells share (Ba, Kiros and Hinton 2016).
+"""Shared code of the layer-normalised cells (Ba, Kiros and Hinton 2016).
 
     norm(x) = (x - mean(x)) / sqrt(var(x) + 1e-5)        over the units of a row
 
-A cell's `Layer.norm` and `Step.sums` are alike: gains and shifts at the places that it names, in units of H.
+A cell's `Layer.norm` and `Step.sums` have the same layout: gains and shifts at places that the cell defines, in units
+of H.
 """
 
 from fastrnn.engine.cells._cell cimport Layer, Step
@@ -10,7 +11,7 @@ from fastrnn.engine.runtime._kernels cimport fr_int, fr_must
 from fastrnn.engine.runtime._workspace cimport Arena, take_array
 
 cdef enum:
-    STATS = 16      # room for each row's rstd, one to four of them; whole vectors keep rows aligned
+    STATS = 16      # room for one to four rstd of each row; whole vectors keep rows aligned
 
 
 cdef inline char *place(const Layer *layer, const char *base, fr_int at, fr_int more=0) noexcept nogil:
@@ -46,8 +47,8 @@ cdef inline void fits(const Layer *layer, fr_int scaled, int stat, fr_int stats,
 cdef inline void normalise(const Layer *layer, const Step *s, char *y, fr_int ldy, const char *x, fr_int ldx,
                            fr_int scaled, int stat, fr_int stats, fr_int gain, fr_int shift,
                            fr_int width) noexcept nogil:
-    """y: [R, width * H] = norm(x) * gain + shift, or += norm(x) * gain where shift is below 0. norm(x) goes to `scaled`
-    of the step's saved values, each row's rstd to number `stat` of those from `stats` on."""
+    """y: [R, width * H] = norm(x) * gain + shift, or += norm(x) * gain if shift is below 0. In the step's saved values
+    norm(x) goes to place `scaled`, and each row's rstd to element `stat` after place `stats`."""
     fits(layer, scaled, stat, stats, gain, width)
     fr_must(shift + width <= layer.ops.sums, "a shift lies outside the cell's")
     layer.k.norm_forward(y, ldy, place(layer, s.saved, scaled), layer.saved, place(layer, s.saved, stats, stat),
@@ -58,7 +59,7 @@ cdef inline void normalise(const Layer *layer, const Step *s, char *y, fr_int ld
 cdef inline void normalise_backward(const Layer *layer, const Step *s, char *dx, fr_int lddx, const char *dy,
                                     fr_int lddy, fr_int scaled, int stat, fr_int stats, fr_int gain,
                                     fr_int width) noexcept nogil:
-    """dx: [R, width * H] from dy; the gain's gradient is added to the sums."""
+    """dx: [R, width * H] from dy; adds the gain's gradient to the sums."""
     fits(layer, scaled, stat, stats, gain, width)
     layer.k.norm_backward(dx, lddx, place(layer, s.sums, gain), dy, lddy, place(layer, s.saved, scaled), layer.saved,
                           place(layer, s.saved, stats, stat), layer.saved, place(layer, layer.norm, gain), s.rows,
@@ -67,7 +68,7 @@ cdef inline void normalise_backward(const Layer *layer, const Step *s, char *dx,
 
 cdef inline void sum_shift(const Layer *layer, const Step *s, const char *dy, fr_int lddy, fr_int shift,
                            fr_int width) noexcept nogil:
-    """The shift's gradient, added to the sums."""
+    """Add the shift's gradient to the sums."""
     fr_must(shift + width <= layer.ops.sums, "a shift lies outside the cell's")
     layer.k.sum_rows(place(layer, s.sums, shift), dy, lddy, s.rows, width * layer.hidden)
 

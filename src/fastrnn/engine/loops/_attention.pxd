@@ -20,22 +20,22 @@ cdef struct Attention:
 cdef struct Memory:
     # The caller's, batch first: S positions of each of B sources.
     fr_int steps                # S
-    const fr_int *lengths       # [B] valid ones
-    const fr_int *source        # [rows] the source that a sequence reads; NULL: its own
+    const fr_int *lengths       # [B] valid positions
+    const fr_int *source        # [rows] the source of each sequence; NULL: sequence b reads source b
     const char *values          # [B,S,W]
     const char *keys            # [B,S,A]
     char *dvalues
     char *dkeys                 # may be dvalues
 
 cdef struct Reading:
-    # One worker's: what reading took, in the order of the sequences, step by step (row start[j] + t).
+    # One worker's intermediate values, one sequence after another, step by step (row start[j] + t).
     fr_int *start               # [batch]
     char *weights               # [N,S]
     char *dcontext              # [N,W]
     char *dscores               # [N,S]
-    char *queries               # [N,H], packed rows: where the query is h_{t-1}
-    char *projected             # [N,A], packed rows; what follows likewise
-    char *dprojected            # [N,A]
+    char *queries               # [N,H], packed rows, if the query is h_{t-1}
+    char *projected             # [N,A], packed rows
+    char *dprojected            # [N,A], packed rows
     char *dv                    # [A]
     char *ordered               # [steps,A] q' of one sequence
 

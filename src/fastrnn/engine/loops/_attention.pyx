@@ -1,4 +1,4 @@
-"""Attention: what one step of a decoder reads from the memory of its source.
+"""Attention: each step of a decoder reads from the memory of its source.
 
     q' = W_q q  (additive, general),  q' = q  (dot)
     e_s = v . tanh(q' + k_s)                        additive (Bahdanau et al. 2015), the keys are W_k m_s + b
@@ -10,11 +10,11 @@
     otherwise:  dq' += de_s k_s,  dk_s += de_s q'
     dq += W_q^T dq',  dW_q += dq' q^T
 
-Positions beyond a source's length are not read; a source without any gives a context of zeros. The gradients of the
-values, and without v those of the keys, are sums over a sequence's steps: one product each when the steps are done.
+Attention ignores positions beyond a source's length; a source of length 0 gives a context of zeros. The gradients of
+the values, and without v those of the keys, are sums over a sequence's steps: one product each after the last step.
 
-To a GRU decoder (E 256, H 256, W 512, 14 positions, B=64, AVX-512) additive attention adds a quarter forward and a
-fifth backward: 13.1 to 16.6 ms and 26.5 to 32.4 ms on one thread.
+To a GRU decoder additive attention adds a quarter forward and a fifth backward (bench/NOTES.md, Attention in a
+decoder).
 """
 
 from libc.string cimport memcpy, memset
@@ -36,7 +36,7 @@ ctypedef fused real:
 
 cdef void carve_reading(const Attention *a, fr_int batch, fr_int count, fr_int positions, bint before, Reading *reading,
                         Arena *arena) noexcept nogil:
-    """The forward pass's part; `before`: the query is h_{t-1}."""
+    """Place the arrays of the forward pass; `before`: the query is h_{t-1}."""
     cdef fr_int size = a.k.itemsize
     reading.start = <fr_int *>take_array(arena, batch, 1, sizeof(fr_int))
     reading.weights = take_array(arena, count, positions, size)
@@ -81,7 +81,7 @@ cdef inline fr_int source_of(const Memory *memory, fr_int sequence) noexcept nog
 
 cdef inline const char *query_of(const Attention *a, const Reading *reading, fr_int row, const char *query,
                                  fr_int ldq, fr_int j) noexcept nogil:
-    """q' of the packed row, whose sequence is the step's number j."""
+    """q' of a packed row, which belongs to sequence j of the step."""
     if a.projected:
         return reading.projected + row * a.width * a.k.itemsize
     return query + j * ldq * a.k.itemsize
@@ -147,7 +147,8 @@ cdef void attend_backward(const Attention *a, const Memory *memory, const Readin
 
 cdef void memory_gradient(const Attention *a, const Memory *memory, const Reading *reading, fr_int j, fr_int b,
                           fr_int steps, const char *queries, const Scratch *scratch) noexcept nogil:
-    """Sequence j's part of the gradients of source b; queries: [steps, A], its q' at every step, where not additive."""
+    """Add sequence j's part to the gradients of source b. queries: [steps, A], its q' at every step; unused if
+    additive."""
     cdef const fr_kernels *k = a.k
     cdef fr_int size = k.itemsize, S = memory.steps, A = a.width, W = a.values, valid = memory.lengths[b]
     cdef char *work = room_in(scratch, k.gemm_tn_work)
@@ -169,7 +170,7 @@ cdef class Packing:
 
 
 cdef class AttentionWeights(Watched):
-    """An attention's parameters and gradients: "weight_query" [A,H] and "score" [A], as far as they are there."""
+    """An attention's parameters and gradients: "weight_query" [A,H] and "score" [A], or only some of them."""
 
     def __cinit__(self, params, grads, fr_int query, fr_int width, fr_int values, int itemsize):
         cdef Attention *a = &self.attention
@@ -179,7 +180,7 @@ cdef class AttentionWeights(Watched):
                              f"{query}, {width} and {values} of {itemsize}")
         self.pin(params)
         self.grads = Pinned(grads, "grads")
-        # Of our own, whatever the caller's are.
+        # Dicts of our own: nobody can change them between the check and the use.
         params = dict(zip(self.pinned.names, self.pinned.arrays))
         grads = dict(zip(self.grads.names, self.grads.arrays))
         for arrays in (params, grads):
@@ -212,7 +213,7 @@ cdef class AttentionWeights(Watched):
         return self.packed
 
     cdef Packing backward_pack(self):
-        blas_context()      # BLAS may have to be imported, and cannot
+        blas_context()      # first, because the import of BLAS may fail
         self.pinned.check(False)
         self.grads.check(True)
         return self._pack(False)
@@ -233,7 +234,7 @@ cdef class AttentionWeights(Watched):
             elif a.projected:
                 a.q_q = pack_columns(&arena, a.k, a.w_q, a.query, a.width)
             if a.additive:
-                v = <char *>take(&arena, nbytes)    # the parameters may change before a call in flight has ended
+                v = <char *>take(&arena, nbytes)    # a copy, because the parameters may change during a call
                 if turn:
                     memcpy(v, self.attention.v, nbytes)
                     a.v = v

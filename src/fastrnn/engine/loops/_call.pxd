@@ -1,5 +1,4 @@
-"""One call of an engine: how its batch is dealt to workers, where its arrays lie, and how parts, layers and directions
-are found in them."""
+"""One call of an engine: the parts of its batch, its arrays, and functions that find a part, layer or direction."""
 
 from libc.stdint cimport uint64_t
 
@@ -13,32 +12,31 @@ from fastrnn.engine.runtime._workspace cimport Scratch
 
 cdef enum:
     MAX_PARTS = 256                 # at least MAX_WORKERS of _pool
-    BUFFERS = 5                     # of each part in BPTT, see carve_bptt
-    # Rows, about, over which weight gradients are summed before those of the steps before. Forward and BPTT took as
-    # long as with all rows at once, or less; one thread, ms: LSTM 256, B = 32, T = 100: 98 (100); LSTM 512, B = 64,
-    # T = 100: 769 (770); GRU 128, B = 16, T = 200: 19.6 (21.7); LSTM 64, B = 1, T = 2000: 5.5 (5.7).
+    BUFFERS = 5                     # arrays of each part in BPTT, see carve_bptt
+    # Rows, about, of a block of weight gradients, summed at once. It takes no longer than all rows at once: 98 and 100
+    # ms (bench/NOTES.md, Blocks of weight gradients).
     BLOCK_ROWS = 1024
 
 cdef struct Call:
-    int layers, directions          # to run: all, or one layer
+    int layers, directions          # that this call runs: all layers, or one
     int threads                     # that the call is worth
-    int parts                       # of the batch, each through all layers by one thread
+    int parts                       # of the batch; one thread takes a part through all layers
     int shares                      # of the rows of the weight gradients
-    fr_int madds                    # multiply-adds of the forward pass, about
+    fr_int madds                    # approximate multiply-adds of the forward pass
     Interrupt signals
-    Interrupt *interrupt            # &signals where the call looks for signals, or NULL
-    fr_team team                    # size > 1: one part, whose columns this many workers share
+    Interrupt *interrupt            # &signals if the call looks for signals, else NULL
+    fr_team team                    # size > 1: so many workers share the columns of the only part
     bint keep
-    bint x_in_place, y_in_place     # no copies: the caller's arrays have the layers' own row order
+    bint x_in_place, y_in_place     # no copies: the caller's arrays have the layers' row order
     fr_int batch
     double dropout
     Probabilities probabilities
     uint64_t seed
     fr_int first                    # number of the first step, for the masks
-    fr_int start                    # of the caller's steps, in either direction's own order, the first one to run
-    fr_int whole                    # the caller's steps
+    fr_int start                    # the first of the caller's steps to run, in the order of each direction
+    fr_int whole                    # all steps of the caller
     int cell                        # number of the first layer and direction among all, for the masks
-    bint reverse                    # the only direction reads backwards
+    bint reverse                    # the single direction reads backwards
     const Layer *packed             # [layers * directions]
     Rows rows[MAX_PARTS]
     Run *runs                       # [parts, layers, directions]
@@ -54,8 +52,8 @@ cdef struct Call:
     fr_int w_bytes
     # BPTT only.
     View dy, dx
-    bint adds_dx                    # to what dx holds, instead of writing it
-    View dh_steps                   # of the first layer and direction; dh_layer bytes further the next
+    bint adds_dx                    # add to dx instead of writing it
+    View dh_steps                   # of the first layer and direction; the next one lies dh_layer bytes further
     fr_int dh_layer
     const char *dhn
     const char *dcn

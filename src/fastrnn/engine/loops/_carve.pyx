@@ -1,6 +1,6 @@
 """The arrays of a call, of all its parts, layers and directions, in one block of memory.
 
-Carved twice by the same code: once to measure, once to place.
+The same code runs twice: once to measure, once to place.
 """
 
 from fastrnn.engine.loops._call cimport BUFFERS, Call, backwards, layer_of, runs_of
@@ -13,7 +13,7 @@ from fastrnn.engine.runtime._workspace cimport Arena, Scratch, take_array, take_
 
 
 cdef void aim_output(const Call *call, const Rows *rows, Run *at, int layer, int direction) noexcept nogil:
-    """Let the last layer write its h straight into the caller's y, where every sequence has every step."""
+    """Let the last layer write its h straight into the caller's y, if every sequence has every step."""
     cdef fr_int width = call.packed.out * call.packed.k.itemsize
     at.y = NULL
     if call.y_in_place and layer == call.layers - 1:
@@ -26,7 +26,6 @@ cdef void aim_output(const Call *call, const Rows *rows, Run *at, int layer, int
 
 
 cdef void carve(Call *call, Arena *arena) noexcept nogil:
-    """Place every array of the forward pass; with arena.base NULL only measure."""
     cdef int part, layer, direction
     cdef Rows *rows
     cdef Run *runs
@@ -67,8 +66,9 @@ cdef void carve(Call *call, Arena *arena) noexcept nogil:
 
 
 cdef void carve_bptt(Call *call, Arena *arena) noexcept nogil:
-    """Place the arrays of the backward pass: state gradients, and per part two rows of x-gradients in turn, the
-    reverse direction's output gradient and its input gradient, and the gradient of inputs beside each other."""
+    """Place the arrays of the backward pass: the states' gradients, and for each part the `BUFFERS`. Two of these hold
+    the gradients of a layer's output and input in turn, two the reverse direction's, and the last one the gradient of
+    a window of inputs."""
     cdef int part, layer, direction
     cdef fr_int size = call.packed.k.itemsize, width = 0, wide = 0
     cdef const Layer *cell

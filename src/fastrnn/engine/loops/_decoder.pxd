@@ -13,19 +13,19 @@ cdef enum:
     MOST_PARTS = 256                # at least MAX_WORKERS of _pool
 
 cdef struct Track:
-    # One worker's arrays beside the layers' own, packed rows.
+    # One worker's arrays besides those of the layers, packed rows.
     char *x                         # [N,I] input of the first layer
-    char *dx                        # [batch,I] its gradient, one step's
-    char *context                   # [batch,W] one step's, behind the layers
+    char *dx                        # [batch,I] its gradient, for one step
+    char *context                   # [batch,W] for one step, if attention stands behind the layers
     Reading reading
 
 cdef struct Decoding:
     int layers, threads, parts
-    fr_int madds                    # multiply-adds of the forward pass, about
+    fr_int madds                    # approximate multiply-adds of the forward pass
     Interrupt signals
-    Interrupt *interrupt            # &signals where the call looks for signals, or NULL
+    Interrupt *interrupt            # &signals if the call looks for signals, else NULL
     bint keep
-    bint attends, before            # before: the context of h_{t-1} is the end of the first layer's input
+    bint attends, before            # before: the first layer's input ends with the context of h_{t-1}
     fr_int batch, embedding         # E
     const Layer *packed             # [layers]
     Attention attention
@@ -33,7 +33,7 @@ cdef struct Decoding:
     Rows rows[MOST_PARTS]
     Run *runs                       # [parts, layers]
     Track *tracks                   # [parts]
-    # The caller's: the steps of one sequence after those of another, states (layers, batch, H), NULL where not wanted.
+    # The caller's arrays: steps of one sequence after another, states (layers, batch, H); NULL if not wanted.
     const fr_int *starts            # [batch]
     const char *x                   # [N,E]
     char *y                         # [N,H]
@@ -59,7 +59,7 @@ cdef class Decoder
 
 
 cdef class DecoderTape:
-    """The arrays of one call; as a tape it keeps them until BPTT, which one caller alone gets to do."""
+    """The arrays of one call. A tape keeps them until BPTT; only one caller gets to do that."""
     cdef Workspace memory
     cdef Decoding call
     cdef Packed packed
@@ -67,7 +67,7 @@ cdef class DecoderTape:
     cdef object arrays              # that the call points into
     cdef Decoder owner
     cdef fr_int rows                # N
-    cdef int ready                  # 1 while it holds a pass that nobody uses; taken by an atomic swap
+    cdef int ready                  # 1 while it holds a pass that nobody uses; an atomic swap takes it
 
 
 cdef class Decoder:
@@ -76,8 +76,8 @@ cdef class Decoder:
     cdef bint before
     cdef int typenum
     cdef fr_int embedding           # E
-    # What may serve again; a tape itself never does, as somebody may still hold it.
-    cdef list free_calls                 # tapes of inference, without memory
+    # Lists of objects to use again; no training tape is among them, because somebody may still hold it.
+    cdef list free_calls            # tapes of inference, without memory
     cdef list memories
     cdef list backward_memories
 

@@ -5,10 +5,10 @@ Attention stands before the layers or behind them:
     before (Bahdanau et al. 2015):  c_t = attend(h_{t-1}),  h_t = layers([x_t; c_t], h_{t-1})
     behind (Luong et al. 2015):     h_t = layers(x_t, h_{t-1}),  c_t = attend(h_t)
 
-with h the last layer's. Both h_t and c_t are outputs. A step before the layers waits for the last one, so all layers
-take step t before any takes t + 1; with weights packed once, the products of one step's rows run as fast as those of
-all steps at once. The sequences are dealt to the workers, longest first; each takes its own through all steps, then all
-share the rows of the weight gradients.
+where h is the last layer's. Both h_t and c_t are outputs. Attention before the layers needs the last layer's previous
+step, so all layers do step t before any does t + 1. With packed weights, products of one step are as fast as one
+product of all steps. The sequences are dealt to the workers, longest first. Each worker takes its own through all
+steps; then all share the rows of the weight gradients.
 """
 
 from libc.string cimport memcpy, memset
@@ -33,7 +33,7 @@ from fastrnn.engine.runtime._workspace cimport (
 cnp.import_array()
 
 cdef enum:
-    # Multiply-adds that a tanh counts for when a call is dealt to workers: at 16 lanes one takes as long as about 8.
+    # Time of a tanh in multiply-adds, with 16 lanes (bench/NOTES.md, A tanh in multiply-adds).
     TANH_MADDS = 8
 
 
@@ -51,7 +51,7 @@ cdef inline fr_int row_of(const Decoding *call, const Rows *rows, fr_int j, fr_i
 
 
 cdef void carve(Decoding *call, Arena *arena) noexcept nogil:
-    """Place every array of the forward pass; with arena.base NULL only measure."""
+    """Place the arrays of the forward pass; with arena.base NULL only measure."""
     cdef bint real = arena.base != NULL
     cdef fr_int size = call.packed.k.itemsize
     cdef int part, layer
@@ -108,7 +108,7 @@ cdef void carve_bptt(Decoding *call, Arena *arena) noexcept nogil:
 
 
 cdef void load_input(const Decoding *call, int part) noexcept nogil:
-    """The embeddings of all steps in packed order, each at the start of its row, and the initial states."""
+    """Copy the embeddings of all steps in packed order, each to the start of its row, and the initial states."""
     cdef const Rows *rows = &call.rows[part]
     cdef const Layer *cell = call.packed
     cdef fr_int size = cell.k.itemsize, wide = call.embedding * size, t, j
@@ -127,7 +127,7 @@ cdef void load_input(const Decoding *call, int part) noexcept nogil:
 
 cdef void store_step(const Decoding *call, int part, fr_int t, const char *h, const char *context,
                      fr_int ldc) noexcept nogil:
-    """h: [R,H], context: [R,W] and the attention's weights of step t to the caller's rows."""
+    """Copy h: [R,H], context: [R,W] and the attention's weights of step t to the caller's rows."""
     cdef const Rows *rows = &call.rows[part]
     cdef const Reading *reading = &call.tracks[part].reading
     cdef fr_int size = call.packed.k.itemsize, H = call.packed.out, W = call.attention.values, S = call.memory.steps
@@ -142,7 +142,7 @@ cdef void store_step(const Decoding *call, int part, fr_int t, const char *h, co
 
 
 cdef void forward_task(void *arg, int part) noexcept nogil:
-    """One worker's sequences through all steps."""
+    """Take one worker's sequences through all steps."""
     cdef Decoding *call = <Decoding *>arg
     cdef const Rows *rows = &call.rows[part]
     cdef Track *track = &call.tracks[part]
@@ -201,7 +201,7 @@ cdef void forward_task(void *arg, int part) noexcept nogil:
 
 
 cdef void context_gradient(const Decoding *call, int part, fr_int t, const char *dx) noexcept nogil:
-    """Step t of reading.dcontext: the caller's, and dx: [R,W] of the layers' input, rows I apart, or NULL."""
+    """Step t of reading.dcontext: the caller's, plus dx: [R,W] of the layers' input, rows I apart, if not NULL."""
     cdef const Rows *rows = &call.rows[part]
     cdef const Reading *reading = &call.tracks[part].reading
     cdef const fr_kernels *k = call.packed.k
@@ -218,7 +218,7 @@ cdef void context_gradient(const Decoding *call, int part, fr_int t, const char 
 
 
 cdef void backward_task(void *arg, int part) noexcept nogil:
-    """One worker's sequences back through all steps: dz, the gradients of states, inputs and queries."""
+    """Take one worker's sequences back through all steps: dz, the gradients of states, inputs and queries."""
     cdef Decoding *call = <Decoding *>arg
     cdef const Rows *rows = &call.rows[part]
     cdef Track *track = &call.tracks[part]
@@ -284,7 +284,7 @@ cdef inline const char *queries_of(const Decoding *call, int part) noexcept nogi
 
 
 cdef void memory_task(const Decoding *call, int part, const Scratch *work) noexcept nogil:
-    """What the steps of one part add up to in the gradient of its sources."""
+    """Add the steps of one part to the gradients of its sources."""
     cdef const Rows *rows = &call.rows[part]
     cdef const Attention *a = &call.attention
     cdef const Reading *reading = &call.tracks[part].reading
@@ -298,7 +298,7 @@ cdef void memory_task(const Decoding *call, int part, const Scratch *work) noexc
 
 
 cdef void weights_task(void *arg, int part) noexcept nogil:
-    """One thread's sources, and its rows of every weight gradient over all sequences."""
+    """Compute the gradients of one thread's sources, and its rows of every weight gradient over all sequences."""
     cdef Decoding *call = <Decoding *>arg
     cdef const Attention *a = &call.attention
     cdef fr_int size = call.packed.k.itemsize, m, end
@@ -324,7 +324,7 @@ cdef void weights_task(void *arg, int part) noexcept nogil:
 
 
 cdef void add_scores(const Decoding *call) noexcept nogil:
-    """dv of every part, one after another."""
+    """Add dv of every part, one after another."""
     cdef int part
     for part in range(call.parts):
         if call.rows[part].batch > 0:
@@ -335,14 +335,15 @@ cdef void add_scores(const Decoding *call) noexcept nogil:
 cdef class DecoderTape:
     @property
     def served(self):
-        """Whether BPTT has used it, or somebody is using it."""
+        """Whether BPTT has used this tape, or somebody is using it."""
         return not fr_load(&self.ready)
 
 
 cdef class Decoder:
     """Runs target sequences through the layers of `weights`, with `attention` or None.
 
-    before : whether the context is part of the first layer's input, which is E + W wide, or behind the layers.
+    before : whether the context is part of the first layer's input, which is then E + W wide; else attention stands
+    behind the layers.
     """
 
     def __cinit__(self, Weights weights not None, AttentionWeights attention, bint before):
@@ -384,9 +385,9 @@ cdef class Decoder:
     def infer(self, x, lengths, memory, h0, c0, y, context, weights, hn, cn):
         """Fills y: (N, H), context: (N, W), weights: (N, S) or None, and the final states hn, cn: (layers, B, H).
 
-        x: (N, E), one sequence after another of these lengths, int64 (B,); h0, c0: (layers, B, H). memory: None, or a
-        tuple of values (M, S, W), keys (M, S, A), int64 lengths (M,), and for each sequence the number of its source,
-        int64 (B,), or None for its own. All C-contiguous.
+        x: (N, E), the sequences one after another; lengths: int64 (B,); h0, c0: (layers, B, H). memory: None, or a
+        tuple of values (M, S, W), keys (M, S, A), int64 lengths (M,), and the number of each sequence's source, int64
+        (B,); None if sequence b reads source b. All C-contiguous.
         """
         cdef DecoderTape tape = self._run(x, lengths, memory, h0, c0, y, context, weights, hn, cn, False)
         self._give_back(tape)
@@ -398,7 +399,7 @@ cdef class Decoder:
         return tape
 
     cdef int _check_states(self, tuple states, fr_int batch, bint writes) except -1:
-        """Pairs (name, h or c or None)."""
+        """Check the states, pairs (name, h or c or None)."""
         for name, state in states:
             if state is not None:
                 check_array(state, name, self.typenum, WRITE if writes else READ, self.weights.count, batch,
@@ -406,7 +407,7 @@ cdef class Decoder:
         return 0
 
     cdef tuple _own_memory(self, memory, fr_int batch, bint keep):
-        """(values, keys, lengths, source), checked, of which the ints are copies."""
+        """Checked (values, keys, lengths, source); the ints are copies."""
         cdef const Attention *a = &self.attention.attention
         cdef fr_int sources, steps
         if not isinstance(memory, tuple) or len(memory) != 4:
@@ -447,7 +448,7 @@ cdef class Decoder:
             memory = self._own_memory(memory, B, keep)
         starts = np.zeros(max(B, 1), np.int64)
         np.cumsum(lengths[:B - 1] if B else lengths, out=starts[1:])
-        # From here on no Python runs that could change what is checked.
+        # From here on no Python code runs that could change the checked arrays.
         check_array(x, "x", self.typenum, READ, N, self.embedding)
         check_array(y, "y", self.typenum, WRITE, N, self.weights.layers.out)
         self._check_states((("h0", h0), ("c0", c0)), B, False)
@@ -493,7 +494,7 @@ cdef class Decoder:
         return settle(call.interrupt)
 
     cdef int _deal(self, Decoding *call, lengths) except -1:
-        """Deal the sequences to the workers in turn, longest first: every one gets about as many steps."""
+        """Deal the sequences to the workers in turn, longest first, so every worker gets about as many steps."""
         cdef fr_int madds = 0, b, B = call.batch, steps = call.memory.steps
         cdef const Attention *a = &call.attention
         cdef fr_int[::1] length = lengths
@@ -516,7 +517,7 @@ cdef class Decoder:
             rows.count = 0
             for b in range(part, B, call.parts):
                 rows.count += length[order[b]]
-            rows.block = max(rows.steps, 1)     # weight gradients are summed over all steps at once
+            rows.block = max(rows.steps, 1)     # one block of weight gradients
         return 0
 
     cdef int _place(self, carve_fn carve, Decoding *call, Workspace memory) except -1:
@@ -545,8 +546,8 @@ cdef class Decoder:
         return 0
 
     def backward(self, DecoderTape tape not None, dy, dcontext, dx, dh0, dc0, dvalues, dkeys):
-        """BPTT from `tape`, which it uses up: fills dx: (N, E), dh0, dc0 (None: not wanted), adds to dvalues: (M, S, W)
-        and dkeys: (M, S, A), which without v may be dvalues, and to the gradients.
+        """BPTT from `tape`, which it uses up: fills dx: (N, E), dh0, dc0 (None: not wanted), adds to dvalues:
+        (M, S, W), dkeys: (M, S, A) and the gradients. Without v dkeys may be dvalues.
 
         dy: (N, H), dcontext: (N, W), or None for zeros.
         """
@@ -596,7 +597,7 @@ cdef class Decoder:
             return 0
         if dcontext is not None:
             check_array(dcontext, "dcontext", self.typenum, READ, N, a.values)
-        values, keys = tape.arrays[1][:2]       # the caller's, who may have resized them since
+        values, keys = tape.arrays[1][:2]       # the caller may have resized them since
         check_array(values, "memory: values", self.typenum, READ, B, steps, a.values)
         check_array(keys, "memory: keys", self.typenum, READ, B, steps, a.width)
         tape.call.memory.values, tape.call.memory.keys = _data(values), _data(keys)

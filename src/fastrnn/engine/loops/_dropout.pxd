@@ -13,7 +13,7 @@ cdef inline uint64_t mix(uint64_t x) noexcept nogil:
 
 
 cdef inline uint64_t row_key(uint64_t seed, fr_int t, fr_int sequence) noexcept nogil:
-    """What the values of one row, step t of a sequence, are drawn from."""
+    """The key of the random numbers of one row: step t of a sequence."""
     return mix(seed + mix((<uint64_t>t << 32) + <uint64_t>sequence))
 
 
@@ -27,11 +27,11 @@ cdef inline bint drawn(uint64_t key, fr_int u, uint64_t limit) noexcept nogil:
 
 
 cdef inline double scale_of(double p) noexcept nogil:
-    """What the values that are left are multiplied by."""
+    """The factor of the values that are kept."""
     return 1.0 / (1.0 - p) if p < 1 else 0
 
 
-# The same of sequence b, its `steps` steps, of the caller's array.
+# As `drop`, but for the `steps` steps of sequence b in the caller's array.
 cdef void drop_sequence(const View *x, int itemsize, fr_int width, fr_int b, fr_int steps, fr_int first, double p,
                         uint64_t seed) noexcept nogil
 cdef void drop(char *x, int itemsize, fr_int width, const Rows *rows, fr_int first, double p,

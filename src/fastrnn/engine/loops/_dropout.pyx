@@ -1,7 +1,7 @@
 """Dropout between layers (Srivastava et al. 2014), without a stored mask.
 
-Whether a value is dropped depends only on the seed, its step, its sequence and its unit, through the SplitMix64 mixer
-(Steele, Lea and Flood 2014); so BPTT recomputes the mask, and thread count and row order do not change it.
+The seed, the step, the sequence and the unit alone determine whether a value is dropped, through the SplitMix64 mixer
+(Steele, Lea and Flood 2014). So BPTT recomputes the mask, and thread count and row order do not change it.
 """
 
 ctypedef fused real:
@@ -27,8 +27,8 @@ cdef void drop_rows(real *x, fr_int width, const Rows *rows, fr_int first, doubl
 
 cdef void drop(char *x, int itemsize, fr_int width, const Rows *rows, fr_int first, double p,
                uint64_t seed) noexcept nogil:
-    """x: [N, width] in forward order, in place: each value 0 with probability p, else scaled by 1 / (1 - p). `first` is
-    the number of the first step."""
+    """Set each value of x: [N, width], in forward order, to 0 with probability p, else multiply it by 1 / (1 - p).
+    `first` is the number of the first step."""
     if itemsize == 4:
         drop_rows(<float *>x, width, rows, first, p, seed)
     else:

@@ -11,16 +11,16 @@ cdef class Engine
 
 
 cdef class Activations:
-    """The arrays of one call; as a tape it keeps them until BPTT, which one caller alone gets to do."""
+    """The arrays of one call. A tape keeps them until BPTT; only one caller gets to do that."""
     cdef Workspace memory
     cdef Call call
     cdef Packed packed
     cdef object starts              # int64, first rows of packed sequences; or None
-    # Of what it was made from, and what BPTT's arrays must fit.
+    # Sizes of the call, which BPTT's arrays must fit.
     cdef fr_int layers, rows
     cdef bint packed_rows
     cdef Engine owner               # of a tape
-    cdef int ready                  # 1 while it holds a pass that nobody uses; taken by an atomic swap
+    cdef int ready                  # 1 while it holds a pass that nobody uses; an atomic swap takes it
 
     cdef int take(self, Engine engine) except -1
     cdef void put_back(self) noexcept
@@ -29,11 +29,11 @@ cdef class Engine:
     cdef readonly Weights weights
     cdef readonly int layers, directions
     cdef fr_int window_width        # of the last inputs that a state holds
-    # What may serve again; a tape itself never does, as somebody may still hold it.
-    cdef list free_calls                 # Activations of inference, without memory
+    # Lists of objects to use again; no tape is among them, because somebody may still hold it.
+    cdef list free_calls            # Activations of inference, without memory
     cdef list memories              # Workspaces of these and of tapes
     cdef list backward_memories
-    cdef list gradient_memories     # copies of the gradients, while they are added to
+    cdef list gradient_memories     # for copies of the gradients, while a call adds to them
 
     cdef Activations _activations(self, bint keep)
     cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1

@@ -1,9 +1,10 @@
 """All layers and directions of a runner over a batch.
 
-`_call` says what a call consists of, `_carve` where its arrays lie, all in one block (`Activations`), and `_run` what
-its workers do. Here calls are planned and their arrays checked. A call may run a `Span` of the steps; the calls of all
-spans give the bits of one over all steps.
-Arguments are checked by the callers in Python, in their words; here once more, before their memory is used.
+`_call` describes a call, `_carve` places its arrays in one block (`Activations`), and `_run` holds the workers' tasks.
+This module plans calls and checks their arrays. A call may run a `Span` of the steps; the calls of all spans give the
+bits of one call over all steps.
+Callers in Python check the arguments and word the errors for users; here they are checked again before their memory is
+used.
 """
 
 from typing import NamedTuple
@@ -30,29 +31,22 @@ from fastrnn.engine.runtime._workspace cimport Arena, Workspace, free_workspace,
 cnp.import_array()
 
 cdef enum:
-    # Multiply-adds of one step from which a lone sequence is worth a team. Two threads against one, by step: 0.13 M
-    # (LSTM 128) 0.97 times as fast, 0.22 M (GRU 192) 1.17, 0.5 M (LSTM 256) 1.25, 1.2 M (LSTM 384) 1.9, 2.1 M 1.85.
+    # Least multiply-adds of one step for which a lone sequence gets a team: at 0.22 million two threads are 1.17 times
+    # as fast as one (bench/NOTES.md, Teams).
     WORTH_A_TEAM = 200000
-    # In inference more parts than threads, claimed one by one, even out a thread that runs late or shares its CPU: in
-    # turn with NumPy, whose idle threads spin, an LSTM 256 of 32 sequences and a product took 1.44 times the sum of
-    # each alone with one part a thread, 1.20 with four. Few rows cost nothing while the weights come from a nearby
-    # cache (LSTM 256 and 512, one thread, 4 to 32 rows: 100 to 108 GFLOP/s; at H = 1024 8 rows ran at 45, 32 at 72).
-    # In training two parts of 8 rows or more a thread cost nothing (8 sizes, 2 threads: 1.00); four cost a tenth where
-    # H is 32, and ragged batches lose as much by any. Shares of a weight gradient lose 1 to 15 % below 256 rows. An
-    # update of an LSTM 256 of 32 sequences in turn with a product takes 1.6 times the sum so, 1.7 times with one part
-    # and share a thread; 1.33 is what a thread that spins leaves of two CPUs, and it is 1.00 where NumPy's threads
-    # sleep (OPENBLAS_THREAD_TIMEOUT=4).
-    PARTS_A_THREAD = 4
-    PART_ROWS = 4
-    KEPT_PART_ROWS = 8
-    SHARE_ROWS = 256
-    NEARBY_BYTES = 16777216
-    # Rows of a part at least, however long its step takes.
+    # More parts than threads even out a thread that runs late: in turn with NumPy 1.20 times the sum of both instead of
+    # 1.44 (bench/NOTES.md, Parts for a thread).
+    PARTS_A_THREAD = 4              # most parts of inference
+    PART_ROWS = 4                   # least sequences of a part in inference
+    KEPT_PART_ROWS = 8              # in training
+    SHARE_ROWS = 256                # least rows of a share of a weight gradient
+    NEARBY_BYTES = 16777216         # of weights a layer, up to which small parts cost nothing
+    # Least rows of a part that is made small so that a signal can end the call soon.
     LONG_STEP_ROWS = 32
 
 
 class Span(NamedTuple):
-    """The steps from `start` to `stop` of each sequence, in either direction's own order, through one layer or all.
+    """The steps from `start` to `stop` of each sequence, in the order of each direction, through one layer or all.
 
     `start` is a multiple of `Engine.block`. Bidirectional layers can only be run one at a time.
     """
@@ -79,11 +73,11 @@ cdef char *_data(object array) noexcept:
 cdef class Activations:
     @property
     def served(self):
-        """Whether BPTT has used it, or somebody is using it."""
+        """Whether BPTT has used this tape, or somebody is using it."""
         return not fr_load(&self.ready)
 
     cdef int take(self, Engine engine) except -1:
-        """From here on it is the caller's alone."""
+        """Give this tape to the caller alone."""
         if self.owner is not engine or not fr_swap(&self.ready, 0):
             raise ValueError("tape: expected one from a new forward(), found one that backward() has used or is using")
         return 0
@@ -108,7 +102,7 @@ cdef class Engine:
         self.gradient_memories = []
 
     cdef Activations _activations(self, bint keep):
-        """With memory, for a call alone; with `keep` new, for a tape."""
+        """Activations with memory for one call; with `keep` always new ones, for a tape."""
         cdef Activations act = None if keep else pop_or_none(self.free_calls)
         if act is None:
             act = Activations()
@@ -116,10 +110,11 @@ cdef class Engine:
         return act
 
     cdef int _deal(self, Call *call, fr_int B, fr_int T, fr_int total) except -1:
-        """How many threads the call is worth, and what they share: the sequences, or the columns of a lone one."""
+        """Decide how many threads the call is worth, and whether they share the sequences or the columns of a lone
+        one."""
         cdef fr_int madds = 0, most = 1, rows
         cdef int i
-        for i in range(-call.cell, self.weights.count - call.cell):      # a span's too: it must be shared as all steps
+        for i in range(-call.cell, self.weights.count - call.cell):      # all layers, so that a span is shared alike
             madds += step_work(&call.packed[i])
             most = max(most, step_work(&call.packed[i]))
         call.madds = fr_product(madds, total) + fr_product(T, self.weights.count * <fr_int>STEP_COST)
@@ -133,7 +128,7 @@ cdef class Engine:
             elif total == B * T:
                 call.parts = <int>max(call.parts, min(2 * call.threads, B // KEPT_PART_ROWS))
             call.parts = min(call.parts, MAX_PARTS)
-        # A step of few rows ends soon, and only between steps can a call be interrupted.
+        # A signal can end a call only between two steps, and a step of few rows ends soon.
         rows = max(<fr_int>LONG_STEP_ROWS, (2 if call.keep else 1) * PIECE // most)
         call.parts = <int>min(max(call.parts, (B + rows - 1) // rows), MAX_PARTS)
         call.team.size = 1
@@ -145,8 +140,8 @@ cdef class Engine:
         return 0
 
     def plan(self, fr_int batch, fr_int steps):
-        """How inference on `steps` valid steps of `batch` sequences in all is shared: (parts of the batch, threads that
-        share the columns of a lone sequence, threads in all)."""
+        """How threads share inference on `batch` sequences of `steps` valid steps in all: (parts of the batch, threads
+        that share the columns of a lone sequence, threads in all)."""
         cdef Call call
         if min(batch, steps) < 0:
             raise ValueError(f"batch, steps: expected at least 0, found {batch} and {steps}")
@@ -159,7 +154,7 @@ cdef class Engine:
 
     cdef object _share(self, Activations act, object x, object y, object lengths, bint keep, double dropout,
                        uint64_t seed, fr_int first, object span):
-        """Deal the sequences to the workers; returns them, longest first, where there are lengths."""
+        """Deal the sequences to the workers; with lengths, return the sequences' order, longest first."""
         cdef Call *call = &act.call
         cdef Rows *rows
         cdef fr_int b, total = 0, B, T, start = 0, stop
@@ -220,8 +215,8 @@ cdef class Engine:
                 rows.steps = stop - start if rows.batch else 0
                 rows.count = rows.batch * rows.steps
             else:
-                # Dealt in turn, longest first: every worker gets about the same number of steps.
-                # Those that have ended before the step before the first one have no part in a span.
+                # Dealt in turn, longest first, so every worker gets about as many steps. A span leaves out sequences
+                # that have fewer steps than `start`.
                 rows.batch = rows.steps = rows.count = 0
                 for b in range(part, B, call.parts):
                     if length[order[b]] < start:
@@ -272,7 +267,7 @@ cdef class Engine:
         """Inference: fills y: (T, B, D*P) and the final states.
 
         initial, final: a state's parts h, c and last inputs w, each (layers * directions, B, .), or None.
-        lengths: int64 (B,) or None. With x: (N, I) and y: (N, D*P) the sequences' valid steps follow one another.
+        lengths: int64 (B,) or None. x: (N, I) and y: (N, D*P) hold the valid steps of one sequence after another.
         """
         cdef Activations act = self._activations(False)
         x, y, initial, final = plain(x), plain(y), plain_parts(initial, "initial"), plain_parts(final, "final")
@@ -286,10 +281,10 @@ cdef class Engine:
                 span=None, Packed packed=None, bint keep=True):
         """The training pass: as `infer`, and returns the tape for `backward`.
 
-        `dropout` acts between layers; every mask comes from the seed, for steps numbered from `first` on.
+        `dropout` acts between layers; the seed determines every mask; `first` is the number of the first step.
 
-        span: a `Span` of the steps, with the states h0, c0 before and hn, cn after it; these are not written where a
-        sequence has ended before. y may then be None. packed: what `packs` gave. Without `keep` there is no tape.
+        span: a `Span` of the steps; initial and final are then the states before and after it, and final is not written
+        for a sequence that has ended before. y may then be None. packed: from `packs`. Without `keep` there is no tape.
         """
         cdef Activations act = self._activations(keep)
         check_probability("dropout", dropout)
@@ -306,7 +301,7 @@ cdef class Engine:
         self._give_back(act)
 
     cdef object _check_forward(self, Activations act, x, y, initial, final, lengths, span, bint may_lack_y):
-        """What `infer` and `forward` take, and the span; returns lengths as a copy that nobody else can write to."""
+        """Check the arguments of `infer` and `forward`; return a copy of lengths that nobody else can write to."""
         cdef fr_int batch, steps = 0, rows = 0, layers = self.layers, features = self.weights.layers.features
         cdef int typenum = typenum_of(self.weights.itemsize)
         cdef fr_int width = self.weights.layers.out * self.directions
@@ -344,7 +339,7 @@ cdef class Engine:
         return lengths
 
     cdef fr_int _check_span(self, span, fr_int steps, fr_int batch) except -1:
-        """Its steps are some of these, and its layer is one of ours; the number of layers that it runs through."""
+        """Check the steps and the layer of a span; return the number of layers that it runs through."""
         if (type(span) is not Span or type(span.start) is not int or type(span.stop) is not int
                 or not 0 <= span.start <= min(span.stop, steps) or span.start % block_of(batch)):
             raise ValueError(f"span: expected steps 0 <= start <= stop of {steps}, the first one a multiple of "
@@ -356,7 +351,7 @@ cdef class Engine:
         return 1
 
     cdef int _check_states(self, tuple parts, str name, int kind, fr_int layers, fr_int batch) except -1:
-        """h, c and the last inputs, each (layers * directions, B, .) or None."""
+        """Check h, c and the last inputs, each (layers * directions, B, .) or None."""
         cdef const Layer *cell = self.weights.layers
         cdef fr_int widths[3]
         cdef fr_int i, count = layers * self.directions
@@ -372,7 +367,7 @@ cdef class Engine:
         return 0
 
     cdef int _check_backward(self, Activations act, dy, tuple dfinal, dx, tuple dinitial, dh) except -1:
-        """What `backward` takes, beside the tape."""
+        """Check the arguments of `backward`, apart from the tape."""
         cdef const Call *call = &act.call
         cdef int typenum = typenum_of(self.weights.itemsize)
         cdef fr_int width = self.weights.layers.out * self.directions
@@ -393,14 +388,14 @@ cdef class Engine:
         return 0
 
     def packs(self, double p, uint64_t seed, bint for_forward):
-        """The packed weights, of which some are dropped with probability p, of one pass."""
+        """The packed weights of one pass, each recurrent weight dropped with probability p."""
         self.weights.check_dropped(p)
         if p > 0:
             return self.weights.dropped_pack(p, seed, for_forward)
         return self.weights.forward_pack() if for_forward else self.weights.backward_pack()
 
     def collect(self, Packed packed not None, double p, uint64_t seed):
-        """Add what a pack for BPTT has collected, once all spans have used it."""
+        """Add the gradients that a pack for BPTT has collected, once all spans have used it."""
         self.weights.check(packed, False)
         self.weights.grads.check(True)
         self.weights.check_dropped(p)
@@ -408,7 +403,7 @@ cdef class Engine:
             self.weights.add_dropped(packed, p, seed)
 
     def block(self, fr_int batch):
-        """Steps over which weight gradients of a batch are summed before those of the steps before."""
+        """Steps of a block of weight gradients of this batch."""
         return block_of(batch)
 
     def drop(self, x, lengths, double dropout, uint64_t seed, fr_int first, int layer):
@@ -446,7 +441,7 @@ cdef class Engine:
         if min(batch, steps) < 0:
             raise ValueError(f"batch, steps: expected at least 0, found {batch} and {steps}")
         if lengths is not None:
-            lengths = own_ints(lengths, "lengths", batch, 0, 2**40)     # a span may hold a part of them only
+            lengths = own_ints(lengths, "lengths", batch, 0, 2**40)     # a span may hold only a part of the steps
         if span is not None:
             self._check_span(span, steps, batch)
         act.packed = self.weights.forward_pack()
@@ -473,7 +468,7 @@ cdef class Engine:
         cdef int workers
         with nogil:
             if call.team.size > 1:
-                # Whoever meets must run at the same time: as many as there are threads free now.
+                # Members of a team wait for one another, so it has only as many as there are free threads now.
                 workers = call.team.size = reserve(call.team.size)
                 run_reserved(forward_task, call, workers, call.interrupt)
             else:
@@ -481,14 +476,14 @@ cdef class Engine:
         return settle(call.interrupt)
 
     cdef int _add_weight_gradients(self, Activations act, Workspace memory) except -1:
-        """Add up what BPTT has left in `act` and `memory`, and give both back. Where this takes long a signal may end
-        it: the gradients are then what they were before."""
+        """Add up what BPTT has left in `act` and `memory`, and give both back. If a signal ends this, the gradients are
+        as they were before."""
         cdef Call *call = &act.call
         cdef Pinned grads = self.weights.grads
         cdef Workspace before = None
         call.interrupt = watch(&call.signals, call.madds) if call.madds > PIECE else NULL
         if call.interrupt != NULL:
-            # Kept between calls: new pages for LSTM 512, B = 16, T = 30, one thread, took 8 of 51 ms.
+            # The memory is kept between calls: new pages took 8 of 51 ms (bench/NOTES.md, Copies of gradients).
             before = free_workspace(self.gradient_memories)
             grads.copy_to(before)
         try:
@@ -500,7 +495,7 @@ cdef class Engine:
             keep_workspace(self.backward_memories, memory, 1)   # hundreds of MB take milliseconds to free
             self._give_back(act)
             with nogil:
-                look_now(call.interrupt)    # a signal of the last moment still finds the gradients as they were
+                look_now(call.interrupt)    # a signal at the last moment still restores the gradients
             settle(call.interrupt)
         except BaseException:
             if before is not None:
@@ -514,9 +509,10 @@ cdef class Engine:
     def backward(self, Activations act not None, dy, dfinal, dx, dinitial, dh=None, Packed packed=None):
         """BPTT from `act`, which it uses up: fills dx and dinitial (None: not wanted) and adds to the gradients.
 
-        dh: (layers * directions, T, B, P) or None, takes the whole gradient of h_t, or where h is no state of c_t,
-        where a sequence has a step t. Of a span's tape dinitial is not written where a sequence has ended before, and
-        bidirectional layers add to dx. packed: what `packs` gave; `collect` is then the caller's to call.
+        dh: (layers * directions, T, B, P) or None. BPTT writes the whole gradient of h_t into it (of c_t for cells
+        whose h is no state) for every step that a sequence has. With the tape of a span dinitial is not written for a
+        sequence that has ended before, and bidirectional layers add to dx. packed: from `packs`; the caller must then
+        call `collect`.
         """
         cdef Call *call = &act.call
         cdef Workspace memory
@@ -562,7 +558,7 @@ cdef class Engine:
         return settle(call.interrupt)
 
     cdef Workspace _place_bptt(self, Activations act, Packed packed):
-        """Memory in which the arrays of the backward pass are placed."""
+        """Memory that holds the arrays of the backward pass."""
         cdef Workspace memory = free_workspace(self.backward_memories)
         cdef Arena arena
         cdef int turn
@@ -575,8 +571,8 @@ cdef class Engine:
         return memory
 
     def activations(self, Activations act not None, gates, h, c):
-        """Fills gates: (layers * directions, T, B, G*H), h: (..., P) and c: (..., H), each perhaps None, from a tape
-        that BPTT has not used, where a sequence has a step t."""
+        """Fill gates: (layers * directions, T, B, G*H), h: (..., P) and c: (..., H), each or None, for every step that
+        a sequence has, from a tape that BPTT has not used."""
         gates, h, c = plain(gates), plain(h), plain(c)
         act.take(self)
         try:
@@ -630,7 +626,7 @@ cdef class Engine:
         return 0
 
     cdef int _give_back(self, Activations act) except -1:
-        """The call is over: its memory may serve another, and of inference it itself."""
+        """End a call: later calls may use its memory and, after inference, the object itself."""
         cdef Workspace memory = act.memory
         act.packed = act.memory = act.starts = act.owner = None
         keep_workspace(self.memories, memory, 2)

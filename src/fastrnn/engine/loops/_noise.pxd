@@ -1,4 +1,4 @@
-"""What happens to the states between steps: recurrent dropout and zoneout; see ``_noise.pyx``."""
+"""Recurrent dropout and zoneout, which act on the states between steps; see ``_noise.pyx``."""
 
 from libc.stdint cimport uint64_t
 
@@ -13,22 +13,22 @@ cdef struct Probabilities:
     double weight           # that a recurrent weight is dropped
 
 cdef struct Noise:
-    # Of one direction of one layer for one worker's rows; arrays are NULL where their probability is 0.
+    # Of one direction of one layer for one worker's rows; an array whose probability is 0 is NULL.
     Probabilities p
-    bint training           # draw, or take the expected values
+    bint training           # draw masks; else take the expected values
     uint64_t seed
-    int cell                # which layer and direction
+    int cell                # number of the layer and direction
     fr_int first            # number of the first step
     char *mask              # [batch, P] factors of h_{t-1} in the recurrent product
     char *h_in              # [N, P] h_{t-1} * mask
-    char *h_new             # [N, P] when kept, else [batch, P]: h_t and c_t as the cell puts them out
+    char *h_new             # [N, P] when kept, else [batch, P]: h_t and c_t before zoneout
     char *c_new             # [N, H] when kept, else [batch, H]
     char *dh_in             # [batch, P]
     char *dh_stay           # [batch, P] gradients of the values that stayed
     char *dc_stay           # [batch, H]
 
 cdef enum:
-    # What a seed is for.
+    # The purposes of a seed.
     FOR_WEIGHTS, FOR_RECURRENT, FOR_H, FOR_C, PURPOSES
 
 cdef uint64_t purpose_seed(uint64_t seed, int cell, int purpose) noexcept nogil

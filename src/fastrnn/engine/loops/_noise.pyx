@@ -1,20 +1,18 @@
 """Recurrent dropout, zoneout and dropped recurrent weights, around the step functions of any cell.
 
 Recurrent dropout (Gal and Ghahramani 2016): the recurrent product reads h_{t-1} * m, with one mask m for all steps of a
-sequence, 0 with probability p and else 1 / (1 - p). What h_t takes from h_{t-1} otherwise (a GRU's z * h_{t-1}) is not
-dropped.
+sequence, 0 with probability p and else 1 / (1 - p). Other uses of h_{t-1} (a GRU's z * h_{t-1}) are not dropped.
 
 Zoneout (Krueger et al. 2017): with h', c' the cell's new state, each value of h_t is that of h_{t-1} with probability
-p_h, else that of h'; and c_t likewise with p_c. h' comes from c', not from c_t. In inference the expected values are
-taken:
+p_h, else that of h'; c_t likewise with p_c. h' comes from c', not from c_t. Inference takes the expected values:
 
     h_t = p_h * h_{t-1} + (1 - p_h) * h'
 
 DropConnect on W_hh (Merity, Keskar and Socher 2018): one mask of the recurrent weights for a whole call, 0 with
 probability p and else 1 / (1 - p).
 
-Every mask is a function of the seed, the layer and direction, the step, the sequence and the unit, as in `_dropout`; so
-BPTT computes it again, and thread count and row order do not change it.
+Every mask is a function of the seed, the layer and direction, the step, the sequence and the unit, as in `_dropout`. So
+BPTT recomputes it, and thread count and row order do not change it.
 """
 
 from libc.string cimport memset
@@ -29,7 +27,7 @@ ctypedef fused real:
 
 
 cdef uint64_t purpose_seed(uint64_t seed, int cell, int purpose) noexcept nogil:
-    """A seed of its own for each purpose in each layer and direction (`cell` counts them)."""
+    """The seed of one purpose in one layer and direction, which has the number `cell`."""
     return mix(seed ^ mix(<uint64_t>(cell * PURPOSES + purpose + 1)))
 
 
@@ -48,7 +46,7 @@ cdef void drop_weights_of(real *dst, const real *src, fr_int rows, fr_int column
 
 cdef void drop_weights(char *dst, const char *src, int itemsize, fr_int rows, fr_int columns, double p,
                        uint64_t seed, bint add) noexcept nogil:
-    """dst: [rows, columns] = or, with add, += src * mask."""
+    """dst: [rows, columns] = src * mask; with `add`, +=."""
     if itemsize == 4:
         drop_weights_of(<float *>dst, <const float *>src, rows, columns, p, seed, add)
     else:
@@ -57,8 +55,8 @@ cdef void drop_weights(char *dst, const char *src, int itemsize, fr_int rows, fr
 
 cdef Noise *carve_noise(const Probabilities *p, const Layer *layer, fr_int batch, fr_int count, Arena *arena,
                         bint training) noexcept nogil:
-    """Place what the probabilities need for `batch` sequences of `count` steps in all; NULL where they are 0, or
-    nothing is placed yet."""
+    """Place the arrays for `batch` sequences of `count` steps in all; NULL if all probabilities are 0, or the arena
+    only measures."""
     cdef Noise room
     cdef Noise *noise
     cdef fr_int size = layer.k.itemsize, kept = count if training else batch, P = layer.out, H = layer.hidden
@@ -81,7 +79,7 @@ cdef Noise *carve_noise(const Probabilities *p, const Layer *layer, fr_int batch
 
 
 cdef Noise expected_noise(const Probabilities *p, const Layer *layer, char *h_new, char *c_new) noexcept nogil:
-    """What inference needs, in the caller's room h_new: [R, P] and c_new: [R, H]."""
+    """The noise of inference, in the caller's arrays h_new: [R, P] and c_new: [R, H]."""
     cdef Noise noise
     memset(&noise, 0, sizeof(Noise))
     noise.p = p[0]
@@ -105,7 +103,7 @@ cdef void fill_mask(real *mask, fr_int width, const Rows *rows, double p, uint64
 
 cdef void start_noise(Noise *noise, const Layer *layer, const Rows *rows, uint64_t seed, int cell,
                       fr_int first) noexcept nogil:
-    """Draw the masks that serve all steps."""
+    """Draw the masks that all steps use."""
     noise.seed = seed
     noise.cell = cell
     noise.first = first
@@ -117,7 +115,7 @@ cdef void start_noise(Noise *noise, const Layer *layer, const Rows *rows, uint64
             fill_mask(<double *>noise.mask, layer.out, rows, noise.p.recurrent, seed)
 
 
-# Loops over one step's rows, n = [R, width] elements where nothing else is said.
+# Loops over the rows of one step; arrays are [R, width], n is the number of their elements.
 
 cdef inline void multiply(real *out, const real *x, fr_int ld, const real *mask, fr_int r, fr_int width) noexcept nogil:
     """out = x * mask, x with rows ld apart."""
@@ -157,7 +155,7 @@ cdef inline void zone_draw(real *out, fr_int ld, const real *new, const real *be
 
 cdef inline void zone_split(real *d, real *stay, double p, uint64_t seed, fr_int t, const Rows *rows, fr_int r,
                             fr_int width) noexcept nogil:
-    """The gradient d goes to what stayed or to what the cell put out: d + stay is d."""
+    """Split the gradient d: the elements of values that stayed move to `stay`; d + stay is the old d."""
     cdef uint64_t key, limit = limit_of(p)
     cdef fr_int j, u
     for j in range(r):
@@ -202,7 +200,7 @@ cdef inline void split(const Noise *noise, const Layer *layer, const Rows *rows,
 
 
 cdef inline void aim(Step *inner, const Noise *noise, const Layer *layer, fr_int row) noexcept nogil:
-    """Let a cell read and write the arrays of `noise` instead, from `row` on."""
+    """Let a cell read and write the arrays of `noise`, from `row` on, instead of the step's own."""
     cdef fr_int size = layer.k.itemsize
     if noise.h_in != NULL:
         inner.h_in = noise.h_in + row * layer.out * size
@@ -216,7 +214,7 @@ cdef inline void aim(Step *inner, const Noise *noise, const Layer *layer, fr_int
 
 cdef void noisy_forward(const Noise *noise, const Layer *layer, const Rows *rows, const Step *step, fr_int t,
                         bint keep) noexcept nogil:
-    """step_forward between what noise does to its states. `rows` is read in training only."""
+    """step_forward with noise on its states. Only training reads `rows`."""
     cdef Step inner = step[0]
     cdef fr_int P = layer.out, H = layer.hidden
     aim(&inner, noise, layer, rows.offset[t] if keep else 0)
@@ -243,7 +241,7 @@ cdef void noisy_forward(const Noise *noise, const Layer *layer, const Rows *rows
 
 cdef void noisy_backward(const Noise *noise, const Layer *layer, const Rows *rows, const Step *step,
                          fr_int t) noexcept nogil:
-    """step_backward between what noise does to its gradients."""
+    """step_backward with noise on its gradients."""
     cdef Step inner = step[0]
     cdef const Noise *n = noise
     cdef fr_int P = layer.out, H = layer.hidden, r = step.rows, size = layer.k.itemsize

@@ -1,7 +1,7 @@
-"""What the workers of a call do: sequences through every layer, back again, and the weight gradients.
+"""The tasks of a call's workers: the forward pass, BPTT, and the weight gradients.
 
-A thread takes the sequences of one part through all layers without waiting for the others, or, in a team, its columns
-of all of them; then all share the rows of the weight gradients.
+A thread takes the sequences of one part through all layers and waits for no other thread; in a team it computes its
+columns of all sequences. Then the threads share the rows of the weight gradients.
 """
 
 from libc.string cimport memcpy, memset
@@ -19,13 +19,13 @@ from fastrnn.engine.runtime._signals cimport PIECE, look
 from fastrnn.engine.scan._window cimport last_inputs
 
 cdef enum:
-    # Rows of dW at least, where a long call adds it up piece by piece.
+    # Least rows of dW in a piece, if a long call adds it up piece by piece.
     PIECE_GATES = 64
 
 
 cdef inline void store_rows(char *dst, const Run *at, const Call *call, const Rows *rows, int index,
                             fr_int nbytes) noexcept nogil:
-    """Final states where h went straight into y."""
+    """Final states, if h went straight into y."""
     cdef fr_int j, stride = at.ld_y * call.packed.k.itemsize
     for j in range(rows.batch):
         memcpy(dst + (index * call.batch + rows.first + j) * nbytes,
@@ -45,7 +45,7 @@ cdef inline void load_window(char *dst, const char *src, const Call *call, const
 
 cdef inline char *window_of(char *dst, const Call *call, const Rows *rows, const Layer *cell, int index,
                             fr_int j) noexcept nogil:
-    """Where the caller's last inputs of a sequence are, the part that this layer does not use set to 0."""
+    """The place of a sequence's last inputs in the caller's array; sets the part to 0 that this layer does not use."""
     cdef fr_int nbytes = (cell.window - 1) * cell.features * cell.k.itemsize
     dst += (index * call.batch + rows.seq[j]) * call.w_bytes
     memset(dst + nbytes, 0, call.w_bytes - nbytes)
@@ -54,7 +54,7 @@ cdef inline char *window_of(char *dst, const Call *call, const Rows *rows, const
 
 cdef inline void store_window(char *dst, const Run *at, const Call *call, const Rows *rows, const Layer *cell,
                               int index) noexcept nogil:
-    """The last inputs of each sequence."""
+    """Store the last inputs of each sequence."""
     cdef fr_int j
     for j in range(rows.batch if dst != NULL else 0):
         last_inputs(window_of(dst, call, rows, cell, index, j), cell, rows, &at.window, j)
@@ -62,14 +62,14 @@ cdef inline void store_window(char *dst, const Run *at, const Call *call, const 
 
 cdef inline void store_before(char *dst, const Run *at, const Call *call, const Rows *rows, const Layer *cell,
                               int index) noexcept nogil:
-    """The gradient of the inputs before the first step."""
+    """Store the gradient of the inputs before the first step."""
     cdef fr_int j, nbytes = (cell.window - 1) * cell.features * cell.k.itemsize
     for j in range(rows.batch if dst != NULL else 0):
         memcpy(window_of(dst, call, rows, cell, index, j), at.window.dbefore + j * nbytes, nbytes)
 
 
 cdef void layer_input(const Call *call, int part, int layer) noexcept nogil:
-    """Fill in the input of a layer, forward order, where it is not simply the h of the one below."""
+    """Fill in a layer's input, in forward order, if it is not just the h of the layer below."""
     cdef const Rows *rows = &call.rows[part]
     cdef const Run *below = runs_of(call, part, layer - 1)
     cdef char *x = call.inputs[<fr_int>part * call.layers + layer]
@@ -85,7 +85,7 @@ cdef void layer_input(const Call *call, int part, int layer) noexcept nogil:
 
 
 cdef void prepare_direction(const Call *call, int part, int layer, int direction) noexcept nogil:
-    """Input and initial state of one direction of one layer."""
+    """Fill in the input and initial state of one direction of one layer."""
     cdef const Rows *rows = &call.rows[part]
     cdef const Layer *cell = layer_of(call, layer, direction)
     cdef Run *at = runs_of(call, part, layer) + direction
@@ -103,7 +103,7 @@ cdef void prepare_direction(const Call *call, int part, int layer, int direction
 
 
 cdef void store_final(const Call *call, int part, int layer, int direction) noexcept nogil:
-    """The final state of one direction of one layer."""
+    """Store the final state of one direction of one layer."""
     cdef const Rows *rows = &call.rows[part]
     cdef const Layer *cell = layer_of(call, layer, direction)
     cdef const Run *at = runs_of(call, part, layer) + direction
@@ -123,7 +123,7 @@ cdef void store_final(const Call *call, int part, int layer, int direction) noex
 
 
 cdef void store_output(const Call *call, int part) noexcept nogil:
-    """The last layer's h into the caller's y, directions side by side."""
+    """Copy the last layer's h into the caller's y, directions side by side."""
     cdef const Rows *rows = &call.rows[part]
     cdef const Run *runs = runs_of(call, part, call.layers - 1)
     cdef fr_int width = call.packed.out * call.packed.k.itemsize
@@ -142,7 +142,7 @@ cdef inline bint ends(Call *call, const fr_team *team) noexcept nogil:
 
 
 cdef void forward_task(void *arg, int worker) noexcept nogil:
-    """One worker's sequences through every layer; or, in a team, one worker's columns of all of it."""
+    """Take one worker's sequences through every layer; in a team, compute one worker's columns of all sequences."""
     cdef Call *call = <Call *>arg
     cdef fr_team *team = &call.team if call.team.size > 1 else NULL
     cdef int part = 0 if team != NULL else worker
@@ -172,7 +172,7 @@ cdef void forward_task(void *arg, int worker) noexcept nogil:
 
 
 cdef inline void aim_trace(const Call *call, Run *at, int index, int direction) noexcept nogil:
-    """Let BPTT note dL/dh_t of this direction where the caller wants it."""
+    """Let BPTT write dL/dh_t of this direction into the caller's array, if there is one."""
     at.dh_steps = call.dh_steps
     at.reverse = backwards(call, direction)
     if at.dh_steps.data != NULL:
@@ -180,7 +180,7 @@ cdef inline void aim_trace(const Call *call, Run *at, int index, int direction) 
 
 
 cdef void reverse_output(char *dst, const char *dy, const Call *call, const Rows *rows, int layer) noexcept nogil:
-    """The gradient of the reverse direction's output, in its own order: of a span, from the caller's other end."""
+    """The gradient of the reverse direction's output, in its own order; a span begins at the sequence's other end."""
     cdef fr_int nbytes = call.packed.out * call.packed.k.itemsize
     cdef View view = call.dy
     if layer < call.layers - 1:
@@ -193,8 +193,8 @@ cdef void reverse_output(char *dst, const char *dy, const Call *call, const Rows
 
 
 cdef void backward_task(void *arg, int worker) noexcept nogil:
-    """One worker's sequences back through every layer: dz, the states' and the inputs' gradients; or, in a team, one
-    worker's units and rows of all of it."""
+    """Take one worker's sequences back through every layer: dz, the gradients of states and inputs. In a team, compute
+    one worker's units and rows of all sequences."""
     cdef Call *call = <Call *>arg
     cdef fr_team *team = &call.team if call.team.size > 1 else NULL
     cdef int part = 0 if team != NULL else worker
@@ -272,17 +272,17 @@ cdef fr_int blocks_of(const Call *call) noexcept nogil:
 
 
 cdef int pieces_of(const Call *call, const Layer *cell) noexcept nogil:
-    """How many pieces a share of this cell's weight gradients is added up in, one after the other."""
+    """The number of pieces of a share of this cell's weight gradients; a signal can end the call between two."""
     if call.interrupt == NULL:
         return 1
-    # Rows of dz that are summed at a time, at most.
+    # Most rows of dz that one product sums.
     cdef fr_int rows = max(<fr_int>BLOCK_ROWS, call.batch) // call.parts + 1
     return <int>max(1, min(rows * step_work(cell) // call.shares // PIECE + 1,
                            cell.gates // call.shares // PIECE_GATES))
 
 
 cdef void weights_task(void *arg, int part) noexcept nogil:
-    """One share of the rows of every weight gradient, over all sequences."""
+    """Compute one share of the rows of every weight gradient, over all sequences."""
     cdef Call *call = <Call *>arg
     cdef int layer, direction, other, piece, pieces
     cdef fr_int block
@@ -300,7 +300,7 @@ cdef void weights_task(void *arg, int part) noexcept nogil:
 
 
 cdef void add_sums(const Call *call) noexcept nogil:
-    """Add the gradients that cells sum up themselves, block after block and worker after worker."""
+    """Add the gradients that cells sum up themselves, block by block and part by part."""
     cdef int part, layer, direction
     cdef fr_int block, nbytes
     cdef const Layer *cell

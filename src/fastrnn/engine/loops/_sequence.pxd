@@ -11,19 +11,19 @@ from fastrnn.engine.runtime._workspace cimport Arena, Scratch
 cdef struct Run:
     # The arrays of one direction of one layer for one worker's rows, in that direction's packed order.
     Window window   # its source: the inputs, [N, W]
-    char *x         # [N, I]: the source, or where the layer sees several inputs at a step, these; not kept: [block, I]
+    char *x         # [N, I] the source, or each step's window of inputs; when not kept [block, I]
     char *z         # [N, GH] when kept, else [block, GH]
     char *saved     # [N, EH] when kept, else [batch, EH]
-    char *h         # [batch + N, P]; the first `batch` rows are the initial state, the only ones with y
-    char *y         # where h_t goes instead, step_y bytes from step to step, ld_y elements from row to row; or NULL
+    char *h         # [batch + N, P]; the first `batch` rows are the initial state; with y there are no others
+    char *y         # NULL, or the place of h_t: step_y bytes from step to step, ld_y elements from row to row
     fr_int step_y, ld_y
     char *c         # [batch + N, H] when kept, else [batch, H]
     char *dh        # [batch, P]
     char *dc        # [batch, H]
     char *dp        # [N, P] gradient of h_t, kept for the projection's weights
     Scratch scratch     # [batch, H]
-    char *sums      # [blocks, S*H] of the cell; NULL where S is 0
-    View dh_steps   # (T, B, P), the caller's: takes dL/dh_t of every step, if it has data
+    char *sums      # [blocks, S*H] of the cell; NULL if S is 0
+    View dh_steps   # (T, B, P), the caller's, for dL/dh_t of every step; may have no data
     bint reverse
     Noise *noise    # recurrent dropout and zoneout; or NULL
 

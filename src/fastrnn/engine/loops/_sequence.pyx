@@ -1,9 +1,9 @@
 """The time loops: one direction of one layer, forward and backpropagation through time (BPTT).
 
-Forward: the input product of a block of steps at once, then step by step the recurrent product and the gates.
-BPTT: step by step dz_t and dh_{t-1}, then large products for dx and, block of steps by block of steps from the last
-one on, for dW_ih and dW_hh; so these are the same sums where BPTT itself goes from segment to segment of some blocks.
-Where no product depends on a state, a scan takes the place of the steps (`_scan`).
+Forward: one input product for a block of steps, then step by step the recurrent product and the gates.
+BPTT: step by step dz_t and dh_{t-1}, then one large product for dx. The products for dW_ih and dW_hh go block by block
+from the last one on, so the sums are the same when BPTT runs in segments of whole blocks.
+A scan replaces the steps if no product depends on a state (`_scan`).
 `h` starts with the initial state, so the first step is no special case.
 """
 
@@ -20,16 +20,16 @@ from fastrnn.engine.scan._window cimport fold, unfold
 from fastrnn.engine.runtime._workspace cimport room_in, take_array, take_scratch
 
 cdef enum:
-    # Bytes of z per input product: written, then read by the steps while still in L2 (1 to 2 MB on current cores).
+    # Bytes of z per input product, which the steps read while it is still in L2 (1 to 2 MB).
     BLOCK_BYTES = 262144
-    # W_ih is read once a block, from beyond L2 where it is large, and drives out W_hh: then z is one part in so many of
-    # it. LSTM 1024, one sequence of 50 steps: 21.2 ms without it, 16.8 ms.
+    # With large weights z has at least one part in so many of W_ih's bytes, so that W_ih is read less often: 16.8 ms
+    # instead of 21.2 (bench/NOTES.md, Size of an input product).
     WEIGHTS_A_BLOCK = 8
-    PIECE_ROWS = 64     # of dx at least, between two looks for signals
+    PIECE_ROWS = 64     # least rows of dx between two looks for signals
 
 
 cdef inline fr_int block_rows(const Layer *layer) noexcept nogil:
-    """Rows of z for which the input product is taken at a time."""
+    """Rows of z that one input product computes."""
     cdef fr_int size = layer.k.itemsize
     return max(<fr_int>BLOCK_BYTES, layer.gates * layer.input_size * size // WEIGHTS_A_BLOCK) // (layer.ld_z * size)
 
@@ -80,13 +80,13 @@ cdef inline fr_int row_before(const Rows *rows, fr_int t) noexcept nogil:
 
 
 cdef inline char *sums_at(const Layer *layer, const Rows *rows, const Run *run, fr_int t) noexcept nogil:
-    """What the block of step t adds up."""
+    """The sums of the block that step t belongs to."""
     return run.sums + t // rows.block * layer.ops.sums * layer.hidden * layer.k.itemsize
 
 
 cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t,
                 bint keep) noexcept nogil:
-    """Point at the states of step t."""
+    """Point `step` at the states of step t."""
     cdef fr_int size = layer.k.itemsize, before = row_before(rows, t), now = rows.batch + rows.offset[t]
     step.rows = rows.active[t]
     step.ld_h_prev = step.ld_h = layer.out
@@ -109,7 +109,7 @@ cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run
 
 cdef inline fr_scan place_scan(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t, fr_int end,
                                bint keep) noexcept nogil:
-    """The steps t .. end - 1, all of the same sequences; `step.z` is that of t."""
+    """A scan over the steps t .. end - 1, all of the same sequences; `step.z` is the z of t."""
     cdef fr_int size = layer.k.itemsize
     cdef fr_scan scan
     place(step, layer, rows, run, t, keep)
@@ -122,7 +122,7 @@ cdef inline fr_scan place_scan(Step *step, const Layer *layer, const Rows *rows,
 
 cdef void scan_block(const Layer *layer, const Rows *rows, const Run *run, Step *step, char *z, fr_int t, fr_int end,
                      bint keep) noexcept nogil:
-    """The steps t .. end - 1, whose input product is z: one scan for each stretch in which no sequence ends."""
+    """Scan the steps t .. end - 1, whose input product is z: one scan for each stretch in which no sequence ends."""
     cdef fr_int after
     cdef fr_scan scan
     while t < end:
@@ -138,8 +138,8 @@ cdef void scan_block(const Layer *layer, const Rows *rows, const Run *run, Step 
 
 cdef inline bint ends_here(Interrupt *interrupt, const Step *step, fr_int *since, fr_int rows,
                            const Layer *layer) noexcept nogil:
-    """Between two steps: whether the call is to end. `since` counts the multiply-adds after the last look. The members
-    of a team, which wait for one another, all end at the same step."""
+    """Call between two steps: whether the call must end. `since` counts the multiply-adds after the last look. The
+    members of a team wait for one another, so they all end at the same step."""
     if interrupt == NULL:
         return False
     since[0] += rows * step_work(layer) + STEP_COST
@@ -152,7 +152,7 @@ cdef inline bint ends_here(Interrupt *interrupt, const Step *step, fr_int *since
 
 cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team, int part,
                   Interrupt *interrupt) noexcept nogil:
-    """h_1 .. h_T from x and the initial state; with keep also what BPTT needs. `team` shares the columns, not the rows:
+    """h_1 .. h_T from x and the initial state; with keep also the values that BPTT needs. A team shares the columns:
     every member calls this with its own `part`. An interrupt ends it early."""
     cdef Step step = lone_step()
     cdef fr_int since = 0
@@ -175,7 +175,7 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
         # z: [block, GH] = x: [block, I] W_ih^T + start
         step.rows = rows.offset[end] - first
         product(&step, matrix(block, ld_z), matrix(x, I), &layer.p_ih, matrix(layer.bias, 0))
-        barrier(&step)     # a step may share its columns in another way
+        barrier(&step)     # a step may divide its columns in another way
         if layer.ops.scan_forward != NULL:
             scan_block(layer, rows, run, &step, block, t, end, keep)
             t = end
@@ -202,7 +202,7 @@ cdef fr_int share(fr_int n, int part, int parts) noexcept nogil:
 
 cdef void input_gradient(char *dx, const Layer *layer, const Run *run, const Step *step, fr_int first,
                          fr_int end) noexcept nogil:
-    """Rows first .. end of dx: [N,I] = dz: [N,GH] W_ih, and what went past the state; a team shares them."""
+    """Rows first .. end of dx: [N,I] = dz: [N,GH] W_ih + the skip connection's gradient; a team shares the rows."""
     cdef fr_int size = layer.k.itemsize, I = layer.input_size, count = end - first
     cdef const char *start = NULL
     if step.team != NULL:
@@ -226,7 +226,7 @@ cdef void sum_columns(const Layer *layer, const Run *run, const Step *step, fr_i
 
 cdef void whole_input_gradient(char *dx, const Layer *layer, const Rows *rows, const Run *run, const Step *step,
                                Interrupt *interrupt) noexcept nogil:
-    """All rows of dx, piece by piece where an interrupt may end it."""
+    """All rows of dx, in pieces if an interrupt may end the call."""
     cdef fr_int first = 0, piece = rows.count
     if interrupt != NULL:
         piece = max(<fr_int>PIECE_ROWS, PIECE // (layer.input_size * layer.gates + 1))
@@ -237,8 +237,8 @@ cdef void whole_input_gradient(char *dx, const Layer *layer, const Rows *rows, c
 
 cdef void scan_backward(const Layer *layer, const Rows *rows, const Run *run, Step *step, char *dy, fr_int stride,
                         char *dx, Interrupt *interrupt) noexcept nogil:
-    """BPTT by scans, each over steps of the same sequences whose z fits into a block and is used up while in L2; none
-    goes on from one block of weight gradients to the next."""
+    """BPTT by scans. Each covers steps of the same sequences in one block of weight gradients, and their z stays in L2
+    until it is used."""
     cdef fr_int size = layer.k.itemsize, t = rows.steps, first, s, limit = block_rows(layer), since = 0
     cdef fr_scan scan
     while t > 0:
@@ -273,11 +273,12 @@ cdef void scan_backward(const Layer *layer, const Rows *rows, const Run *run, St
 
 cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *dy, fr_int stride, char *dx,
                    char *dunfolded, fr_team *team, int part, Interrupt *interrupt) noexcept nogil:
-    """BPTT: run.z becomes dz, run.dh and run.dc go from the final state's gradients to the initial state's.
+    """BPTT: run.z becomes dz; run.dh and run.dc hold the gradients of the final state at first, of the initial state
+    at the end.
 
     dy: [N, P], rows `stride` elements apart; a scan may write to it. A sequence joins at its last valid step, where
-    run.dh still holds the gradient of its final state. dx: [N, W], or NULL; a layer that sees several inputs at a step
-    needs `dunfolded`: [N, I] too. `team` shares the units of a scan. An interrupt ends it early.
+    run.dh still holds the gradient of its final state. dx: [N, W], or NULL; a layer with a window of inputs also needs
+    `dunfolded`: [N, I]. A team shares the units of a scan. An interrupt ends it early.
     """
     cdef Step step = lone_step()
     cdef fr_int P = layer.out, size = layer.k.itemsize, t, since = 0
@@ -332,8 +333,8 @@ cdef struct Block:
 
 cdef void bias_gradient(const Layer *layer, const Block *block, const Run *run, const Product *products, int count,
                         fr_int m, fr_int end, const Scratch *work) noexcept nogil:
-    """Rows m .. end of db_ih and db_hh, as many as `work` has room for: column sums of dz, which both share but for the
-    sums of `saved`."""
+    """Rows m .. end of db_ih and db_hh, at most as many as `work` has room for. Both are the column sums of dz, except
+    that db_hh has the sums of `saved` for products whose left factor lies there."""
     cdef fr_int size = layer.k.itemsize, first, last
     cdef const char *z = run.z + block.row * layer.ld_z * size
     cdef const char *saved = run.saved + block.row * layer.saved * size
@@ -371,7 +372,7 @@ cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Block *
         add_product(dw, layer, left + first * ld * size, ld, run.noise.h_in + first * P * size, P, P, m, block.count,
                     work)
         return
-    # h_{t-1} follows h_{t-2} without a gap as long as no sequence ends: one product for each such stretch.
+    # As long as no sequence ends, h_{t-1} follows h_{t-2} without a gap: one product for each such stretch.
     while t < block.end:
         first = rows.offset[t]
         start = row_before(rows, t)

@@ -1,7 +1,7 @@
 """A session over a runner: one preallocated step at a time.
 
-The state lives here, every buffer is allocated once, and a step with `out` given allocates nothing. A step runs the
-same kernels in the same order as a sequence does, so that its bits are the same.
+The core holds the state and allocates every buffer once; a step with `out` given allocates nothing. A step runs the
+same kernels in the same order as a sequence, so its bits are the same.
 """
 
 from libc.string cimport memcpy
@@ -21,18 +21,18 @@ from fastrnn.engine.runtime._workspace cimport Arena, Workspace, take_array
 cnp.import_array()
 
 cdef enum:
-    # Multiply-adds from which the GIL is let go: giving it up and taking it back costs about 0.1 us.
+    # Least multiply-adds of a step that releases the GIL, which costs about 0.1 us (bench/NOTES.md, GIL of a step).
     WORTH_THE_GIL = 100000
     MOST_SEQUENCES = 2147483647
 
 
-@cython.final       # so that its methods are called directly
+@cython.final       # makes calls of its methods direct
 cdef class StreamCore:
-    """State and buffers of `batch` sequences that go on together; `h`, `c` and the last inputs `w` are their live state
-    arrays, of which a cell may lack c and w. Where h is no state, it holds the last output.
+    """State and buffers of `batch` sequences that advance together. `h`, `c` and the last inputs `w` are the live state
+    arrays; a cell may lack c and w. If h is no state of the cell, it holds the last output.
 
-    `coerce(x, out)` turns arguments that are not ready to use into ones that are, or raises. Whoever reads or writes
-    the state does so in a `with` block of the core, as `step` does by itself: one caller at a time.
+    `coerce(x, out)` turns arguments that are not ready to use into ones that are, or raises. Read or write the state in
+    a `with` block of the core, as `step` does by itself: it admits one caller at a time.
     """
     cdef Weights weights
     cdef Workspace memory
@@ -43,13 +43,13 @@ cdef class StreamCore:
     cdef char *h_data
     cdef char *c_data
     cdef char *w_data
-    cdef char *unfolded               # the last inputs and x beside each other
+    cdef char *unfolded             # the last inputs and x side by side
     cdef fr_int batch, features, width, madds, w_width
     cdef int typenum
     cdef int inside                 # 1 while somebody reads or writes the state
     cdef readonly cnp.ndarray h
     cdef readonly object c, w
-    cdef list memories              # that h, c and w lie in
+    cdef list memories              # of h, c and w
     cdef object coerce
 
     def __cinit__(self, Weights weights not None, fr_int batch, coerce):
@@ -91,8 +91,7 @@ cdef class StreamCore:
             self.memory.reserve(arena.used)
 
     cdef object _state(self, fr_int width, char **data):
-        """One of the state's arrays, zeros, over memory that is the core's own: whatever is done to the array, the
-        memory stays."""
+        """One of the state's arrays, zeros, in memory that the core owns: it stays, whatever users do to the array."""
         array = room((self.weights.count, self.batch, width), cnp.PyArray_DescrFromType(self.typenum))
         self.memories.append(array.base)
         data[0] = <char *>cnp.PyArray_DATA(array)
@@ -101,7 +100,7 @@ cdef class StreamCore:
     cdef bint _ready(self, object array, fr_int width) noexcept:
         """Whether the kernels can use the array as it is: (width,) for one sequence, or (batch, width)."""
         if not cnp.PyArray_CheckExact(array):
-            return False        # a subclass may mean something else: a mask, a matrix
+            return False        # a subclass may have another meaning, such as a mask or a matrix
         cdef cnp.ndarray a = array
         cdef int ndim = cnp.PyArray_NDIM(a)
         if cnp.PyArray_TYPE(a) != self.typenum or not cnp.PyArray_ISCARRAY_RO(a):
@@ -128,7 +127,7 @@ cdef class StreamCore:
 
     cdef object _step(self, x, out):
         cdef cnp.npy_intp dims[2]
-        cdef Packed packed = self.weights.forward_pack()    # may wait for a load, so before anything is checked
+        cdef Packed packed = self.weights.forward_pack()    # before all checks, because it may wait for a load
         if out is None:
             if not self._ready(x, self.features):
                 x = self._coerced(x, None)[0]
@@ -163,7 +162,7 @@ cdef class StreamCore:
         return x, out
 
     cdef const char *_take_in(self, const Layer *cell, int i, const char *x) noexcept nogil:
-        """Layer i's last inputs and x beside each other; the newer of them are its last inputs from here on."""
+        """Layer i's last inputs and x side by side; the newest of these become its last inputs."""
         cdef fr_int size = cell.k.itemsize, W = cell.features * size, before = (cell.window - 1) * W, b
         cdef char *row = self.unfolded
         cdef char *last = self.w_data + i * self.batch * self.w_width * size

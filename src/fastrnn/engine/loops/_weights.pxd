@@ -9,7 +9,7 @@ from fastrnn.engine.runtime._workspace cimport Workspace
 cdef class Weights(Watched):
     cdef Layer *layers              # [layers * directions]
     cdef readonly int count, directions, itemsize
-    cdef readonly bint reverse      # the only direction reads backwards
+    cdef readonly bint reverse      # the single direction reads backwards
     cdef readonly bint general      # cells of `_general`
     cdef Pinned grads
     cdef unsigned long long number  # of its own
@@ -27,9 +27,9 @@ cdef class Weights(Watched):
 
 
 cdef class Packed:
-    cdef unsigned long long weights     # number of those it was packed from; 0: of none
+    cdef unsigned long long weights     # number of the `Weights` that it was packed from; 0: of none
     cdef bint for_forward
     cdef Workspace memory
-    cdef Workspace dropped          # the recurrent weights that are left, and their gradients; empty without dropping
+    cdef Workspace dropped          # masked recurrent weights and their gradients; empty without dropped weights
     cdef Layer *layers
     cdef int count

@@ -19,9 +19,8 @@ from fastrnn.engine.runtime._workspace cimport Arena, take_array
 cnp.import_array()
 
 cdef enum:
-    # Rows of z that lie a multiple of SHARED_SETS bytes apart fall on few sets of the caches and drive one another out:
-    # they are put a LINE further apart. With the kernel's hints, dW of 1024 x 64 over 3200 rows went from 77 to 93
-    # GFLOP/s, 1024 x 256 from 97 to 103 (of 118, AVX-512; AVX2 80 to 91, 101 to 106).
+    # Bytes: rows of z that would lie a multiple of SHARED_SETS apart lie a LINE further apart, so that they do not
+    # share few sets of the caches: dW at 93 GFLOP/s instead of 77 (bench/NOTES.md, Distance between rows of z).
     SHARED_SETS = 1024
     LINE = 64
     MOST_UNITS = 2147483647
@@ -77,7 +76,7 @@ cdef class Weights(Watched):
         self.number = _made
         self.pin(params)
         self.grads = Pinned(grads, "grads")     # the layers point into these arrays
-        # Of our own, whatever the caller's are.
+        # Dicts of our own: nobody can change them between the check and the use.
         params = dict(zip(self.pinned.names, self.pinned.arrays))
         grads = dict(zip(self.grads.names, self.grads.arrays))
         suffixes = [str(suffix) for suffix in suffixes]
@@ -161,27 +160,27 @@ cdef class Weights(Watched):
         return self.packed
 
     cdef int check(self, Packed packed, bint for_forward) except -1:
-        """A packing of these weights for forward passes, or for BPTT."""
+        """Raise unless `packed` is a packing of these weights for forward passes, or for BPTT."""
         if packed.weights != self.number or packed.for_forward != for_forward:
             raise ValueError(f"packed: expected a packing of these weights for {'forward' if for_forward else 'BPTT'}, "
                              "found another")
         return 0
 
     cdef int check_dropped(self, double p) except -1:
-        """A probability, 0 where there are no recurrent weights to drop."""
+        """Raise unless p is a probability, and 0 if there are no recurrent weights to drop."""
         check_probability("weight", p)
         if p > 0 and self.layers.params.weight_hh == NULL:
             raise ValueError(f"weight: expected 0 of a cell without recurrent weights, found {p}")
         return 0
 
     cdef Packed backward_pack(self):
-        blas_context()      # BLAS may have to be imported, and cannot
+        blas_context()      # first, because the import of BLAS may fail
         self.pinned.check(False)
         return self._pack(self._copies(), False)
 
     cdef Packed dropped_pack(self, double p, uint64_t seed, bint for_forward):
-        """A packing for one call with each recurrent weight dropped with probability p; for BPTT with gradients of its
-        own, which `add_dropped` takes over."""
+        """A packing for one call with each recurrent weight dropped with probability p. For BPTT it has gradients of
+        its own, which `add_dropped` adds to the weights'."""
         cdef Packed packed = self._copies()
         cdef Layer *layer
         cdef Arena arena
@@ -213,7 +212,7 @@ cdef class Weights(Watched):
         return self._pack(packed, for_forward)
 
     cdef void add_dropped(self, Packed packed, double p, uint64_t seed) noexcept:
-        """Adds the gradients that a pack for BPTT has collected to those of the weights that it did not drop."""
+        """Add the gradients that a pack for BPTT has collected to those of the weights that were not dropped."""
         cdef const Layer *layer
         cdef int i
         for i in range(self.count):

@@ -1,16 +1,16 @@
 """Connectionist temporal classification (Graves et al. 2006): the loss over all alignments, and its gradient.
 
-A path is in one state at each of T steps: blank 0, label 0, blank 1, label 1, .., label L-1, blank L. It begins in
-one of the first two, ends in one of the last two, and from step to step stays, goes on by one, or goes from a label
-straight to the next one if that is another label. With p[t][s] the softmax's probability of state s:
+A path is in one state at each of T steps: blank 0, label 0, blank 1, label 1, .., label L-1, blank L. It begins in one
+of the first two states and ends in one of the last two. At each step it stays, moves to the next state, or moves from a
+label to the next label if the two differ. With p[t][s] the softmax's probability of state s:
 
     before[t][s] = sum of before[t-1][r] p[t-1][r] over the states r that lead to s
     after[t][s]  = sum of after[t+1][r] p[t+1][r] over the states r that s leads to
     P = sum over s of before[t][s] p[t][s] after[t][s], the same for every t;   loss = -log(P)
     dloss/dlogit[t][k] = softmax[t][k] - sum over the states s of k of before[t][s] p[t][s] after[t][s] / P
 
-Both recursions have the range of log space without its exp and log: a number is m 2^e, where e is a whole double of its
-own, and so sums and products keep all digits of m. Zero is an e of NOTHING, too small to be added to anything.
+Both recursions have the range of log space without its exp and log: a number is m 2^e, where e is a second double with
+a whole value, so sums and products keep all digits of m. Zero has the exponent NOTHING, too small to change any sum.
 """
 
 from cython cimport floating
@@ -24,12 +24,12 @@ from fastrnn.engine.runtime._sums cimport largest, row_total
 from fastrnn.engine.runtime._workspace cimport Arena, Workspace, take_array
 
 cdef enum:
-    # One state of one step in multiply-adds, the unit of `workers_for`; one exponential of the softmax.
+    # Cost of one state of one step, and of one exponential, in multiply-adds, the unit of `workers_for`.
     STATE_COST = 200
     EXP_COST = 50
 
 cdef double NOTHING = -1e300
-cdef double WHOLE = 4503599627370496.0           # 2^52: where doubles are whole numbers, those in the low bits
+cdef double WHOLE = 4503599627370496.0           # 2^52: WHOLE + n has the whole number n in its low bits
 cdef double BIAS = 1023.0                        # of a double's exponent
 cdef double LN2 = 0.6931471805599453, LOG2E = 1.4426950408889634
 cdef int64_t FRACTION = 0xFFFFFFFFFFFFF          # a double's low 52 bits
@@ -40,7 +40,7 @@ cdef union Bits:
     double value
     int64_t bits
 
-# Numbers m 2^e of the L+1 blanks and the L labels; labels -1 and L are there too.
+# Numbers m 2^e of the L+1 blanks and the L labels, and of the labels -1 and L, which are zero.
 cdef struct States:
     double *blank_m
     double *blank_e
@@ -63,17 +63,17 @@ cdef struct Task:
     char *memory
     size_t share
 
-# What one sequence needs. T: its steps, L: its labels.
+# The arrays of one sequence. T: its steps, L: its labels.
 cdef struct Work:
     Py_ssize_t steps, count
     const long long *labels
-    double *states      # [T+1] times States: before
-    States now          # times p
+    double *states      # [T+1] States: before
+    States now          # before, or after, times p
     States after
     double *p_m         # [T, L+1]: the blank's probability, then the labels'
     double *p_e
-    double *total       # [T]: of the softmax's exponentials
-    double *no_skip     # [L+1]: 0 where label i-1 leads to label i, else NOTHING
+    double *total       # [T]: sum of the softmax's exponentials
+    double *no_skip     # [L+1]: 0 if label i-1 leads to label i, else NOTHING
     double *gamma       # [L+1]
 
 
@@ -109,7 +109,7 @@ cdef void _emit(States *out, const States *x, const double *p_m, const double *p
 
 
 cdef void _move(States *out, const States *x, const double *no_skip, int way, Py_ssize_t count) noexcept nogil:
-    """out[s] = sum of x[r] over the r that lead to s (way 1), or that s leads to (way -1)."""
+    """out[s] = sum of x[r] over the states r that lead to s (way 1), or that s leads to (way -1)."""
     cdef Py_ssize_t i
     cdef const double *m = x.label_m - (way > 0)
     cdef const double *e = x.label_e - (way > 0)
@@ -132,7 +132,7 @@ cdef void _move(States *out, const States *x, const double *no_skip, int way, Py
 
 
 cdef Py_ssize_t _row(Py_ssize_t count) noexcept nogil:
-    """Doubles that `States` take."""
+    """The number of doubles in `States`."""
     return 2 * (count + 1) + 2 * (count + 2)
 
 
@@ -146,7 +146,7 @@ cdef States _states(double *at, Py_ssize_t count) noexcept nogil:
 
 
 cdef void _clear(States *s, Py_ssize_t count) noexcept nogil:
-    """All zero."""
+    """Set all numbers to zero."""
     cdef Py_ssize_t i
     for i in range(count + 1):
         s.blank_m[i], s.blank_e[i] = 1, NOTHING
@@ -167,7 +167,7 @@ cdef void _carve(Work *w, Arena *arena) noexcept nogil:
 
 
 cdef bint _probabilities(const Task *task, Work *w, floating *dlogits, const floating *logits) noexcept nogil:
-    """dlogits = exp(logits - their largest), and p of the blank and the labels; whether all are numbers."""
+    """dlogits = exp(logits - their largest), and p of the blank and the labels; False if the softmax is NaN."""
     cdef Py_ssize_t t, i, k, count = w.count
     cdef const floating *x
     cdef floating *e
@@ -189,7 +189,7 @@ cdef bint _probabilities(const Task *task, Work *w, floating *dlogits, const flo
         p_m[0] = x[task.blank]
         for i in range(count):
             p_m[1 + i] = x[w.labels[i]]
-        for i in range(count + 1):  # log2(p) as the nearest whole number, or all of it where it has no fraction
+        for i in range(count + 1):  # e is log2(p) rounded; a log2(p) so large that it is whole stays as it is
             y = (p_m[i] - shift) * LOG2E
             whole = (y + 1.5 * WHOLE) - 1.5 * WHOLE
             whole = whole if y > -WHOLE / 4 else (y if y > NOTHING else NOTHING)
@@ -218,7 +218,7 @@ cdef void _forward(Work *w) noexcept nogil:
 
 
 cdef void _backward(const Task *task, Work *w, floating *dlogits, double p_m, double p_e, double scale) noexcept nogil:
-    """dlogits = scale (softmax - the share of each label in P); P = p_m 2^p_e."""
+    """dlogits = scale (softmax - each label's share of P); P = p_m 2^p_e."""
     cdef Py_ssize_t t, i, k, count = w.count, row = _row(count)
     cdef floating *out
     cdef floating factor
@@ -278,7 +278,7 @@ cdef double _sequence(const Task *task, Py_ssize_t b, floating *dlogits, const f
 
 
 cdef void _share(const Task *task, int part, floating *dlogits, const floating *logits) noexcept nogil:
-    """Every sequence that falls to one worker."""
+    """Compute every sequence of one worker."""
     cdef Py_ssize_t b, at
     cdef double weight
     cdef Arena arena
@@ -304,7 +304,7 @@ cdef void _run_share(void *arg, int part) noexcept nogil:
 
 
 cdef size_t _most_memory(const Task *task) noexcept nogil:
-    """What the largest sequence needs."""
+    """Bytes that the largest sequence needs."""
     cdef Py_ssize_t b
     cdef Work w
     cdef Arena arena
@@ -319,7 +319,7 @@ cdef size_t _most_memory(const Task *task) noexcept nogil:
 
 cdef int _check(double[::1] losses, logits, const long long[::1] labels, const long long[::1] starts,
                 const long long[::1] lengths, const double[::1] weight, long long blank, bint batch_first) except -1:
-    """Sizes that go together, and ints in their ranges where they are read."""
+    """Raise unless the sizes fit together and all ints that are read lie in their ranges."""
     cdef Py_ssize_t b, k, batch = lengths.shape[0], steps = logits.shape[1 if batch_first else 0]
     cdef long long classes = logits.shape[2]
     check_sizes("logits", batch, logits.shape[0 if batch_first else 1])
@@ -346,10 +346,11 @@ def ctc(double[::1] losses not None, floating[:, :, ::1] dlogits not None, const
         double scale, bint batch_first):
     """losses: [B] = -log P of each sequence; dlogits = scale weight times its gradient.
 
-    dlogits, logits: [B,T,K], or [T,B,K] unless batch_first; labels: those of all sequences one after another, of 0 ..
-    K-1 and not the blank; starts: [B+1], where each one's begin, and their number; lengths: [B], steps, 0 .. T;
-    weight: [B] or None. A sequence of weight 0 is not read and has loss and gradient 0. One that no path fits has loss
-    inf and a gradient of NaN, or with zero_infinity 0 and 0; a NaN in logits makes both of its sequence NaN.
+    dlogits, logits: [B,T,K], or [T,B,K] unless batch_first; labels: of all sequences, one after another, in 0 .. K-1
+    without the blank; starts: [B+1], the first label of each sequence, and the number of labels; lengths: [B], steps,
+    0 .. T; weight: [B] or None. A sequence of weight 0 is not read and has loss and gradient 0. A sequence without any
+    path has loss inf and gradient NaN, or with zero_infinity 0 and 0. A NaN in logits makes its sequence's loss and
+    gradient NaN.
     """
     cdef Task task
     cdef Workspace memory = Workspace()

@@ -8,7 +8,7 @@ from fastrnn.engine.runtime._arrays cimport check_aligned
 
 cdef int _check(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t width, Py_ssize_t table,
                 const long long[::1] ids) except -1:
-    """The rows are as many as the ids, as wide as the table's, and the ids are in the table."""
+    """Raise unless there is a row for each id, as wide as the table's, and every id is in the table."""
     cdef Py_ssize_t n
     cdef bint outside = False
     if rows != ids.shape[0] or columns != width:

@@ -1,4 +1,4 @@
-"""Losses fused with their gradients: the sum of the losses is returned, in double, their gradient written."""
+"""Losses fused with their gradients: a function returns the sum of the losses, in double, and writes the gradient."""
 
 from cython cimport floating
 from libc.math cimport exp, log, log1p
@@ -100,7 +100,7 @@ def binary_cross_entropy(floating[::1] dlogits not None, const floating[::1] log
                          const floating[::1] target not None, const double[::1] weight, double positive, double scale):
     """Sum of weight (positive t softplus(-x) + (1 - t) softplus(x)); dlogits = scale times its gradient.
 
-    dlogits, logits (x), target (t, in 0 .. 1): [N]; weight: [N] or None; positive: what t counts.
+    dlogits, logits (x), target (t, in 0 .. 1): [N]; weight: [N] or None; positive: factor of the terms with t.
     An element of weight 0 is not read and has gradient 0.
     """
     cdef Py_ssize_t n

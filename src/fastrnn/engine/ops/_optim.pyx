@@ -1,6 +1,6 @@
-"""Fused in-place parameter updates: one pass over each array, p: [n] updated, g: [n] read.
+"""Fused parameter updates in one pass over each array: p: [n] is updated in place, g: [n] is the gradient.
 
-The formulas are those of `fastrnn.optim`; the arrays of one call have the same length and do not overlap.
+`fastrnn.optim` has the formulas. The arrays of one call have the same length and do not overlap.
 """
 
 from cython cimport floating
@@ -20,13 +20,13 @@ cdef inline floating _sqrt(floating x) noexcept nogil:
 
 
 cdef inline floating _within(floating *like, double x) noexcept nogil:
-    """x as the largest number of this type where it is beyond: an infinite rate times a gradient of 0 would be NaN."""
+    """x clamped to the finite numbers of this type: an infinite rate times a gradient of 0 would be NaN."""
     cdef double most = FLT_MAX if floating is float else DBL_MAX
     return <floating>min(max(x, -most), most)
 
 
 cdef inline floating _above_zero(floating *like, double eps) noexcept nogil:
-    """eps, or the least number above 0 of this type that is not flushed: 0 / 0 would be NaN."""
+    """eps, at least the smallest normal number of this type, because 0 / 0 would be NaN."""
     return <floating>max(eps, FLT_MIN if floating is float else DBL_MIN)
 
 
@@ -96,7 +96,7 @@ cdef void _adagrad(floating *p, floating *total, const floating *g, Py_ssize_t n
 
 
 cdef double _sum_squares(const floating *x, Py_ssize_t n) noexcept nogil:
-    # eight chains: one alone would wait for each addition
+    # eight chains, because one would wait for each addition
     cdef double part[8]
     cdef double total = 0, value
     cdef Py_ssize_t i, j

@@ -1,6 +1,6 @@
 """Products of the Linear layer, on the engine's kernels and threads.
 
-w: [O, I], x: [N, I], y: [N, O], all C-contiguous and of one dtype; the callers have checked them.
+w: [O, I], x: [N, I], y: [N, O], all C-contiguous and of one dtype.
 """
 
 from libc.string cimport memcpy
@@ -19,7 +19,7 @@ from fastrnn.engine.runtime._workspace cimport Arena, Scratch, Workspace, room_i
 cnp.import_array()
 
 cdef enum:
-    PIECE_ROWS = 64     # of a long product at least, between two looks for signals
+    PIECE_ROWS = 64     # least rows of a long product between two looks for signals
 
 cdef struct Task:
     const fr_kernels *k
@@ -27,16 +27,16 @@ cdef struct Task:
     char *out
     const char *left
     const fr_panels *weight     # packed
-    const char *right           # of the weight gradient
+    const char *right           # right factor of the weight gradient
     const char *start
     fr_int rows, inner, columns
     Scratch *work               # [parts] of gemm_tn_work bytes
     Interrupt signals
-    Interrupt *interrupt        # &signals where the call looks for signals, or NULL
+    Interrupt *interrupt        # &signals if the call looks for signals, else NULL
 
 
 cdef void rows_task(void *arg, int part) noexcept nogil:
-    """out: [rows, columns] = left: [rows, inner] weight + start, one worker's rows."""
+    """One worker's rows of out: [rows, columns] = left: [rows, inner] weight + start."""
     cdef Task *t = <Task *>arg
     cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize, end = t.rows * (part + 1) // t.parts, n
     while first < end and not look(t.interrupt):
@@ -49,7 +49,7 @@ cdef void rows_task(void *arg, int part) noexcept nogil:
 
 
 cdef void weight_task(void *arg, int part) noexcept nogil:
-    """out: [rows, columns] += left: [inner, rows]^T right: [inner, columns], one worker's rows."""
+    """One worker's rows of out: [rows, columns] += left: [inner, rows]^T right: [inner, columns]."""
     cdef Task *t = <Task *>arg
     cdef fr_int first = t.rows * part // t.parts, size = t.k.itemsize, end = t.rows * (part + 1) // t.parts, n
     cdef char *work = room_in(&t.work[part], t.k.gemm_tn_work)
@@ -70,7 +70,7 @@ cdef class Packing:
 
 
 cdef Packing _pack(const fr_kernels *k, const char *w, const char *bias, fr_int columns, fr_int inner, bint transposed):
-    """w as the panels of a product with `columns` columns, and a copy of the bias."""
+    """w packed for a product with `columns` columns, and a copy of the bias."""
     cdef Packing packed = Packing()
     cdef Arena arena
     cdef int turn
@@ -115,7 +115,7 @@ cdef int _run_rows(Task *task) except -1:
 
 
 cdef class PackedLinear(Watched):
-    """A Linear layer's live parameters, weight [O,I] and perhaps bias [O], and their packed copy."""
+    """A Linear layer's live parameters, weight [O,I] and possibly bias [O], and their packed copy."""
     cdef const fr_kernels *k
     cdef Packing packed
     cdef fr_int outputs, inputs
@@ -144,7 +144,7 @@ cdef class PackedLinear(Watched):
 
     def backward_input(self, dx, dy):
         """dx: [N,I] = dy: [N,O] weight."""
-        blas_context()      # BLAS may have to be imported, and cannot
+        blas_context()      # first, because the import of BLAS may fail
         self.pinned.check(False)
         self._check(dx, "dx", dy, "dy", self.inputs, self.outputs)
         _multiply(self.k, dx, dy, self._packing(False))

@@ -3,15 +3,15 @@
 from fastrnn.engine.runtime._kernels cimport fr_int
 from fastrnn.engine.runtime._workspace cimport Workspace
 
-# What an array must be beside its type and shape.
+# What `check_array` asks of an array, besides its type and shape.
 cdef enum:
     READ = 0            # C-contiguous
     WRITE = 1           # and writeable
     ROWS = 2            # only the last axis contiguous
-    COPIED = 4          # at any address
+    COPIED = 4          # at any address: the call copies it
 
 cdef struct Pin:
-    # Where an array's memory is, and how it is read.
+    # An array's memory, type and shape.
     const char *data
     int typenum, ndim
     fr_int shape[2]
@@ -34,10 +34,10 @@ cdef class Memory:
 
 
 cdef class Pinned:
-    cdef readonly object mapping    # name -> array, as its owner hands it out
+    cdef readonly object mapping    # name -> array, the owner's own dict
     cdef tuple names
     cdef readonly tuple arrays
-    cdef tuple memories             # that the arrays lie in
+    cdef tuple memories             # of the arrays
     cdef Pin *pins
     cdef str what
 

@@ -1,8 +1,7 @@
 """The last check of arrays before compiled code reads or writes their memory.
 
-Callers in Python check what people hand in, and say in their terms what is wrong with it. Here nothing is believed: an
-array is looked at through NumPy's own structure, not through attributes that a subclass may have made up, right before
-its address is taken.
+Callers in Python check the arguments of users and word the errors for them. This module trusts nobody: right before it
+takes an array's address, it reads NumPy's own structure, not attributes that a subclass can override.
 """
 
 cimport cython
@@ -19,10 +18,10 @@ cimport numpy as cnp
 cnp.import_array()
 
 cdef enum:
-    MOST_LEVELS = 100   # of values in a tape within each other: other people's modules may put anything there
+    MOST_LEVELS = 100   # of nested values in a tape: users' modules may put anything there
 
 cdef extern from "Python.h":
-    PyObject *PyDict_GetItem(object mapping, object name)       # of a subclass too
+    PyObject *PyDict_GetItem(object mapping, object name)       # ignores what a subclass overrides
     PyObject *PyTuple_GET_ITEM(object p, Py_ssize_t i)
     Py_ssize_t references "Py_REFCNT"(PyObject *o)
 
@@ -32,8 +31,8 @@ cdef int typenum_of(int itemsize) noexcept:
 
 
 cdef object plain(object array):
-    """An array of NumPy's own type on the same memory, whose attributes are true and which no subclass answers for;
-    whatever is no array as it is."""
+    """A view of an array in NumPy's own type, so that no subclass overrides its attributes; what is not an array comes
+    back as it is."""
     if not isinstance(array, cnp.ndarray) or cnp.PyArray_CheckExact(array):
         return array
     return np.ndarray.view(array, np.ndarray)
@@ -48,10 +47,10 @@ cdef tuple plain_parts(object parts, str name):
 
 
 @cython.final
-@cython.no_gc       # nobody finds the array from here
+@cython.no_gc       # the garbage collector cannot reach the array from here
 cdef class Memory:
-    """Whose memory arrays made by `room` lie in: NumPy resizes no array that does not own its memory, and lets one be
-    written to again that was made read-only where its memory can be."""
+    """The owner of the memory of arrays that `room` makes. NumPy does not resize an array that does not own its memory,
+    and a read-only array can be made writeable again if its memory is writeable."""
 
     def __getbuffer__(self, Py_buffer *buffer, int flags):
         if self.array is None:
@@ -60,7 +59,7 @@ cdef class Memory:
 
 
 cpdef object room(shape, dtype):
-    """Zeros that stay where they are: as `numpy.zeros`, but nobody can resize the array; aligned to 64 bytes."""
+    """Zeros, as from `numpy.zeros`, but aligned to 64 bytes, and nobody can resize the array."""
     cdef Memory memory = Memory()
     cdef cnp.ndarray like = np.broadcast_to(np.zeros((), dtype), shape)
     cdef cnp.ndarray own, array
@@ -76,8 +75,7 @@ cpdef object room(shape, dtype):
 
 
 cdef bint _in_place(cnp.ndarray array) noexcept:
-    """Whether a view lies inside the array that it is of: that one may have been resized since, whatever NumPy was told
-    about references."""
+    """Whether a view still lies inside its base array: `resize(refcheck=False)` may have moved that one."""
     cdef const char *first = <const char *>cnp.PyArray_DATA(array)
     cdef const char *end = first + cnp.PyArray_ITEMSIZE(array)
     cdef const char *start
@@ -94,7 +92,7 @@ cdef bint _in_place(cnp.ndarray array) noexcept:
             end += reach
     while base != NULL and isinstance(<object>base, cnp.ndarray):
         start = <const char *>cnp.PyArray_DATA(<cnp.ndarray>base)
-        # An array that is a view itself may have gaps: only one with memory of its own can be resized.
+        # Only an array with memory of its own can be resized; one that is a view may have gaps.
         if cnp.PyArray_CHKFLAGS(<cnp.ndarray>base, cnp.NPY_ARRAY_OWNDATA):
             return start <= first and end <= start + cnp.PyArray_NBYTES(<cnp.ndarray>base)
         base = <PyObject *>cnp.PyArray_BASE(<cnp.ndarray>base)
@@ -110,7 +108,7 @@ cdef str _found(object array):
 
 cdef int check_array(object array, str name, int typenum, int kind, fr_int a, fr_int b=-1, fr_int c=-1,
                      fr_int d=-1) except -1:
-    """An array of this type and of the shape (a,), (a, b), (a, b, c) or (a, b, c, d)."""
+    """Raise unless this is an array of this type and of shape (a,), (a, b), (a, b, c) or (a, b, c, d)."""
     cdef fr_int shape[4]
     cdef int ndim = 1 if b < 0 else 2 if c < 0 else 3 if d < 0 else 4, axis
     cdef bint fits = isinstance(array, cnp.ndarray)
@@ -149,34 +147,34 @@ cdef int _check_kept(object kept, type tape, int depth) except -1:
 
 
 def check_kept(kept, type tape not None):
-    """Raises where an array among what a tape keeps, other tapes included, is a view of one that was resized since."""
+    """Raise if an array that a tape keeps, in other tapes too, is a view of an array that was resized since."""
     _check_kept(kept, tape, 0)
 
 
 cdef int check_aligned(str name, const void *data, size_t size) except -1:
-    """An array whose elements lie at multiples of their size, as compiled code reads them."""
+    """Raise unless the elements lie at multiples of their size, as compiled code needs."""
     if <uintptr_t>data % size != 0:
         raise ValueError(f"{name}: expected an aligned array, found one at an odd address")
     return 0
 
 
 cdef int check_sizes(str name, fr_int expected, fr_int found) except -1:
-    """An axis as long as those it goes with."""
+    """Raise unless an axis has the expected length."""
     if found != expected:
         raise ValueError(f"{name}: expected {expected} elements, found {found}")
     return 0
 
 
 cdef int check_probability(str name, double p) except -1:
-    """A probability."""
+    """Raise unless p is a probability."""
     if not 0 <= p <= 1:
         raise ValueError(f"{name}: expected a probability of 0 to 1, found {p}")
     return 0
 
 
 cdef object own_ints(object values, str name, fr_int size, fr_int low, fr_int high):
-    """A copy of int64 values (size,), or of any number of them where that is -1, in low .. high: nobody else can write
-    to what is checked here."""
+    """A checked copy of int64 values in low .. high, which nobody else can write to: (size,), or any number if size is
+    -1."""
     own = np.asarray(values)
     if own.dtype.kind not in "iu":
         raise TypeError(f"{name}: expected an array of ints, found {own.dtype}")
@@ -191,8 +189,8 @@ cdef object own_ints(object values, str name, fr_int size, fr_int low, fr_int hi
 cdef class Pinned:
     """A module's live arrays, whose addresses compiled code keeps.
 
-    An array's owner may write into it, but not give it another shape, type or memory: `check` finds that before the old
-    address is used. `what` is how errors call the dict that the owner hands out.
+    The owner may write into an array but must not change its shape, type or memory: `check` finds that before the old
+    address is used. `what` is the name of the owner's dict in errors.
     """
 
     def __cinit__(self, mapping, str what):
@@ -222,14 +220,14 @@ cdef class Pinned:
         free(self.pins)
 
     def intact(self, bint writes=False):
-        """Raises where an array has not the shape, type or memory any more that it had, or cannot be written to."""
+        """Raise if the shape, type or memory of an array has changed or, with `writes`, if it is read-only."""
         self.check(writes)
 
     cdef bint held(self):
         """Whether anybody but the owner and this object holds the mapping, one of its arrays or their memory."""
         cdef Py_ssize_t i
-        # Borrowed references only: the mapping is held by its owner and here, an array by the mapping and the tuple,
-        # and its memory by the array and the tuple.
+        # Two references each are ours: the owner and this object hold the mapping, the mapping and a tuple hold an
+        # array, the array and a tuple hold its memory. Here only borrowed references, which do not count.
         if references(<PyObject *>self.mapping) > 2:
             return True
         for i in range(len(self.arrays)):
@@ -260,7 +258,7 @@ cdef class Pinned:
         return 0
 
     cdef int copy_to(self, Workspace memory) except -1:
-        """Copies the arrays' values, one after another, as they are right after `check`."""
+        """Copy the arrays' values, one after another; call right after `check`."""
         cdef size_t at = 0
         cdef int i
         for i in range(len(self.arrays)):
@@ -273,7 +271,7 @@ cdef class Pinned:
         return 0
 
     cdef void copy_back(self, Workspace memory) noexcept:
-        """Sets the arrays to the values that `copy_to` has copied."""
+        """Set the arrays to the values that `copy_to` has copied."""
         cdef size_t at = 0
         cdef int i
         for i in range(len(self.arrays)):

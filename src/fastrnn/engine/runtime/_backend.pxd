@@ -1,13 +1,13 @@
-"""Who does the products: see ``_backend.pyx``."""
+"""The choice between our products and BLAS's: see ``_backend.pyx``."""
 
 from fastrnn.engine.runtime._kernels cimport fr_kernels, fr_panels
 
-# The kernels for elements of 4 or 8 bytes, with the products of whoever does them.
+# The kernels for elements of 4 or 8 bytes, with our products or BLAS's.
 cdef const fr_kernels *products(int itemsize) except NULL
-# The context of a call whose products BLAS may do, ours or its.
+# The context of a call that may use BLAS.
 cdef object blas_context()
 
 
 cdef inline bint by_blas(const fr_kernels *k, const fr_panels *w) noexcept nogil:
-    """Whether BLAS multiplies with these weights, which takes the context."""
+    """Whether BLAS multiplies with these weights; the call then needs the context."""
     return w.format != &k.own

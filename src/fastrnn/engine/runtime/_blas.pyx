@@ -4,8 +4,8 @@
     gemm_tn:   c: [M,N] += a: [K,M]^T b: [K,N]
 
 BLAS is column-major, where the same memory reads c^T: [N,R] = init^T + w^T: [N,K] a^T: [K,R], and
-c^T: [N,M] += b^T: [N,K] (a^T)^T: [K,M]. One row is a product of a matrix and a vector. The workers call BLAS side by
-side, so it is held to one thread meanwhile: see `_backend`.
+c^T: [N,M] += b^T: [N,K] (a^T)^T: [K,M]. One row is a product of a matrix and a vector. Several workers call BLAS at the
+same time, so `_backend` holds it to one thread.
 """
 
 from libc.string cimport memcpy, memset
@@ -18,8 +18,8 @@ ctypedef fused real:
     double
 
 cdef enum:
-    MOST = 2147483647       # of a dimension: BLAS takes an int
-    PIECE = 1073741824      # rows that are multiplied, or summed, at a time where there are more
+    MOST = 2147483647       # the largest dimension: BLAS takes an int
+    PIECE = 1073741824      # most rows that one call multiplies or sums
 
 cdef fr_int _most = MOST
 
@@ -55,7 +55,7 @@ cdef inline void add_product(real *c, fr_int ldc, const real *a, fr_int lda, con
 
 cdef inline void add_plainly(real *c, fr_int ldc, const real *a, fr_int lda, const real *w, fr_int rows, fr_int n,
                              fr_int k) noexcept nogil:
-    """The same where a dimension is more than BLAS takes."""
+    """The same for dimensions that are too large for BLAS."""
     cdef fr_int i, j, at
     for i in range(rows):
         for j in range(n):
@@ -151,7 +151,7 @@ cdef fr_format _f64 = fr_format(8, 1, &pack_f64, &multiply_f64)
 
 
 def install(int itemsize, bint forward, bint backward):
-    """Let BLAS do products of this type from now on: of forward passes, and of BPTT with the weight gradients."""
+    """Let BLAS do the products of this type: those of forward passes, and those of BPTT with the weight gradients."""
     cdef fr_kernels *k
     if itemsize not in (4, 8):
         raise ValueError(f"itemsize: expected 4 or 8, found {itemsize}")
@@ -165,6 +165,6 @@ def install(int itemsize, bint forward, bint backward):
 
 
 def use_limit(fr_int most=MOST):
-    """The largest dimension that BLAS is given; tests make it small."""
+    """Set the largest dimension for BLAS; tests make it small."""
     global _most
     _most = max(1, min(most, <fr_int>MOST))

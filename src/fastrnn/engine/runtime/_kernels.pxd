@@ -1,4 +1,4 @@
-"""The C kernels of ``src/kernels/kernels.h``, whose comments are the contract; the only file that sees C."""
+"""The C kernels of ``src/kernels/kernels.h``, whose comments are the contract; no other file declares them."""
 
 from libc.stdint cimport int64_t, uint64_t
 
@@ -162,8 +162,8 @@ cdef extern from "gaps.h" nogil:
 ctypedef void (*gemm_tn_fn)(fr_matrix c, fr_matrix a, fr_matrix b, fr_int m, fr_int n, fr_int k,
                             void *work) noexcept nogil
 
-# The table in use for elements of 4 or 8 bytes; the same to write to; our own product whatever it says; and how often
-# the tables have been filled so far.
+# The table in use for elements of 4 or 8 bytes; the same, writeable; our own gemm_tn even if the table holds BLAS's;
+# how often the tables were filled so far.
 cdef const fr_kernels *kernels(int itemsize) noexcept nogil
 cdef fr_kernels *table(int itemsize) noexcept nogil
 cdef gemm_tn_fn own_gemm_tn(int itemsize) noexcept nogil

@@ -10,9 +10,9 @@ cdef enum:
     MOST_ISAS = 8
 
 cdef const fr_isa *_chosen = NULL
-cdef int _generation = 0        # of the tables: how often they have been filled
-# Copies of each instruction set's tables, in which `_backend` replaces products. They stay where they are: runners
-# point at them.
+cdef int _generation = 0        # how often the tables were filled
+# Copies of each instruction set's tables, in which `_backend` replaces products. Runners point at them, so they must
+# not move.
 cdef fr_kernels _f32[MOST_ISAS]
 cdef fr_kernels _f64[MOST_ISAS]
 
@@ -90,7 +90,7 @@ def isa():
 
 
 def use_isa(name):
-    """Use the instruction set `name` for what is made from now on; runners made before keep theirs.
+    """Use the instruction set `name` for all that is made from now on; existing runners keep theirs.
 
     Meant for tests and benchmarks; programs set ``FASTRNN_ISA`` before the import.
     """

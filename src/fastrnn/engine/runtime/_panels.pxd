@@ -2,8 +2,8 @@
 
     c: [R,N] = init: [R,N] + a: [R,K] w: [K,N]
 
-How weights are packed, and which kernel reads them, is their format's business (`fr_format`): a new kind of weight is
-one packer and one kernel, and no cell knows of it.
+A format (`fr_format`) packs the weights and names the kernel that reads them. A new kind of weight needs one packer and
+one kernel, and no cell changes.
 """
 
 from fastrnn.engine.runtime._kernels cimport fr_format, fr_int, fr_kernels, fr_matrix, fr_panels
@@ -11,7 +11,7 @@ from fastrnn.engine.runtime._workspace cimport Arena, take_array
 
 
 cdef inline fr_matrix matrix(const char *data, fr_int ld) noexcept nogil:
-    """Rows that lie `ld` elements apart; with ld 0 one row for all."""
+    """Rows that lie `ld` elements apart; with ld 0 every row is the same one."""
     cdef fr_matrix rows
     rows.data = <void *>data
     rows.ld = ld
@@ -19,7 +19,7 @@ cdef inline fr_matrix matrix(const char *data, fr_int ld) noexcept nogil:
 
 
 cdef inline fr_matrix zero() noexcept nogil:
-    """What a sum starts from where nothing is to be added."""
+    """The start of a sum that begins at zero."""
     return matrix(NULL, 0)
 
 
@@ -29,13 +29,13 @@ cdef inline void multiply(fr_matrix c, fr_matrix a, const fr_panels *w, fr_matri
 
 
 cdef inline fr_int panel_share(fr_int columns, int width, int part, int parts) noexcept nogil:
-    """Where a worker's part of the columns begins, in whole panels of `width` columns."""
+    """The first column of a worker's part, which consists of whole panels of `width` columns."""
     return min(columns, (columns + width - 1) // width * part // parts * width)
 
 
 cdef inline fr_panels pack(Arena *arena, const fr_format *format, const char *w, fr_int n, fr_int k, fr_int stride_n,
                            fr_int stride_k) noexcept nogil:
-    """The matrix with n columns and k summed rows at w; without data where the arena only measures."""
+    """The panels of the matrix at w with n columns and k summed rows; without data if the arena only measures."""
     cdef fr_panels panels
     cdef fr_int count = (n + format.width - 1) // format.width
     panels.format = format

@@ -1,12 +1,12 @@
 """Worker threads for whole sequences.
 
 A call reserves some of the pool's threads. They and the caller claim its parts one by one, so a call never waits for a
-thread that is slow to wake; no other thread takes a part. Part 0 is always the caller's. Workers watch for the next
-call for about 20 us and then sleep: they take nothing from another library's threads. A caller watches for the last
-part of its own call for some 4 ms. Workers never touch Python objects. A second Python thread that calls while the pool
-is busy runs its work by itself. After a fork the child starts without workers and makes its own when first needed.
+thread that wakes late; no other thread takes a part. Part 0 is always the caller's. Workers watch for the next call for
+about 20 us and then sleep, so they take no CPU from another library's threads. A caller watches for the last part of
+its own call for about 4 ms. Workers never touch Python objects. A second Python thread that calls while the pool is
+busy does its work alone. After a fork the child starts without workers and makes its own when it needs them.
 
-`tests/pool_model.c` goes through every interleaving of the operations below and of `work.h`: change both together.
+`tests/pool_model.c` checks every interleaving of the operations below and in `work.h`: change both together.
 """
 
 import os
@@ -19,13 +19,11 @@ from fastrnn.engine.runtime._signals cimport Interrupt, look
 
 cdef enum:
     MAX_WORKERS = 256
-    # Multiply-adds a worker must have to be woken: a wake-up costs about 10 us, the time of 0.5 million at 50 GMAC/s.
+    # Least multiply-adds of a worker: waking one costs about 10 us (bench/NOTES.md, Work for a worker).
     WORTH_A_WORKER = 500000
-    PATIENCE = 1000     # turns of about 20 ns before going to sleep
-    # Rounds of WATCH turns, about 0.2 ms each, that a caller waits before it sleeps. A CPU that it leaves is taken by a
-    # thread that another library's pool keeps spinning, which that library then waits for: NumPy products (384 x 384)
-    # in turn with a GRU of 0.9 ms, 2 threads: 2.2 times the sum of both alone with no rounds, 1.15 to 1.25 with 5 to
-    # 100.
+    PATIENCE = 1000     # turns of about 20 ns that a worker spins before it sleeps
+    # Rounds of WATCH turns, about 0.2 ms each, that a caller waits before it sleeps: in turn with NumPy 1.15 to 1.25
+    # times the sum of both, 2.2 without (bench/NOTES.md, How long threads spin).
     ROUNDS = 20
     WATCH = 10000
     NAP = 10000         # microseconds that a caller sleeps before it looks for signals
@@ -41,7 +39,7 @@ cdef extern from "Python.h" nogil:
     unsigned long PyThread_start_new_thread(void (*function)(void *) noexcept nogil, void *arg) noexcept
 
 cdef struct Worker:
-    PyThread_type_lock wake     # held; released once each time the worker is to wake
+    PyThread_type_lock wake     # held; a release wakes the worker once
     int asleep
     int number
 
@@ -49,7 +47,7 @@ cdef Worker _workers[MAX_WORKERS]
 cdef int _started = 1           # worker 0 is the caller
 cdef int _limit = 1
 cdef PyThread_type_lock _busy = NULL
-cdef PyThread_type_lock _finished = NULL    # held; released when a sleeping caller's last part is done
+cdef PyThread_type_lock _finished = NULL    # held; its release wakes a caller whose last part is done
 cdef fr_work _work
 cdef task_fn _task = NULL
 cdef void *_arg = NULL
@@ -62,7 +60,7 @@ cdef inline void _do_part(int part) noexcept nogil:
 
 
 cdef inline void _do_parts(int who) noexcept nogil:
-    """Parts of the call that this thread may take, until there are none."""
+    """Do parts of the call until this thread may take no more."""
     cdef int part = fr_work_claim(&_work, who)
     while part >= 0:
         keep_apart()
@@ -79,20 +77,20 @@ cdef void _serve(void *which) noexcept nogil:
         if fr_work_watch(&_work, me.number, PATIENCE):
             continue
         fr_sleep_begin(&me.asleep)
-        # Work that was opened before that would not wake us.
+        # Work that was opened before fr_sleep_begin does not wake this thread.
         if fr_work_watch(&_work, me.number, 0) and fr_sleep_end(&me.asleep):
             continue
         PyThread_acquire_lock(me.wake, WAIT_LOCK)
 
 
 cdef void _await(Interrupt *interrupt) noexcept nogil:
-    """Until every part is done; a signal meanwhile lets the parts end early."""
+    """Wait until every part is done; a signal meanwhile ends the parts early."""
     cdef int patience = ROUNDS
     while not fr_work_finished(&_work, WATCH):
         look(interrupt)
         patience -= 1
         if patience > 0:
-            fr_yield()      # where threads are more than CPUs, a worker may need this one
+            fr_yield()      # with more threads than CPUs, a worker may need this one
             continue
         fr_sleep_begin(&_work.waiting)
         if fr_work_finished(&_work, 0) and fr_sleep_end(&_work.waiting):
@@ -101,12 +99,12 @@ cdef void _await(Interrupt *interrupt) noexcept nogil:
             if PyThread_acquire_lock_timed(_finished, NAP, 0) == PY_LOCK_ACQUIRED:
                 continue
             if fr_sleep_end(&_work.waiting):
-                continue        # nobody has woken us, and nobody will
+                continue        # no worker has woken this thread, and none will
         PyThread_acquire_lock(_finished, WAIT_LOCK)
 
 
 cdef int _grow(int workers) noexcept nogil:
-    """Start threads until `workers` exist; the number there are then."""
+    """Start threads until `workers` exist; return how many there are then."""
     global _started
     cdef Worker *w
     while _started < workers:
@@ -119,13 +117,13 @@ cdef int _grow(int workers) noexcept nogil:
         w.asleep = 0
         w.number = _started
         if PyThread_start_new_thread(&_serve, w) == <unsigned long>-1:
-            break       # the lock is there for the next try
+            break       # the next try uses the same lock
         _started += 1
     return _started
 
 
 cdef void _open(task_fn task, void *arg, int parts, int workers) noexcept nogil:
-    """Let `workers` threads, the caller included, start on the parts."""
+    """Start `workers` threads, the caller included, on the parts."""
     global _task, _arg
     cdef int i
     _task = task
@@ -138,7 +136,7 @@ cdef void _open(task_fn task, void *arg, int parts, int workers) noexcept nogil:
 
 
 cdef void _close(Interrupt *interrupt) noexcept nogil:
-    """Wait for the last part, and leave the pool to the next call."""
+    """Wait for the last part and free the pool for the next call."""
     _await(interrupt)
     play(FR_NOBODY)
     PyThread_release_lock(_busy)
@@ -167,7 +165,7 @@ cdef void run_reserved(task_fn task, void *arg, int workers, Interrupt *interrup
         _alone(task, arg, workers)
     else:
         _open(task, arg, workers, workers)
-        _do_part(0)     # one only: the parts wait for one another
+        _do_part(0)     # only one, because the parts wait for one another
         _close(interrupt)
     flush_end(word)
 
@@ -204,7 +202,7 @@ def limit():
 
 
 def _start_over():
-    # After a fork: the parent's threads do not exist here, and its locks may be held for ever.
+    # After a fork the parent's threads do not exist here, and its locks may stay held for ever.
     global _started, _busy, _finished
     cdef int i
     for i in range(MAX_WORKERS):
@@ -216,11 +214,11 @@ def _start_over():
         _busy = NULL        # calls run alone
     else:
         PyThread_acquire_lock(_finished, WAIT_LOCK)
-    fr_work_reset(&_work)   # a call that the parent was in must find no worker here
+    fr_work_reset(&_work)   # no worker may take a part of a call that the parent was in
 
 
 MOST = MAX_WORKERS
 _start_over()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_over)
-del _start_over     # for forks alone: called while workers are at work, it would take their locks away
+del _start_over     # only for forks: a call while workers are busy would replace their locks

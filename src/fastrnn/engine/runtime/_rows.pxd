@@ -5,20 +5,20 @@ from fastrnn.engine.runtime._workspace cimport Arena
 
 cdef struct Rows:
     fr_int batch            # sequences of this worker
-    fr_int steps            # the longest one
+    fr_int steps            # length of the longest one
     fr_int count            # N, the valid steps of all
-    fr_int block            # steps of a block, over which weight gradients are summed
-    fr_int first            # where every sequence has every step: place of the first one, the others follow
+    fr_int block            # steps of a block of weight gradients
+    fr_int first            # without lengths: the first sequence's place in the caller's batch, the others follow
     fr_int *seq             # [batch] place in the caller's batch
     fr_int *length          # [batch] descending
-    fr_int *whole           # [batch] the same with the steps before `start` and after these
-    fr_int start            # number of the first step, in either direction's own order
-    fr_int *active          # [steps] sequences longer than t: the first ones
+    fr_int *whole           # [batch] length with the steps before and after those of this call
+    fr_int start            # number of the first step, in the order of each direction
+    fr_int *active          # [steps] how many sequences are longer than t; they are the first ones
     fr_int *offset          # [steps + 1] packed row of the first sequence at t
 
 cdef struct View:
-    # The caller's array, last axis contiguous, strides in bytes: (T, B, width), or with `starts` (N, width), where
-    # sequence b lies in the rows from starts[b] on.
+    # The caller's array, last axis contiguous, strides in bytes: (T, B, width), or with `starts` (N, width), whose
+    # rows from starts[b] on hold sequence b.
     char *data
     fr_int stride_t, stride_b
     const fr_int *starts
@@ -41,7 +41,7 @@ cdef void index_rows(Rows *rows) noexcept nogil
 cdef void gather(char *dst, const View *src, const Rows *rows, bint reverse, fr_int nbytes) noexcept nogil
 cdef void scatter(const View *dst, const char *src, fr_int stride, const Rows *rows, bint reverse,
                   fr_int nbytes) noexcept nogil
-# One step of it: src: [active[t], width] goes to where the sequences are at step t, in their forward or reverse order.
+# One step of `scatter`: src: [active[t], width] goes to step t of the sequences, in forward or reverse order.
 cdef void scatter_step(const View *dst, const char *src, fr_int stride, const Rows *rows, fr_int t, bint reverse,
                        fr_int nbytes) noexcept nogil
 cdef void add_scattered(const View *dst, const char *src, const Rows *rows, const fr_kernels *k, bint reverse,
@@ -50,8 +50,8 @@ cdef void to_reverse(char *dst, const char *src, fr_int stride, const Rows *rows
 cdef void from_reverse(char *dst, fr_int stride, const char *src, const Rows *rows, fr_int nbytes) noexcept nogil
 cdef void add_from_reverse(char *dst, const char *src, const Rows *rows, const fr_kernels *k,
                            fr_int width) noexcept nogil
-# A state of the rows' sequences from, and to, entry `index` of the caller's [entries, batch, width], NULL for zeros or
-# where it is not wanted; `store_last` takes each sequence's at its last valid step, of src: [rows.batch + N, width].
+# Copy the sequences' states from or to entry `index` of the caller's [entries, batch, width]. A NULL src loads zeros, a
+# NULL dst stores nothing. `store_last` reads src: [rows.batch + N, width] at each sequence's last valid step.
 cdef void load_state(char *dst, const char *src, fr_int batch, const Rows *rows, int index,
                      fr_int nbytes) noexcept nogil
 cdef void store_state(char *dst, const char *src, fr_int batch, const Rows *rows, int index,

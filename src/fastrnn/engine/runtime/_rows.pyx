@@ -1,10 +1,9 @@
 """The packed row order of one worker's sequences, and copies into and out of it.
 
-Sequences stand longest first, so those active at step t are the first `active[t]`; their rows follow one another,
-step after step: row (t, j) = offset[t] + j. Cost follows the valid steps. The reverse direction has its own packed
-order over its own steps s, with the same `active` and `offset`: its row (s, j) is sequence j at t = length[j] - 1 -
-s. The rows may be of some of the steps only, those from number `start` on: these are the first of the forward, the last
-of the reverse direction.
+The longest sequences come first, so the first `active[t]` of them are active at step t. Their rows follow one another
+step by step: row (t, j) = offset[t] + j. So padding costs nothing. The reverse direction has its own packed order over
+its own steps s, with the same `active` and `offset`: its row (s, j) is sequence j at t = length[j] - 1 - s. A call may
+take only some steps, from number `start` on, in the order of each direction.
 """
 
 from libc.string cimport memcpy, memset
@@ -116,7 +115,7 @@ cdef void load_state(char *dst, const char *src, fr_int batch, const Rows *rows,
 
 cdef void store_state(char *dst, const char *src, fr_int batch, const Rows *rows, int index,
                       fr_int nbytes) noexcept nogil:
-    """The reverse of load_state."""
+    """Entry `index` of the caller's states from src: [batch, width]."""
     cdef fr_int j
     if dst == NULL or src == NULL:
         return

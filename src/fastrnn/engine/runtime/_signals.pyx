@@ -1,9 +1,9 @@
 """Signals during long native calls.
 
-Python runs signal handlers in the main thread, between two of its own instructions: a native call of many seconds
-would put Ctrl-C off until its end. So a long call that the main thread makes asks for signals itself, from within its
-loops, and ends early when a handler raises; the other threads of the call see the flag. What the call has not finished
-is then thrown away by whoever made it. Calls of a few milliseconds do not look.
+Python runs signal handlers in the main thread, between two of its own instructions: a native call of many seconds would
+delay Ctrl-C until its end. So a long call of the main thread looks for signals itself, from within its loops, and ends
+early when a handler raises; the other threads of the call see the flag. The caller then discards the unfinished
+results. Calls of a few milliseconds do not look.
 """
 
 import os
@@ -62,7 +62,7 @@ cdef int settle(Interrupt *interrupt) except -1:
 
 
 def _find_main():
-    # After a fork, the thread that forked is the main one.
+    # After a fork the thread that forked is the main thread.
     global _main
     _main = threading.main_thread().ident
 

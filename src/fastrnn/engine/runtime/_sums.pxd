@@ -1,4 +1,4 @@
-"""Sums in double, and the largest, of a row, in eight chains: one alone would wait for each step."""
+"""The sum of a row, in double, and its largest value; in eight chains, because one would wait for each addition."""
 
 from cython cimport floating
 

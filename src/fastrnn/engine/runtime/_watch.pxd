@@ -2,8 +2,8 @@ from fastrnn.engine.runtime._arrays cimport Pinned
 
 
 cdef class Gate:
-    cdef list readers               # the threads that are inside, each as often as it came in
-    cdef int writing                # how often closed, by `writer` alone
+    cdef list readers               # the threads inside, each as often as it has entered
+    cdef int writing                # how often `writer` has closed the gate
     cdef unsigned long writer
 
     cdef bint closed(self)
@@ -13,7 +13,7 @@ cdef class Gate:
 cdef class Watched:
     cdef Pinned pinned              # the parameters
     cdef readonly Gate gate         # closed while other parameters are loaded
-    cdef readonly bint exposed      # somebody may hold, and write to, a parameter array
+    cdef readonly bint exposed      # somebody may hold a parameter array and write to it
     cdef bint seen
     cdef unsigned long long mark    # fingerprint of the parameters of the last copy
 

@@ -1,8 +1,7 @@
 """Live parameters, and whether they have changed since a copy was packed from them.
 
-The parameter arrays are live: whoever holds one may write to it at any time. Packed copies are checked against a
-fingerprint only while somebody else holds an array (seen by its reference count), so that a serving loop pays nothing
-and a write is never missed.
+The parameter arrays are live: who holds one may write to it at any time. While somebody else holds an array, which its
+reference count shows, each call compares a fingerprint; otherwise nobody can write, and the check costs nothing.
 """
 
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ cnp.import_array()
 cdef extern from "Python.h":
     unsigned long PyThread_get_thread_ident() noexcept nogil
 
-# Without the GIL's reference counts every array counts as held.
+# Without the GIL reference counts do not tell, so every array counts as held.
 cdef bint _counted = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
@@ -28,10 +27,10 @@ _loading = threading.RLock()    # one load at a time, so that no two can wait fo
 
 
 cdef class Gate:
-    """Lets inference see all parameters of a module as they were before a load, or all as they are after it.
+    """Inference sees either all parameters of a module from before a load, or all from after it.
 
-    Inference is inside ``with gate:``; a load, inside ``with gate.closing():``, waits until every other thread has come
-    out, and these then wait for the load.
+    Inference runs inside ``with gate:``. A load runs inside ``with gate.closing():``; it waits until every other thread
+    has left, and threads that come later wait for the load.
     """
 
     def __cinit__(self):
@@ -43,7 +42,7 @@ cdef class Gate:
     def __enter__(self):
         me = PyThread_get_thread_ident()
         self.readers.append(me)
-        while self.closed() and self.readers.count(me) == 1:    # who is inside already may go on
+        while self.closed() and self.readers.count(me) == 1:    # a thread that is inside already may go on
             self.readers.remove(me)
             self.wait()
             self.readers.append(me)
@@ -57,7 +56,7 @@ cdef class Gate:
         return self.writing > 0 and self.writer != PyThread_get_thread_ident()
 
     cdef int wait(self) except -1:
-        """Until the load that is going on has ended."""
+        """Wait until the current load has ended."""
         with _loading:
             return 0
 
@@ -76,7 +75,7 @@ cdef class Gate:
 
 
 cdef class Watched:
-    """Parameters by name, the module's own dict, which nobody else holds yet. A subclass hands it to `pin`."""
+    """Parameters by name. A subclass hands the module's own dict, which nobody else holds yet, to `pin`."""
 
     def __cinit__(self, *_, **__):
         self.gate = Gate()
@@ -91,23 +90,23 @@ cdef class Watched:
         return self.pinned.mapping if self.pinned is not None else {}
 
     def before_load(self):
-        """Called before parameters are loaded: a copy that others may use meanwhile is up to date then."""
+        """Called before a load, to bring the copy up to date that others use meanwhile."""
 
     cdef bint changed(self) except -1:
-        """Whether the parameters may differ from those of the last copy; `settle` says that there is a new one."""
+        """Whether the parameters may differ from those of the last copy; call `settle` after making a new copy."""
         cdef unsigned long long now
         if self.seen and not self.exposed:
             return False
         if self.gate.closed():
             if self.seen:
-                return False        # the copy of before the load
+                return False        # use the copy from before the load
             self.gate.wait()
         self.pinned.check(False)
         now = self._fingerprint()
         self.exposed = self._held()
         if self.seen and now == self.mark:
             return False
-        self.seen = False           # until the copy is there: making it may fail
+        self.seen = False           # until the copy exists: making it may fail
         self.mark = now
         return True
 

@@ -1,19 +1,20 @@
-"""One aligned block of memory and the arena that carves it: nothing is allocated after the carving."""
+"""One aligned block of memory and the arena that carves it; nothing is allocated after that."""
 
 from fastrnn.engine.runtime._kernels cimport FR_GAP, FR_TOO_MUCH, fr_bytes, fr_fence, fr_int, fr_must
 
-# Carve twice with the same code: with base NULL to measure, then with the block.
+# Carve twice with the same code: first with base NULL, which only measures, then with the block.
 cdef struct Arena:
     char *base
     size_t used
 
-# Room that one worker may write anything into. Whoever does asks for it by `room_in`, with the bytes that it takes.
+# Memory for one worker's intermediate values. Ask for it by `room_in`, with the number of bytes.
 cdef struct Scratch:
     char *data
     size_t size
 
 cdef inline void *take(Arena *arena, size_t nbytes) noexcept nogil:
-    """The next `nbytes`, aligned to 64 bytes (a cache line, the widest vector). What is too much stays too much."""
+    """The next `nbytes`, aligned to 64 bytes (a cache line, the widest vector). A size that is too large is kept as
+    FR_TOO_MUCH."""
     cdef size_t start = arena.used
     if nbytes > FR_TOO_MUCH - 64 - FR_GAP or start > FR_TOO_MUCH - 64 - FR_GAP - nbytes:
         arena.used = FR_TOO_MUCH
@@ -38,7 +39,7 @@ cdef inline Scratch take_scratch(Arena *arena, size_t nbytes) noexcept nogil:
 
 
 cdef inline char *room_in(const Scratch *scratch, size_t nbytes) noexcept nogil:
-    """The scratch's memory, of which the caller writes to the first `nbytes`."""
+    """The scratch's memory, for a caller that writes to the first `nbytes`."""
     fr_must(nbytes <= scratch.size, "a scratch is smaller than what is written to it")
     return scratch.data
 
@@ -51,7 +52,7 @@ cdef class Workspace:
     cdef int reserve(self, size_t nbytes) except -1
     cdef void release(self) noexcept
 
-# A list of what may serve again, and who takes it: each entry goes to one taker, of whatever thread.
+# Lists of objects that may be used again; each entry goes to one caller, even if several threads ask.
 cdef object pop_or_none(list free_list)
 cdef Workspace free_workspace(list free_list)
 cdef int keep_workspace(list free_list, Workspace memory, Py_ssize_t most) except -1

@@ -4,12 +4,12 @@ from libc.stdint cimport uintptr_t
 from libc.stdlib cimport free, malloc
 
 cdef enum:
-    # A larger block goes back to the system after its call: filling in its pages anew is little beside its work.
+    # A larger block goes back to the system after its call: new pages cost little beside so much work.
     KEPT_BYTES = 268435456
 
 
 cdef class Workspace:
-    """A block aligned to 64 bytes that grows on demand and never shrinks; growing forgets its content."""
+    """A block aligned to 64 bytes that grows on demand; growing discards its content."""
 
     cdef int reserve(self, size_t nbytes) except -1:
         if nbytes <= self.size:
@@ -45,13 +45,13 @@ cdef object pop_or_none(list free_list):
 
 
 cdef Workspace free_workspace(list free_list):
-    """One that may serve again, or a new one."""
+    """A workspace from the list, or a new one."""
     cdef Workspace memory = pop_or_none(free_list)
     return Workspace() if memory is None else memory
 
 
 cdef int keep_workspace(list free_list, Workspace memory, Py_ssize_t most) except -1:
-    """Let it serve again, if it is not large and fewer than `most` wait already; else it is empty from here on."""
+    """Add a workspace to the list, if it is not large and the list has fewer than `most`; else free its memory."""
     if memory.size <= KEPT_BYTES and len(free_list) < most:
         free_list.append(memory)
     else:

@@ -8,8 +8,8 @@
     da_n = dh_t * z_t * g'(a_n)           da_z = dh_t * (n_t - h_{t-1}) * z_t (1 - z_t)
     dh_{t-1} = dh_t * (1 - z_t)
 
-The form that the paper trains in log space, where g keeps the candidate above 0, in its sequential mode: h_0 is taken
-as it is. Gate order in memory: z, n.
+The paper's log-space form, in which g keeps the candidate above 0, in its sequential mode: h_0 is used as it is. Gate
+order in memory: z, n.
 """
 
 from fastrnn.engine.cells._cell cimport CellOps, Layer, no_cell

@@ -9,8 +9,8 @@
     da_f = d * (1 - f_t)                  da_i = -d * (1 - i_t)                      da_n = dh_t * i'_t * g'(a_n)
     dh_{t-1} = dh_t * f'_t
 
-The form that the paper trains in log space, with normalised gates, in its sequential mode: h_0 is taken as it is. Gate
-order in memory: f, i, n; kept are f', i', n and in `saved` f + i: [R,H].
+The paper's log-space form, with normalised gates, in its sequential mode: h_0 is used as it is. Gate order in memory:
+f, i, n. BPTT needs f', i', n in place of these, and f + i: [R,H] in `saved`.
 """
 
 from fastrnn.engine.cells._cell cimport CellOps, Layer, no_cell

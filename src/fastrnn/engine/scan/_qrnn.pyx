@@ -9,7 +9,7 @@
     da_u = dc_t * (1 - f_t) * (1 - u_t^2)                da_f = dc_t * (c_{t-1} - u_t) * f_t (1 - f_t)
     da_o = dh_t * c_t * o_t (1 - o_t)                    dc_{t-1} = dc_t * f_t
 
-Gate order in memory: u, f, o. The last k inputs stand beside each other as one, see `_window`.
+Gate order in memory: u, f, o. The last k inputs side by side are the input of a step, see `_window`.
 """
 
 from fastrnn.engine.cells._cell cimport CellOps, Layer, no_cell

@@ -1,8 +1,8 @@
-"""What the cells share whose products depend on no state: minGRU, minLSTM, SRU and QRNN.
+"""Shared code of the cells whose products do not depend on the state: minGRU, minLSTM, SRU and QRNN.
 
-Their only product is that of the input, one for a block of steps, so that one pass over the weights serves them all;
-what is left is elementwise in the units, and a kernel takes it through many steps in one call (`fr_scan`). In BPTT
-`sums` begins with the column sums of dz, [GH].
+Their only product is the input's, one for a block of steps, so one pass over the weights serves the whole block. The
+rest is elementwise, and one kernel call does many steps of it (`fr_scan`). In BPTT `sums` begins with the column sums
+of dz, [GH].
 """
 
 from fastrnn.engine.cells._cell cimport Arena, Layer, Product, Step, summed_bias
@@ -12,7 +12,7 @@ from fastrnn.engine.runtime._panels cimport pack_columns, pack_rows, panel_share
 
 cdef inline fr_scan scan_of(const Layer *layer, const Step *step, fr_int steps, fr_int step_h,
                             bint keep) noexcept nogil:
-    """`steps` steps, of which `step` is the first; h lies step_h elements from step to step."""
+    """A scan over `steps` steps, of which `step` is the first; step_h: elements from one step's h to the next."""
     cdef fr_scan scan
     cdef fr_int H = layer.hidden
     scan.steps = steps
@@ -47,7 +47,7 @@ cdef inline fr_scan scan_of(const Layer *layer, const Step *step, fr_int steps, 
     scan.dy = scan.carry = NULL
     scan.ld_dy = scan.ld_carry = 0
     scan.sums = NULL
-    # A team's members take units; whole panels, so that only the last one has an incomplete vector.
+    # A team shares the units in whole panels, so only the last member has an incomplete vector.
     scan.first = 0
     scan.end = H
     if step.team != NULL:

@@ -3,15 +3,15 @@
     f_t = sigmoid(W_f x_t + v_f * c_{t-1} + b_f)
     r_t = sigmoid(W_r x_t + v_r * c_{t-1} + b_r)
     c_t = f_t * c_{t-1} + (1 - f_t) * W x_t
-    h_t = r_t * c_t + (1 - r_t) * s_t                    s_t = scale * x_t, or scale * W_s x_t where I is not H
+    h_t = r_t * c_t + (1 - r_t) * s_t                    s_t = scale * x_t, or scale * W_s x_t if I is not H
 
     dc_t += dh_t * r_t                                   ds_t = dh_t * (1 - r_t)
     da_r = dh_t * (c_t - s_t) * r_t (1 - r_t)            da_f = dc_t * (c_{t-1} - W x_t) * f_t (1 - f_t)
     d(W x_t) = dc_t * (1 - f_t)
     dc_{t-1} = dc_t * f_t + da_f * v_f + da_r * v_r      dv_f += da_f * c_{t-1}        dv_r += da_r * c_{t-1}
 
-Order in memory: W x, f, r, and W_s x where there is one; of v and of the biases: f, r. Where x itself goes past the
-state, `saved` holds after BPTT its gradient from there: [R,H]. `sums` ends with the gradient of v: [2H].
+Order in memory: W x, f, r, and W_s x if there is one; of v and of the biases: f, r. If s_t is scale * x_t, `saved`
+holds the gradient of x_t through s_t after BPTT: [R,H]. `sums` ends with the gradient of v: [2H].
 """
 
 from libc.string cimport memcpy, memset
@@ -28,7 +28,7 @@ cdef inline char *block(const Layer *layer, const void *values, fr_int number) n
 
 
 cdef void pack_state_weights(Layer *layer, Arena *arena) noexcept nogil:
-    """v, which the scans read: a copy, as the parameters may change while they do."""
+    """Copy v for the scans, because the parameters may change while they run."""
     cdef fr_int nbytes = 2 * layer.hidden * layer.k.itemsize
     cdef char *copied = take_array(arena, 2, layer.hidden, layer.k.itemsize)
     if copied != NULL:

@@ -1,10 +1,9 @@
-"""Inputs beside each other: a causal convolution over time as one product.
+"""Inputs side by side, so that one product computes a causal convolution over time.
 
     row (t, j) of the unfold input = [x_{t-k+1} .. x_{t-1}, x_t] of sequence j: [k*W]
 
-Before a sequence's first step stand k - 1 inputs of its state. Below, place p counts from the oldest of them, so that
-block b of step t is place t + b, and the last k - 1 inputs of a sequence are what blocks 0 .. k-2 of a step after its
-end would be.
+The state holds the k - 1 inputs before a sequence's first step. Below, place p counts from the oldest of them: block b
+of step t is place t + b, and the last k - 1 inputs are blocks 0 .. k-2 of the step after a sequence's end.
 """
 
 from libc.string cimport memcpy, memset
@@ -20,7 +19,7 @@ cdef inline fr_int row_of(const Rows *rows, fr_int t, fr_int j) noexcept nogil:
 
 cdef inline const char *input_at(const Layer *layer, const Rows *rows, const Window *window, fr_int p,
                                  fr_int j) noexcept nogil:
-    """Place p of sequence j."""
+    """The input at place p of sequence j."""
     cdef fr_int nbytes = layer.features * layer.k.itemsize, before = layer.window - 1
     if p < before:
         return window.before + (j * before + p) * nbytes
@@ -40,7 +39,7 @@ cdef void unfold(char *x, const Layer *layer, const Rows *rows, const Window *wi
 
 
 cdef void last_inputs(char *dst, const Layer *layer, const Rows *rows, const Window *window, fr_int j) noexcept nogil:
-    """dst: [(k-1)*W], what the next call of sequence j starts with."""
+    """dst: [(k-1)*W], the inputs that the next call needs before sequence j's first step."""
     cdef fr_int nbytes = layer.features * layer.k.itemsize, b
     for b in range(layer.window - 1):
         memcpy(dst + b * nbytes, input_at(layer, rows, window, rows.length[j] + b, j), nbytes)
@@ -48,14 +47,15 @@ cdef void last_inputs(char *dst, const Layer *layer, const Rows *rows, const Win
 
 cdef void fold(char *dx, const char *dunfolded, const Layer *layer, const Rows *rows,
                const Window *window) noexcept nogil:
-    """dx: [N, W] and window.dbefore from dunfolded: [N, k*W] and what window.dbefore holds: each input's gradients."""
+    """dx: [N, W] and window.dbefore from dunfolded: [N, k*W] and the old window.dbefore: adds up each input's
+    gradients."""
     cdef fr_int W = layer.features, nbytes = W * layer.k.itemsize, before = layer.window - 1, t, j, b, p, steps
     cdef char *initial
     cdef const char *last
     cdef const char *row
     memset(dx, 0, rows.count * nbytes)
     for j in range(rows.batch):
-        # The gradients of the last inputs go to where these came from; those of `before` among them move down.
+        # The last inputs' gradients go to these inputs' rows of dx, or to their places in `before`.
         initial = window.dbefore + j * before * nbytes
         steps = rows.length[j]
         if steps == 0:
@@ -70,7 +70,7 @@ cdef void fold(char *dx, const char *dunfolded, const Layer *layer, const Rows *
                 memcpy(initial + p * nbytes, initial + (p - steps) * nbytes, nbytes)
             else:
                 memset(initial + p * nbytes, 0, nbytes)
-    # From the last step on: what a later segment of the steps has summed comes first here too.
+    # From the last step to the first, so that the sums have the same order with segments of the steps.
     for t in range(rows.steps - 1, -1, -1):
         row = dunfolded + rows.offset[t] * layer.input_size * layer.k.itemsize
         for j in range(rows.active[t]):

@@ -48,7 +48,7 @@ ORDERS = {
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],
     "fastrnn.train": [
-        "progress", "losses", "metrics", "optim", "averaging", "schedules", "callbacks", "fit",
+        "progress", "losses", "metrics", "optim", "averaging", "direction", "schedules", "callbacks", "fit",
     ],
     "fastrnn.train.callbacks": [
         "base", "early_stopping", "model_checkpoint", "non_finite", "progress_bar", "records", "sampling",

@@ -155,7 +155,7 @@ def training() -> None:
     rates: list[fastrnn.schedules.Schedule] = [
         fastrnn.schedules.Constant(0.1), fastrnn.schedules.StepDecay(0.1, 10), fastrnn.schedules.LinearDecay(0.1, 9),
         fastrnn.schedules.ExponentialDecay(0.1, 0.9, per="batch"), fastrnn.schedules.CosineDecay(0.1, 100),
-        fastrnn.schedules.WarmUp(0.1, 10), fastrnn.schedules.ReduceOnPlateau(0.1, mode="max"),
+        fastrnn.schedules.WarmUp(0.1, 10), fastrnn.schedules.ReduceOnPlateau(0.1, monitor="val_f1", mode="max"),
     ]
     print(rates[0].step(0.5) + rates[1].lr_at(3), rates[2].state_dict())
 

@@ -26,7 +26,8 @@ class EarlyStopping(Monitor):
     min_delta : float, at least 0
         What a better value must be better by.
     mode : "min", "max" or "auto"
-        Whether lower or higher is better; auto takes accuracies as "max", all others as "min".
+        Whether lower or higher is better; "auto" goes by the name, as `Monitor` tells, and is refused where it does
+        not know that.
     restore_best : bool
         Whether the model, and the trainer's average, go back to those of the best epoch when the fit has ended,
         early or not. After an interrupt or an error, from where the fit can go on, they stay.

@@ -186,7 +186,7 @@ def data() -> None:
     print(rescale.mean, fastrnn.scaling.mean_and_deviation(x)[0])
     X, y = fastrnn.windows.forecast_windows(x[:, 0], 3, 1, target=x[:, 0, 0])
     print(X, y, fastrnn.windows.windows(x, 2), fastrnn.windows.next_steps(x, 2)[1])
-    spectrum = fastrnn.audio.log_mel(x[:, 0, 0], 16000, high=None)
+    spectrum = fastrnn.audio.log_mel(fastrnn.audio.to_float(x[:, 0], channel=1), 16000, high=None, channel="mean")
     print(fastrnn.audio.mel(440.0), fastrnn.audio.hertz(5.0), fastrnn.audio.mel_filters(4, 512, 16000).shape)
     print(fastrnn.audio.with_deltas(spectrum), fastrnn.audio.deltas(spectrum), fastrnn.audio.mfcc(x[:, 0, 0], 16000))
 

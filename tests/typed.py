@@ -105,7 +105,7 @@ def networks() -> None:
     fastrnn.io.load("net.safetensors")
     chars = CharModel("abc ", cell="gru", embedding_dim=None)
     print("".join(chars.sample(20, prompt="a", temperature=0.7)), chars.decode(chars.encode("abc")))
-    print(fastrnn.text.read_text(["a.txt"]), fastrnn.text.OneHot(4)(ids))
+    print(fastrnn.text.read_text(["a.txt"], "cp1251"), fastrnn.text.OneHot(4)(ids))
     translator = Seq2Seq(9, 9, attention="general", attention_at="output", dropout=0.1)
     print(translator.translate([ids[0]], beam_size=2)[0][0].labels, translator.generate([ids[0]], seed=0))
     print(translator.attention_weights([ids[0]], [ids[1]])[0].shape, translator([ids[0]], target=[ids[1]]).shape)

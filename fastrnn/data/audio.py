@@ -1,7 +1,8 @@
 """Features of sound for recurrent networks: logarithmic mel spectra, cepstral coefficients, and their deltas.
 
-Signals are as `scipy.io.wavfile.read` gives them, see `to_float`. One row per hop. A row of `log_mel` and `mfcc` depends
-on its own window of the signal only, so that the features of a stream are those of the whole. The transforms are SciPy's.
+Signals are as `scipy.io.wavfile.read` gives them, see `to_float`. One row per hop. A row of `log_mel` and `mfcc`
+depends on its own window of the signal only, so that the features of a stream are those of the whole. The transforms
+are SciPy's.
 """
 
 from typing import TYPE_CHECKING

@@ -14,7 +14,16 @@ UNLIMITED = 1 << 60  # version 1 writes "no limit" as a huge number of bytes
 
 def cpu_limit() -> int | None:
     """CPUs that the smallest quota grants, rounded up; None without a quota."""
-    return min(_cpu_limits(), default=None)
+    return min((cpus for cpus, _ in _cpu_limits()), default=None)
+
+
+def cpu_limit_owner() -> int:
+    """A number for the group whose quota is the smallest, the same in all its processes; 0 without a quota."""
+    found = min(_cpu_limits(), default=None)
+    if found is None:
+        return 0
+    status = os.stat(_at(found[1]))  # names differ from one namespace to another
+    return hash((status.st_dev, status.st_ino))
 
 
 def memory_room() -> int | None:
@@ -28,13 +37,18 @@ def memory_room() -> int | None:
 def read(path: str) -> str:
     """The text of a file below `TREE`, "" where it cannot be read."""
     try:
-        with open(os.path.join(TREE, path.lstrip("/")), "rb") as file:
+        with open(_at(path), "rb") as file:
             return os.fsdecode(file.read())
     except OSError:
         return ""
 
 
+def _at(path):
+    return os.path.join(TREE, path.lstrip("/"))
+
+
 def _cpu_limits():
+    """(CPUs, folder of the group) of each quota."""
     for version, folder in _groups("cpu"):
         if version == 2:
             words = read(f"{folder}/cpu.max").split()
@@ -43,7 +57,7 @@ def _cpu_limits():
         if len(words) == 2:
             quota, period = map(_count, words)
             if quota and period:
-                yield -(-quota // period)
+                yield -(-quota // period), folder
 
 
 def _memory_rooms():

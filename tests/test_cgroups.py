@@ -114,6 +114,19 @@ def test_every_mount_that_shows_the_group_counts(tree):
     assert _cgroups.cpu_limit() == 3
 
 
+def test_the_group_whose_quota_counts_is_known_by_any_name(tree):
+    tree(v2("/a/b", {"a/b/cpu.max": "max 100000", "a/cpu.max": "300000 100000", "cpu.max": "500000 100000"}))
+    owner = _cgroups.cpu_limit_owner()
+    tree({"/proc/self/cgroup": "0::/a/c", "/sys/fs/cgroup/a/c/cpu.max": "max 100000"})
+    assert _cgroups.cpu_limit_owner() == owner != 0
+    tree({"/proc/self/cgroup": "0::/", "/proc/self/mountinfo": V2.format(root="/", point="/sys/fs/cgroup/a")})
+    assert _cgroups.cpu_limit_owner() == owner
+    tree({"/sys/fs/cgroup/a/cpu.max": "max 100000"})
+    assert _cgroups.cpu_limit_owner() == 0
+    tree({"/proc/self/cgroup": "0::/c", "/sys/fs/cgroup/a/c/cpu.max": "100000 100000"})
+    assert _cgroups.cpu_limit_owner() not in (0, owner)
+
+
 def test_both_versions_at_once(tree):
     files = v1("/a", quota("a/", 400_000))
     tree({**files, "/sys/fs/cgroup/unified/a/cpu.max": "300000 100000"})

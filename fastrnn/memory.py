@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import _cgroups
+
 if TYPE_CHECKING:
     from typing import Any
 
@@ -25,7 +27,7 @@ class OutOfMemoryError(MemoryError, ValueError):
 def available() -> int | None:
     """Bytes that this process can still take: free in the machine, and within the limits of its control groups and of
     itself; None where that is not known."""
-    limits = [limit for limit in (_free(), _group_room(), _own_room()) if limit is not None]
+    limits = [limit for limit in (_free(), _cgroups.memory_room(), _own_room()) if limit is not None]
     return min(limits, default=None)
 
 
@@ -104,24 +106,6 @@ def _free():
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
         return None
-
-
-def _group_room():
-    """Up to the limit of the control group (version 2 or 1) that this process sees; pages of files count as free."""
-    versions = ("", "memory.max", "memory.current"), ("memory/", "memory.limit_in_bytes", "memory.usage_in_bytes")
-    for folder, limit, used in versions:
-        try:
-            top, now = (int(_read(folder + name)) for name in (limit, used))
-            stat = dict(line.split() for line in _read(folder + "memory.stat").splitlines())
-            return max(0, top - now + int(stat.get("inactive_file", 0)))
-        except (OSError, ValueError):  # no such file, or "max"
-            continue
-    return None
-
-
-def _read(name):
-    with open(os.path.join("/sys/fs/cgroup", name)) as file:
-        return file.read()
 
 
 def _own_room():

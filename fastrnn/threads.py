@@ -1,8 +1,8 @@
 """How many threads a call may use."""
 
-import math
 import os
 
+from . import _cgroups
 from .check.values import check_number, check_positive_int
 from .engine.runtime import _pool
 
@@ -18,7 +18,7 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        1 to 256. Default: the CPUs this process may use, its cgroup's quota included, or FASTRNN_NUM_THREADS.
+        1 to 256. Default: the CPUs this process may use, its cgroups' quotas included, or FASTRNN_NUM_THREADS.
     """
     global _chosen
     _pool.set_limit(_check_count(n, "n"))
@@ -36,25 +36,10 @@ def _check_count(n, name):
 
 
 def available_cpus() -> int:
-    """The CPUs this process may use: its affinity, cut down to the quota of its control group."""
+    """The CPUs this process may use: its affinity, cut down to the smallest quota of its control groups."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min([cpus, *_quotas()]))
-
-
-def _quotas():
-    """CPU quotas of the control groups (version 2 and 1) that this process sees, rounded up."""
-    for quota_file, period_file in (("cpu.max", None), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            with open(f"/sys/fs/cgroup/{quota_file}") as file:
-                words = file.read().split()
-            if period_file:
-                with open(f"/sys/fs/cgroup/{period_file}") as file:
-                    words += file.read().split()
-            quota, period = int(words[0]), int(words[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        if quota > 0 and period > 0:
-            yield math.ceil(quota / period)
+    quota = _cgroups.cpu_limit()
+    return max(1, cpus if quota is None else min(cpus, quota))
 
 
 def _initial():

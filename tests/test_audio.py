@@ -1,7 +1,10 @@
 """Features of sound against their definitions, tones, noise, and SciPy's and librosa's own where these are there."""
 
+import wave
+
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 from fastrnn import audio
 
@@ -79,6 +82,88 @@ def test_short_and_silent_signals():
 def test_integers_are_fractions_of_the_largest():
     x = np.round(noise(2000) * 32767).astype(np.int16)
     assert np.allclose(audio.log_mel(x, RATE), audio.log_mel(x / 32767, RATE), atol=1e-5)
+
+
+def wav(path, x, bits):
+    """What scipy.io.wavfile reads from a file that the standard library has written with so many bits a sample."""
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1 if x.ndim == 1 else x.shape[1])
+        file.setsampwidth(bits // 8)
+        file.setframerate(RATE)
+        whole = np.round(x.reshape(-1) * (2 ** (bits - 1) - 1)).astype(np.int64) + (128 if bits == 8 else 0)
+        file.writeframes(b"".join(int(one).to_bytes(bits // 8, "little", signed=bits > 8) for one in whole))
+    rate, found = wavfile.read(path)
+    assert rate == RATE
+    return found
+
+
+@pytest.mark.parametrize("bits, dtype", [(8, "uint8"), (16, "int16"), (24, "int32"), (32, "int32")])
+def test_the_same_sound_in_files_of_all_formats(bits, dtype, tmp_path):
+    x = tone(440, 0.2) * 0.5
+    found = wav(tmp_path / "a.wav", x, bits)
+    assert found.dtype == dtype
+    step = 1 / (2 ** (bits - 1) - 1)  # the largest of 24 bits in 32 is a little under 1
+    assert np.abs(audio.to_float(found) - x).max() <= step
+    expected = audio.log_mel(x, RATE)
+    loud = expected > np.log(1e-2)
+    assert loud.any() and np.allclose(audio.log_mel(found, RATE)[loud], expected[loud], atol=0.05)
+    stereo = wav(tmp_path / "b.wav", np.stack([x, -0.25 * x], axis=1), bits)
+    assert stereo.shape == (len(x), 2) and np.array_equal(audio.to_float(stereo, channel=0), audio.to_float(found))
+    assert np.abs(audio.to_float(stereo, channel=1) + 0.25 * x).max() <= step
+    assert np.abs(audio.to_float(stereo, channel="mean") - 0.375 * x).max() <= step
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_floats_of_a_file_are_as_they_are(dtype, tmp_path):
+    x = (tone(440, 0.1) * 1.5).astype(dtype)
+    wavfile.write(tmp_path / "a.wav", RATE, x)
+    found = audio.to_float(wavfile.read(tmp_path / "a.wav")[1])
+    assert found.dtype == np.float64 and np.array_equal(found, x)
+
+
+@pytest.mark.parametrize("dtype, silence", [("uint8", 128), ("int8", 0), ("int16", 0), ("int32", 0), ("float32", 0)])
+def test_silence_is_silent(dtype, silence):
+    x = np.full(900, silence, dtype)
+    assert not audio.to_float(x).any() and np.allclose(audio.log_mel(x, RATE), np.log(1e-10))
+    assert not np.shares_memory(audio.to_float(x), x) and (x == silence).all()
+    top = np.iinfo(dtype).max if np.dtype(dtype).kind in "iu" else 1
+    assert audio.to_float(np.array([top], dtype))[0] == 1
+
+
+def test_other_byte_orders(tmp_path):
+    x = np.round(noise(300) * 32767)
+    for dtype in (">i2", "<i2", ">i4", ">f4"):
+        assert np.array_equal(audio.to_float(x.astype(dtype)), audio.to_float(x.astype(dtype[1:])))
+
+
+def test_channels():
+    x = noise(600).reshape(300, 2)
+    features = audio.mfcc(x, RATE, channel=1)
+    assert np.array_equal(features, audio.mfcc(np.ascontiguousarray(x[:, 1]), RATE))
+    for channel in (None, 0, "mean"):  # one channel is one in each way
+        assert np.array_equal(audio.to_float(x[:, 0], channel=channel), x[:, 0])
+        assert np.array_equal(audio.to_float(x[:, :1], channel=channel), x[:, 0])
+
+
+@pytest.mark.parametrize("call, error, message", [
+    (lambda x: audio.to_float(x), ValueError, r"signal: .*channel=0 to 1 or channel='mean' with it, found \(9, 2\)$"),
+    (lambda x: audio.log_mel(x, RATE), ValueError, r"signal: .*channel='mean' with it, found \(9, 2\)$"),
+    (lambda x: audio.mfcc(x, RATE), ValueError, r"signal: .*channel='mean' with it, found \(9, 2\)$"),
+    (lambda x: audio.to_float(x.T, channel=0), ValueError, r"signal: .*\(2, 9\), more channels than samples"),
+    (lambda x: audio.to_float(x, channel=2), ValueError, "channel: expected an int of at most 1, found 2"),
+    (lambda x: audio.to_float(x, channel=-1), ValueError, "channel: expected an int of at least 0, found -1"),
+    (lambda x: audio.to_float(x[:, 0], channel=1), ValueError, "channel: expected an int of at most 0, found 1"),
+    (lambda x: audio.to_float(x, channel="left"), ValueError, "channel: expected an int or 'mean', found 'left'"),
+    (lambda x: audio.to_float(x, channel=0.5), TypeError, "channel: expected an int, found 0.5"),
+    (lambda x: audio.to_float(x[None]), ValueError, r"signal: expected shape \(samples,\) or"),
+    (lambda x: audio.to_float([0, 1, 2]), TypeError, "signal: expected samples as a WAV file has them.*found int64"),
+    (lambda x: audio.to_float(x.astype("uint16")), TypeError, "signal: .* found uint16"),
+    (lambda x: audio.to_float(x > 0), TypeError, "signal: .* found bool"),
+    (lambda x: audio.to_float(x.astype("int16").sum(axis=1)), TypeError, "signal: .* found int64"),
+])  # fmt: skip
+def test_signals_that_do_not_tell_what_they_are(call, error, message):
+    with pytest.raises(error, match=message):
+        call(np.zeros((9, 2)))
 
 
 def test_coefficients_are_a_cosine_transform():

@@ -18,7 +18,7 @@ from fastrnn.callbacks import (
     TerminateOnNonFinite,
 )
 from fastrnn.files.checkpoint import CheckpointSeries, read_checkpoint
-from fastrnn.schedules import StepDecay
+from fastrnn.schedules import ReduceOnPlateau, StepDecay, WarmUp
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(10, 7, 3)).astype(np.float32)
@@ -92,6 +92,81 @@ def test_accuracy_is_better_the_higher_it_is():
     stopping = EarlyStopping("val_accuracy", patience=3)
     trainer = fit(stopping, metrics=["accuracy"])
     assert stopping.best == max(trainer.history["val_accuracy"])
+
+
+def rising(name):
+    """A metric of this name that is higher at each call."""
+    calls = iter(range(1, 10**6))
+
+    def score(prediction, target, **_):
+        return next(calls) / 100
+
+    score.__name__ = name
+    return score
+
+
+@pytest.mark.parametrize("name", ["f1", "auc", "r2", "F1Score", "top5_accuracy", "bleu"])
+def test_a_score_that_rises_does_not_end_the_fit(name, tmp_path):
+    checkpoint = ModelCheckpoint(tmp_path / "run", best_only=True, monitor="val_" + name, keep=1)
+    stopping = EarlyStopping("val_" + name, patience=2)
+    trainer = fit(stopping, checkpoint, epochs=5, metrics=[rising(name)])
+    assert trainer.epoch == stopping.best_epoch == 5 and checkpoint.best == stopping.best == max(
+        trainer.history["val_" + name])
+    assert files(tmp_path) == ["run.000000010.ckpt"]
+
+
+@pytest.mark.parametrize("name", ["wer", "MeanSquaredError", "bits_per_character"])
+def test_an_error_that_rises_ends_the_fit(name):
+    assert fit(EarlyStopping("val_" + name, patience=2), metrics=[rising(name)]).epoch == 3
+
+
+@pytest.mark.parametrize("name", ["score", "val_score", "lr", "grad_norm", "seconds", "<lambda>", "", "inaccuracy"])
+@pytest.mark.parametrize("make", [
+    EarlyStopping,
+    lambda monitor, **options: ModelCheckpoint("run", best_only=True, monitor=monitor, **options),
+    lambda monitor, **options: ReduceOnPlateau(0.1, monitor=monitor, **options),
+])  # fmt: skip
+def test_a_name_that_does_not_tell_what_is_better_is_refused(make, name):
+    for options in {}, {"mode": "auto"}:
+        with pytest.raises(ValueError, match=r"monitor: expected mode='min' or mode='max' with it, .*; found '"):
+            make(name, **options)
+    assert make(name, mode="max").mode == "max"
+
+
+@pytest.mark.parametrize("monitor, rates", [("val_auc", [0.1] * 5), ("val_mae", [0.1, 0.1, 0.01, 0.001, 0.0001])])
+def test_a_schedule_sees_the_figure_that_it_monitors(monitor, rates):
+    schedule = ReduceOnPlateau(0.1, patience=0, monitor=monitor)
+    trainer = fit(epochs=5, schedule=schedule, metrics=[rising(monitor[4:])])
+    assert trainer.history["lr"] == pytest.approx(rates) and schedule.best in trainer.history[monitor]
+
+
+def test_a_schedule_sees_a_figure_of_each_update():
+    schedule = WarmUp(ReduceOnPlateau(0.1, patience=0, per="batch", monitor="wer"), 3)
+    trainer = fit(epochs=4, schedule=schedule, metrics=[rising("wer")])
+    assert schedule.after.best == 0.05  # the fourth update's, after a validation's; three warm up
+    assert trainer.optimizer.lr == pytest.approx(0.1 * 0.1**4)
+
+
+@pytest.mark.parametrize("schedule, message", [
+    (ReduceOnPlateau(0.1, monitor="val_f1"), "monitor one of the figures of each epoch, loss, .*; found 'val_f1'"),
+    (ReduceOnPlateau(0.1, monitor="val_loss", per="batch"), "figures of each batch, loss; found 'val_loss'"),
+    (WarmUp(ReduceOnPlateau(0.1, monitor="f1"), 3), "figures of each epoch, .*; found 'f1'"),
+    (ReduceOnPlateau(0.1, mode="max"), "monitor with mode='max', the name of a figure, .*; found None"),
+])  # fmt: skip
+def test_a_figure_that_a_schedule_cannot_have_is_named_before_anything_changes(schedule, message):
+    trainer = Trainer(tagger(), schedule=schedule)
+    with pytest.raises(ValueError, match="schedule: expected.* " + message):
+        fit(trainer=trainer)
+    assert trainer.step == 0 and trainer.history == {}
+
+
+def test_a_checkpoint_keeps_what_a_schedule_monitors_and_an_older_one_has_nothing():
+    trainer = fit(epochs=2, schedule=ReduceOnPlateau(0.1, monitor="val_accuracy"), metrics=["accuracy"])
+    state = trainer.state_dict()
+    again = Trainer.from_state(state).schedule
+    assert (again.monitor, again.mode, again.best) == ("val_accuracy", "auto", trainer.schedule.best)
+    del state["schedule"]["config"]["monitor"]
+    assert Trainer.from_state(state).schedule.monitor is None
 
 
 def test_a_new_fit_begins_the_count_anew():

@@ -167,6 +167,18 @@ def test_eval_is_the_mean_over_the_whole_text(trained, tmp_path, capsys):
     assert call(capsys, "eval", trained / "m", tmp_path / "t")[1] == f"{bits:.3f} bits per character\n"
 
 
+def test_files_of_another_encoding(trained, tmp_path, capsys):
+    (tmp_path / "t").write_text(TEXT + "é☃", encoding="utf-16")
+    (tmp_path / "u").write_text(TEXT + "é☃", encoding="utf-8")
+    said = [call(capsys, "train", tmp_path / name, *options, *SMALL, "--epochs", 1, "--out", tmp_path / "m")
+            for name, options in [("t", ["--encoding", "utf-16"]), ("u", [])]]
+    assert said[0][0] == 0 and held_out_bits(said[0][1]) == held_out_bits(said[1][1])
+    first, second = (call(capsys, "eval", trained / "m", tmp_path / name, *options)
+                     for name, options in [("t", ["--encoding", "utf-16"]), ("u", [])])
+    assert first == second and first[0] == 0
+    assert_one_line_of_error(call(capsys, "eval", trained / "m", tmp_path / "t"), "expected UTF-8 text, found byte 0x")
+
+
 # resume
 
 
@@ -388,6 +400,8 @@ MISTAKES = [
     ("train missing.txt", r"missing\.txt: no such file"),
     ("train empty", "empty: expected text, found an empty file"),
     ("train binary", "binary: expected UTF-8 text, found byte 0x80 at offset 0"),
+    ("train text --encoding utf-9", "encoding: expected the name of an encoding of text .* found 'utf-9'"),
+    ("eval model binary --encoding ascii", "binary: expected ascii text, found byte 0x80 at offset 0; encoding names"),
     ("train short", "text: expected at least 570 characters .* found 9"),
     ("train .", "cannot be read: Is a directory"),
     ("train text --out nowhere/m", "nowhere/m: cannot be written: No such file or directory"),

@@ -230,12 +230,21 @@ def test_the_mpiexec_of_another_library_is_an_error(monkeypatch, name):
 
 
 def test_cpus_are_shared_out(monkeypatch):
-    monkeypatch.setattr(ranks_module.threads, "available_cpus", lambda: 64)
+    monkeypatch.setattr(ranks_module._cgroups, "cpu_limit", lambda: None)
     everywhere = np.ones(8, int)
-    assert ranks_module._fair_share(everywhere, 2 * everywhere) == 4
-    assert ranks_module._fair_share(everywhere, 3 * everywhere) == 2
-    assert ranks_module._fair_share(everywhere, 16 * everywhere) == 1
+    assert ranks_module._fair_share(everywhere, 2 * everywhere, 2) == 4
+    assert ranks_module._fair_share(everywhere, 3 * everywhere, 3) == 2
+    assert ranks_module._fair_share(everywhere, 16 * everywhere, 16) == 1
     own = np.array([0, 0, 1, 1, 1, 0, 0, 0])
-    assert ranks_module._fair_share(own, own) == 3
-    monkeypatch.setattr(ranks_module.threads, "available_cpus", lambda: 2)
-    assert ranks_module._fair_share(own, own) == 2
+    assert ranks_module._fair_share(own, own, 1) == 3
+    monkeypatch.setattr(ranks_module._cgroups, "cpu_limit", lambda: 2)
+    assert ranks_module._fair_share(own, own, 1) == 2
+
+
+def test_a_quota_is_shared_by_the_ranks_of_its_group(monkeypatch):
+    monkeypatch.setattr(ranks_module._cgroups, "cpu_limit", lambda: 6)
+    everywhere = np.ones(64, int)
+    assert ranks_module._fair_share(everywhere, 4 * everywhere, 1) == 6  # each in a container of its own
+    assert ranks_module._fair_share(everywhere, 2 * everywhere, 2) == 3
+    assert ranks_module._fair_share(everywhere, 4 * everywhere, 4) == 1
+    assert ranks_module._fair_share(everywhere, 16 * everywhere, 16) == 1

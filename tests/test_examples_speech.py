@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.io import wavfile
 
 from fastrnn import LSTM, Dropout, Linear, Sequential
 from fastrnn.decoding import ctc_beam_search, error_rate
@@ -35,8 +36,6 @@ def archive(tmp_path_factory):
 
 
 def test_recordings_from_an_archive_and_from_wav_files(archive, tmp_path):
-    from scipy.io import wavfile
-
     found = digits.read_recordings(archive)
     assert len(found) == 120
     assert {one.digit for one in found} == {0, 1, 2, 3} and {one.speaker for one in found} == {"ann", "bob"}
@@ -44,6 +43,31 @@ def test_recordings_from_an_archive_and_from_wav_files(archive, tmp_path):
         wavfile.write(tmp_path / f"{one.digit}_{one.speaker}_{one.number}.wav", 8000, one.signal)
     files = {(one.digit, one.speaker, one.number): one.signal for one in digits.read_recordings(tmp_path)}
     assert all(np.array_equal(files[one[:3]], one.signal) for one in found) and len(files) == 120
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
+def test_wav_files_of_other_formats(dtype, tmp_path):
+    x = np.sin(np.arange(4000) / 5) / 2
+    made = {"uint8": np.round(x * 127 + 128), "int32": np.round(x * 2**31), "float32": x}[dtype].astype(dtype)
+    wavfile.write(tmp_path / "0_ann_0.wav", 8000, made)
+    (found,) = digits.read_recordings(tmp_path)
+    assert found.signal.dtype == np.int16
+    assert np.abs(found.signal / 32767 - x).max() < (0.005 if dtype == "uint8" else 1e-4)
+
+
+def test_wav_files_that_are_not_as_the_others_are_named(tmp_path):
+    path = tmp_path / "0_ann_0.wav"
+    for rate, signal, message in [
+        (16000, np.zeros(9, np.int16), "expected 8,000 samples a second, found 16,000 in .*0_ann_0.wav"),
+        (8000, np.zeros((9, 2), np.int16), "expected one channel, found 2 in .*0_ann_0.wav"),
+    ]:
+        wavfile.write(path, rate, signal)
+        with pytest.raises(ValueError, match="--data: " + message):
+            digits.read_recordings(tmp_path)
+    for data in (b"", b"no sound", path.read_bytes()[:30]):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"--data: expected a WAV file, found .*0_ann_0\.wav: "):
+            digits.read_recordings(tmp_path)
 
 
 def test_data_that_is_not_there(tmp_path):

@@ -33,9 +33,8 @@ COMPILED_ORDER = [f"{folder}.{name}" for folder, names in COMPILED.items() for n
 # What each folder holds, from the bottom to the top; its __init__ and __main__ come after all others.
 ORDERS = {
     "fastrnn": [
-        "_version", "_onethread", "engine", "memory", "check", "threads", "config", "files", "nn", "data", "decoding",
-        "models",
-        "train", "distributed", "diagnostics", "sklearn", "bench", "examples", "cli", "_aliases",
+        "_version", "_onethread", "_cgroups", "engine", "memory", "check", "threads", "config", "files", "nn", "data",
+        "decoding", "models", "train", "distributed", "diagnostics", "sklearn", "bench", "examples", "cli", "_aliases",
     ],
     "fastrnn.engine": [*COMPILED, "kinds"],
     **{f"fastrnn.engine.{folder}": [] for folder in COMPILED},
@@ -49,7 +48,7 @@ ORDERS = {
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],
     "fastrnn.train": [
-        "progress", "losses", "metrics", "optim", "averaging", "schedules", "callbacks", "fit",
+        "progress", "losses", "metrics", "optim", "averaging", "direction", "schedules", "callbacks", "fit",
     ],
     "fastrnn.train.callbacks": [
         "base", "early_stopping", "model_checkpoint", "non_finite", "progress_bar", "records", "sampling",

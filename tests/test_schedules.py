@@ -111,6 +111,15 @@ def test_plateau_of_scores_and_of_negative_losses():
     assert [losses.step(m) for m in (-10.0, -12.0, -13.0, -14.0)] == pytest.approx([1.0, 1.0, 0.1, 0.1])
 
 
+@pytest.mark.parametrize("monitor, rates", [
+    ("val_f1", [1.0, 1.0, 0.1, 0.1]), ("accuracy", [1.0, 1.0, 0.1, 0.1]), ("val_loss", [1.0, 0.1, 0.01, 0.001]),
+])  # fmt: skip
+def test_plateau_goes_by_the_name_of_its_figure(monitor, rates):
+    schedule = schedules.ReduceOnPlateau(1.0, patience=0, threshold=0.01, monitor=monitor)
+    assert [schedule.step(m) for m in (0.5, 0.6, 0.603, 0.7)] == pytest.approx(rates)
+    assert schedules.WarmUp(schedule, 2).monitor == monitor
+
+
 def test_a_rate_below_min_lr_is_not_raised():
     schedule = schedules.ReduceOnPlateau(0.001, patience=0, min_lr=0.01)
     assert [schedule.step(1.0) for _ in range(3)] == [0.001] * 3
@@ -186,7 +195,22 @@ BAD = {
     "mode": (
         lambda: schedules.ReduceOnPlateau(0.1, mode="up"),
         ValueError,
-        r"^mode: expected one of 'min', 'max'; found 'up'$",
+        r"^mode: expected one of 'auto', 'min', 'max'; found 'up'$",
+    ),
+    "monitor": (
+        lambda: schedules.ReduceOnPlateau(0.1, monitor="val_quality"),
+        ValueError,
+        r"^monitor: expected mode='min' or mode='max' with it, .*; found 'val_quality'$",
+    ),
+    "monitor set later": (
+        lambda: setattr(schedules.ReduceOnPlateau(0.1), "monitor", "lr"),
+        ValueError,
+        r"^monitor: expected mode='min' or mode='max' with it, .*; found 'lr'$",
+    ),
+    "monitor a number": (
+        lambda: schedules.ReduceOnPlateau(0.1, monitor=3),
+        TypeError,
+        r"^monitor: expected the name of a figure, found int$",
     ),
     "per": (
         lambda: schedules.Constant(0.1, per="step"),

@@ -26,13 +26,39 @@ def test_files_are_joined_by_newlines(tmp_path):
     "content, message",
     [
         (b"", "t: expected text, found an empty file"),
-        (b"ab\xffcd", "t: expected UTF-8 text, found byte 0xff at offset 2"),
+        (b"ab\xffcd", "t: expected UTF-8 text, found byte 0xff at offset 2; encoding names another"),
+        (b"\xef\xbb\xbfab\xffcd", "t: expected UTF-8 text, found byte 0xff at offset 5; encoding names another"),
     ],
 )
 def test_bad_text_is_named(content, message, tmp_path):
     (tmp_path / "t").write_bytes(content)
     with pytest.raises(ValueError, match=message):
         read_text([tmp_path / "t"])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "UTF8", "cp1251", "shift_jis", "utf-7"])
+def test_text_of_other_encodings(encoding, tmp_path):
+    text = "\ufeffда\r\nнет\n" if encoding in ("utf-16-le", "UTF8") else "да\r\nнет\n"
+    (tmp_path / "t").write_bytes(text.encode(encoding))
+    assert read_text([tmp_path / "t", tmp_path / "t"], encoding) == "да\nнет\n\nда\nнет\n"
+
+
+@pytest.mark.parametrize("encoding, found", [
+    ("ascii", "byte 0xe9 at offset 2"), ("utf-16", "byte 0x63 at offset 4"), ("cp1252", "byte 0x81 at offset 3"),
+    ("idna", "byte 0xe9 at offset 2"),
+])  # fmt: skip
+def test_text_that_is_not_in_its_encoding(encoding, found, tmp_path):
+    (tmp_path / "t").write_bytes(b"ab\xe9\x81c")
+    with pytest.raises(ValueError, match=f"t: expected {encoding} text, found {found}; encoding names another"):
+        read_text([tmp_path / "t"], encoding)
+
+
+@pytest.mark.parametrize("encoding", ["", "utf-9", "hex", "rot13", "undefined", "a\0b"])
+def test_encodings_that_are_none(encoding):
+    with pytest.raises(ValueError, match="encoding: expected the name of an encoding of text"):
+        read_text(encoding=encoding)
+    with pytest.raises(TypeError, match="encoding: expected the name of an encoding, found NoneType"):
+        read_text(encoding=None)
 
 
 def test_missing_text_is_named(tmp_path):

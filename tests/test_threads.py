@@ -1,6 +1,5 @@
 """Threads: ours, the caller's, and what a fork leaves of them."""
 
-import io
 import os
 import subprocess
 import sys
@@ -74,29 +73,9 @@ def test_default_follows_the_cpu_affinity():
     assert run_python(pin + PRINT_LIMIT) == "1"
 
 
-@pytest.mark.parametrize(
-    ("files", "expected"),
-    [
-        ({}, 8),
-        ({"cpu.max": "max 100000"}, 8),
-        ({"cpu.max": "200000 100000"}, 2),
-        ({"cpu.max": "150000 100000"}, 2),
-        ({"cpu.max": "20000 100000"}, 1),
-        ({"cpu.max": "6400000 100000"}, 8),
-        ({"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8),
-        ({"cpu/cpu.cfs_quota_us": "300000", "cpu/cpu.cfs_period_us": "100000"}, 3),
-        ({"cpu.max": ""}, 8),
-    ],
-    ids=str,
-)
-def test_default_follows_the_quota_of_the_control_group(monkeypatch, files, expected):
-    def open_fake(path):
-        name = path.removeprefix("/sys/fs/cgroup/")
-        if name not in files:
-            raise FileNotFoundError(path)
-        return io.StringIO(files[name] + "\n")
-
-    monkeypatch.setattr(limits, "open", open_fake, raising=False)
+@pytest.mark.parametrize("quota, expected", [(None, 8), (1, 1), (3, 3), (64, 8)])
+def test_default_follows_the_quota_of_the_control_groups(monkeypatch, quota, expected):
+    monkeypatch.setattr(limits._cgroups, "cpu_limit", lambda: quota)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     assert limits.available_cpus() == expected
 

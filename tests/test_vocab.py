@@ -1,10 +1,14 @@
 """Vocabularies: building, ids and texts, files, and byte-pair encoding."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fastrnn import vocab
 from fastrnn.bpe import BPE
 from fastrnn.vocab import Vocabulary, words
 
@@ -16,6 +20,71 @@ def test_words_of_a_text():
         "It's", "3", "o'clock", ",", "Mr", ".", "O’Neil", ":", "well-known", "'", "things", "'", ".", ".", ".",
     ]  # fmt: skip
     assert words(" \n\t") == [] and words("naïve Ärger") == ["naïve", "Ärger"]
+
+
+THAI = "ภาษาไทยเป็นภาษาที่มีระดับเสียง"
+SENTENCES = [
+    ("हिन्दी भारत की भाषा है ।", ["हिन्दी", "भारत", "की", "भाषा", "है", "।"]),
+    ("தமிழ் மொழி செம்மொழி", ["தமிழ்", "மொழி", "செம்மொழி"]),
+    (f"{THAI} {THAI}", [THAI, THAI]),
+    ("می\u200cخواهم بروم ؟", ["می\u200cخواهم", "بروم", "؟"]),
+    ("שָׁלוֹם עוֹלָם", ["שָׁלוֹם", "עוֹלָם"]),
+    ("L’été d’Anaïs - naïve", ["L’été", "d’Anaïs", "-", "naïve"]),
+    ("한국어 말", ["한국어", "말"]),
+    ("日本語 が カ゚", ["日本語", "が", "カ゚"]),
+    ("a 👩\u200d👩\u200d👧\u200d👦 👍🏽 🇫🇷 🏴\U000e0067\U000e0062\U000e007f ❤\ufe0f 1\ufe0f\u20e3",
+     ["a", "👩\u200d👩\u200d👧\u200d👦", "👍🏽", "🇫🇷", "🏴\U000e0067\U000e0062\U000e007f", "❤\ufe0f", "1\ufe0f\u20e3"]),
+    ("m² x_1 Ⅳ", ["m²", "x_1", "Ⅳ"]),
+    ("\u0600 12 \udcff", ["\u0600", "12", "\udcff"]),
+]
+
+
+@pytest.mark.parametrize("form", [None, "NFC", "NFD", "NFKC", "NFKD"])
+@pytest.mark.parametrize("text, expected", SENTENCES)
+def test_words_of_other_scripts_keep_their_signs_and_their_form(text, expected, form):
+    if form is not None:
+        text, expected = (unicodedata.normalize(form, one) for one in (text, "\n".join(expected)))
+        expected = expected.split("\n")
+    assert words(text) == expected
+    v = Vocabulary.build(text, specials=())
+    assert v.decode(v.encode(text)) == text == " ".join(expected)
+    with_all = Vocabulary.build(text, level="character", specials=())
+    assert with_all.decode(with_all.encode(text)) == text
+
+
+def test_marks_that_stand_together_are_apart():
+    assert words("👍🏽🇫🇷🇩🇪!!") == ["👍🏽", "🇫🇷", "🇩🇪", "!", "!"]
+    assert words("\u060012 \u0600 x") == ["\u0600", "12", "\u0600", "x"]  # it would take a digit or a space with it
+
+
+@given(st.text(st.characters() | st.sampled_from("aé\u0301\u0939\u093f\u094d\u200d\u200c👩🇫🏽\u0600'’-_ \n\x1c\u3000")))
+def test_nothing_but_space_is_lost(text):
+    found = words(text)
+    assert "".join(found) == "".join(text.split()) and all(found)
+    assert all(not one.isspace() and len(one.split()) == 1 for one in found)
+    assert words(" ".join(found)) == found
+
+
+SIMPLE = [chr(k) for k in range(0x110000) if vocab._SIMPLE.fullmatch(chr(k))]
+
+
+@given(st.text(st.sampled_from(SIMPLE) | st.sampled_from("a'’-_ ")))
+def test_simple_text_is_split_as_all_other(text):
+    assert words(text) == vocab._unicode().findall(text)
+
+
+def test_every_simple_character_is_split_as_all_others():
+    assert len(SIMPLE) > 30_000
+    for between in ("", "a", "!", " ", "'"):
+        text = between.join(SIMPLE)
+        assert vocab._SIMPLE_WORD.findall(text) == vocab._unicode().findall(text)
+
+
+def test_a_vocabulary_from_before_is_what_it_was(tmp_path):
+    config = {"symbols": ["the", "well-known", "हिन्दी", "it's"], "level": "word", "specials": ["unk"]}
+    (tmp_path / "v").write_text(json.dumps(config))
+    v = Vocabulary.load(tmp_path / "v")
+    assert v.encode("it's the well-known one हिन्दी").tolist() == [4, 1, 2, 0, 3]
 
 
 def test_the_most_frequent_words_come_first_after_the_specials():

@@ -105,7 +105,7 @@ def networks() -> None:
     fastrnn.io.load("net.safetensors")
     chars = CharModel("abc ", cell="gru", embedding_dim=None)
     print("".join(chars.sample(20, prompt="a", temperature=0.7)), chars.decode(chars.encode("abc")))
-    print(fastrnn.text.read_text(["a.txt"]), fastrnn.text.OneHot(4)(ids))
+    print(fastrnn.text.read_text(["a.txt"], "cp1251"), fastrnn.text.OneHot(4)(ids))
     translator = Seq2Seq(9, 9, attention="general", attention_at="output", dropout=0.1)
     print(translator.translate([ids[0]], beam_size=2)[0][0].labels, translator.generate([ids[0]], seed=0))
     print(translator.attention_weights([ids[0]], [ids[1]])[0].shape, translator([ids[0]], target=[ids[1]]).shape)
@@ -155,7 +155,7 @@ def training() -> None:
     rates: list[fastrnn.schedules.Schedule] = [
         fastrnn.schedules.Constant(0.1), fastrnn.schedules.StepDecay(0.1, 10), fastrnn.schedules.LinearDecay(0.1, 9),
         fastrnn.schedules.ExponentialDecay(0.1, 0.9, per="batch"), fastrnn.schedules.CosineDecay(0.1, 100),
-        fastrnn.schedules.WarmUp(0.1, 10), fastrnn.schedules.ReduceOnPlateau(0.1, mode="max"),
+        fastrnn.schedules.WarmUp(0.1, 10), fastrnn.schedules.ReduceOnPlateau(0.1, monitor="val_f1", mode="max"),
     ]
     print(rates[0].step(0.5) + rates[1].lr_at(3), rates[2].state_dict())
 
@@ -186,7 +186,7 @@ def data() -> None:
     print(rescale.mean, fastrnn.scaling.mean_and_deviation(x)[0])
     X, y = fastrnn.windows.forecast_windows(x[:, 0], 3, 1, target=x[:, 0, 0])
     print(X, y, fastrnn.windows.windows(x, 2), fastrnn.windows.next_steps(x, 2)[1])
-    spectrum = fastrnn.audio.log_mel(x[:, 0, 0], 16000, high=None)
+    spectrum = fastrnn.audio.log_mel(fastrnn.audio.to_float(x[:, 0], channel=1), 16000, high=None, channel="mean")
     print(fastrnn.audio.mel(440.0), fastrnn.audio.hertz(5.0), fastrnn.audio.mel_filters(4, 512, 16000).shape)
     print(fastrnn.audio.with_deltas(spectrum), fastrnn.audio.deltas(spectrum), fastrnn.audio.mfcc(x[:, 0, 0], 16000))
 

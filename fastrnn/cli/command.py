@@ -29,16 +29,18 @@ def add_train(commands):
     parser = commands.add_parser(
         "train",
         help="train a character model on text",
-        description="Train a character model on UTF-8 text; without TEXT on the English documentation\n"
+        description="Train a character model on text; without TEXT on the English documentation\n"
         "inside Python. The last tenth of the text is held out. Prints bits per character after each\n"
         "epoch, and a sample at the end. The model is written to OUT, checkpoints beside it. Ctrl-C\n"
         "keeps what was reached.",
         epilog="examples:\n"
         "  fastrnn train\n"
         "  fastrnn train novel.txt --hidden 512 --seq-len 64 --epochs 10 --out novel.safetensors\n"
+        "  fastrnn train roman.txt --encoding cp1251\n"
         "  fastrnn train novel.txt --out novel.safetensors --resume",
     )
-    parser.add_argument("text", nargs="*", metavar="TEXT", help="UTF-8 files, joined by newlines")
+    parser.add_argument("text", nargs="*", metavar="TEXT", help="text files, joined by newlines")
+    _add_encoding(parser)
     cells = ("lstm", "gru", "rnn")
     parser.add_argument("--cell", choices=cells, help="kind of recurrent layer (default: lstm)")
     _add_whole(parser, "--hidden", "units per layer (default: 256)", high=100_000)
@@ -65,7 +67,7 @@ def run_train(args):
     _set_threads(args)
     names = textjob.DEFAULTS
     options = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
-    text = read_text(args.text)
+    text = read_text(args.text, args.encoding)
     model = textjob.train(text, args.out, options, resume=args.resume)
     print(f"saved {args.out}; a sample:\n")
     # from the last whole words before the part held out: a start that the text itself would have
@@ -119,7 +121,8 @@ def add_eval(commands):
         epilog="example:\n  fastrnn eval model.safetensors novel.txt",
     )
     parser.add_argument("model", metavar="M", help="the model's file")
-    parser.add_argument("text", metavar="TEXT", help="a UTF-8 file")
+    parser.add_argument("text", metavar="TEXT", help="a text file")
+    _add_encoding(parser)
     _add_whole(parser, "--threads", THREADS, high=MOST_THREADS)
     parser.set_defaults(run=run_eval)
 
@@ -129,7 +132,7 @@ def run_eval(args):
     from .textjob import bits_per_character
 
     _set_threads(args)
-    bits = bits_per_character(_load_char_model(args.model), read_text([args.text]), progress=True)
+    bits = bits_per_character(_load_char_model(args.model), read_text([args.text], args.encoding), progress=True)
     print(f"{bits:.3f} bits per character")
 
 
@@ -277,6 +280,11 @@ def _show_warning(message, *_):
 
 def _one_line(message):
     return " ".join(str(message).split())
+
+
+def _add_encoding(parser):
+    help = "of the text files, as utf-16, latin-1 or cp1251 (default: %(default)s)"
+    parser.add_argument("--encoding", default="utf-8", metavar="NAME", help=help)
 
 
 def _add_whole(parser, flag, text, low=1, default=None, high=math.inf):

@@ -1,7 +1,8 @@
 """Features of sound for recurrent networks: logarithmic mel spectra, cepstral coefficients, and their deltas.
 
-One row per hop. A row of `log_mel` and `mfcc` depends only on its own window of the signal, so a stream has the
-features of the whole signal. The transforms are SciPy's.
+Signals are as `scipy.io.wavfile.read` gives them, see `to_float`. One row per hop. A row of `log_mel` and `mfcc`
+depends on its own window of the signal only, so that the features of a stream are those of the whole. The transforms
+are SciPy's.
 """
 
 from typing import TYPE_CHECKING
@@ -11,15 +12,71 @@ from scipy import fft
 
 from .. import memory
 from .._onethread import one_thread
-from ..check.arrays import check_floats
-from ..check.values import check_number, check_positive_int
+from ..check.arrays import check_floats, real_array
+from ..check.values import check_number, check_positive_int, shown
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
 
     from .._types import Array, ArrayLike
 
 WINDOW, HOP = 0.025, 0.010  # seconds
+SCALES = {np.dtype(name): np.iinfo(name).max for name in ("int8", "int16", "int32")} | {np.dtype("uint8"): 127}
+UNSIGNED_ZERO = 128  # of 8 bits
+
+
+def to_float(signal: "ArrayLike", *, channel: "int | Literal['mean'] | None" = None) -> "Array":
+    """The samples of one channel, 0 for silence and 1 for the largest.
+
+    Parameters
+    ----------
+    signal : array (samples,) or (samples, channels)
+        As `scipy.io.wavfile.read` gives it: 8 bits are uint8 with 128 for silence, 16 bits int16, 24 and 32 bits int32,
+        24 of them in its upper bytes; int8 is taken too. Ints count as fractions of the largest of their type, floats
+        as they are.
+    channel : int, "mean" or None
+        Which one of several channels, from 0, or their mean. None takes a signal of one channel only.
+
+    Returns
+    -------
+    float64 array (samples,)
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; also for several channels without `channel`, for samples that are not finite, and for
+        other ints, whose scale is not known.
+    """
+    x = real_array(signal, "signal")
+    kind = x.dtype.newbyteorder("=")
+    if kind.kind != "f" and kind not in SCALES:
+        raise TypeError(f"signal: expected samples as a WAV file has them, uint8, int16, int32 or floats, found {kind}")
+    if x.ndim not in (1, 2) or not x.size:
+        raise ValueError(f"signal: expected shape (samples,) or (samples, channels), at least one, found {x.shape}")
+    x = _channel(x.reshape(len(x), -1), channel, x.shape)
+    if kind.kind == "u":
+        x -= UNSIGNED_ZERO
+    if not np.isfinite(x).all():
+        raise ValueError("signal: expected finite samples, found others")
+    if kind in SCALES:
+        x *= 1 / SCALES[kind]
+    return x
+
+
+def _channel(x, channel, shape):
+    """A float64 vector, nobody else's: one column of x, or the mean of all."""
+    count = x.shape[1]
+    if count > len(x):
+        raise ValueError(f"signal: expected shape (samples, channels), found {shape}, more channels than samples")
+    if isinstance(channel, str):
+        if channel != "mean":
+            raise ValueError(f"channel: expected an int or 'mean', found {shown(channel)}")
+        return x.mean(axis=1, dtype=np.float64)
+    if channel is None and count > 1:
+        raise ValueError(f"signal: expected shape (samples,), or channel=0 to {count - 1} or channel='mean' with it, "
+                         f"found {shape}")
+    column = 0 if channel is None else check_positive_int(channel, "channel", low=0, high=count - 1)
+    return x[:, column].astype(np.float64)
 
 
 def mel(frequency: "ArrayLike") -> "Array":
@@ -75,13 +132,14 @@ def mel_filters(bands: int, size: int, rate: float, *, low: float = 20.0, high: 
 
 
 def log_mel(signal: "ArrayLike", rate: float, *, bands: int = 40, window: float = WINDOW, hop: float = HOP,
-            low: float = 20.0, high: float | None = None, emphasis: float = 0.97, floor: float = 1e-10) -> "Array":
-    """Logarithms of the power in bands of the mel scale, a spectrogram with the ear's resolution.
+            low: float = 20.0, high: float | None = None, emphasis: float = 0.97, floor: float = 1e-10,
+            channel: "int | Literal['mean'] | None" = None) -> "Array":
+    """Logarithms of the power in bands of the mel scale: a spectrogram as the ear has it.
 
     Parameters
     ----------
-    signal : array (samples,), real
-        Ints are divided by the largest value of their type; floats are used as they are.
+    signal : array (samples,) or (samples, channels)
+        See `to_float`.
     rate : number
         Samples per second.
     bands : int
@@ -93,6 +151,8 @@ def log_mel(signal: "ArrayLike", rate: float, *, bands: int = 40, window: float 
         a of x_t - a x_{t-1}, which raises high frequencies; within each window, so that rows stay independent.
     floor : float, above 0
         The least power.
+    channel : int, "mean" or None
+        Which one of several channels, or their mean; None takes a signal of one channel only.
 
     Returns
     -------
@@ -104,7 +164,7 @@ def log_mel(signal: "ArrayLike", rate: float, *, bands: int = 40, window: float 
     ValueError, TypeError
         Naming the argument, what was expected and what was found.
     """
-    samples = _samples(signal)
+    samples = to_float(signal, channel=channel)
     rate = check_number(rate, "rate", above=0)
     size, step = _count(window, "window", rate, 2), _count(hop, "hop", rate, 1)
     emphasis = check_number(emphasis, "emphasis", low=0, high=1)
@@ -194,18 +254,6 @@ def with_deltas(features: "ArrayLike", order: int = 2, width: int = 2) -> "Array
     for _ in range(order):
         parts.append(deltas(parts[-1], width))
     return np.concatenate(parts, axis=1)
-
-
-def _samples(signal):
-    """A float64 vector, ints scaled to -1 .. 1."""
-    x = np.asarray(signal)
-    scale = 1 / np.iinfo(x.dtype).max if x.dtype.kind == "i" else 1.0
-    x = check_floats(x, "signal")
-    if x.ndim != 1 or not x.size:
-        raise ValueError(f"signal: expected shape (samples,), at least one, found {x.shape}")
-    if not np.isfinite(x).all():
-        raise ValueError("signal: expected finite samples, found others")
-    return x * scale
 
 
 def _count(seconds, name, rate, least):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .. import threads
+from .. import _cgroups, threads
 from ..check.values import check_number
 from . import guard
 from .lifeline import Lifeline
@@ -85,7 +85,10 @@ class Ranks:
         mine = _usable_cpus()
         users = mine.copy()
         local.Allreduce(self._mpi.IN_PLACE, users)
-        threads.set_default(_fair_share(mine, users))
+        owner = np.array([_cgroups.cpu_limit_owner()], np.int64)
+        owners = np.empty(local.size, np.int64)
+        local.Allgather(owner, owners)
+        threads.set_default(_fair_share(mine, users, int((owners == owner).sum())))
         local.Free()
         guard.watch()
 
@@ -290,10 +293,12 @@ def _usable_cpus():
     return usable
 
 
-def _fair_share(mine, users):
-    """Threads for a rank that may use the CPUs `mine`, each of which `users` ranks may use: 1 at least."""
+def _fair_share(mine, users, sharing):
+    """Threads for a rank that may use the CPUs `mine`, each of which `users` ranks may use, and whose quota `sharing`
+    ranks have together: 1 at least."""
     owned = math.floor((mine / np.maximum(users, 1)).sum() + 1e-9)
-    return max(1, min(owned, threads.available_cpus()))
+    quota = _cgroups.cpu_limit()
+    return max(1, owned if quota is None else min(owned, quota // sharing))
 
 
 _yield = getattr(os, "sched_yield", lambda: time.sleep(0))

@@ -1,5 +1,6 @@
 """Character models of text: reading, vocabulary, network, and sampling."""
 
+import codecs
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from .. import memory
 from ..check.symbols import check_ids, check_texts
-from ..check.values import check_generator, check_option, check_positive_int
+from ..check.values import check_generator, check_option, check_positive_int, shown
 from ..data.vocab import Vocabulary, check_characters
 from ..decoding.sampling import sample
 from ..files.wholefile import FileError, MissingFileError
@@ -28,29 +29,43 @@ CELLS = {"lstm": LSTM, "gru": GRU, "rnn": RNN}
 UNKNOWN = 0  # the id of whatever is not in the vocabulary
 
 
-def read_text(paths: "Sequence[PathLike]" = ()) -> str:
-    """The texts of UTF-8 files joined by newlines; without any, the documentation inside Python itself.
+def read_text(paths: "Sequence[PathLike]" = (), encoding: str = "utf-8") -> str:
+    """The texts of files joined by newlines; without any, the documentation inside Python itself.
 
     Parameters
     ----------
     paths : sequence of str or path-like
+    encoding : str
+        Of the files, by Python's names: "utf-8", "utf-16", "latin-1", "cp1251", "shift_jis", ... A byte order mark is
+        left out.
 
     Raises
     ------
     ValueError
         Naming the file that is missing (then it is a FileNotFoundError too), cannot be read (an OSError),
-        is empty, or is not UTF-8.
+        is empty, or is not in this encoding; or for an encoding that Python does not know.
     """
+    _check_encoding(encoding)
     if not isinstance(paths, (list, tuple)):
         raise TypeError(f"paths: expected a list of paths, found {type(paths).__name__}")
     if not paths:
         from pydoc_data.topics import topics
 
         return "\n".join(topics.values())
-    return "\n".join(_read_file(Path(path)) for path in paths)
+    return "\n".join(_read_file(Path(path), encoding) for path in paths)
 
 
-def _read_file(path):
+def _check_encoding(encoding):
+    if not isinstance(encoding, str):
+        raise TypeError(f"encoding: expected the name of an encoding, found {type(encoding).__name__}")
+    try:
+        "a".encode(encoding)
+    except (LookupError, ValueError):
+        raise ValueError('encoding: expected the name of an encoding of text that Python knows, such as "utf-8" or '
+                         f'"latin-1"; found {shown(encoding)}') from None
+
+
+def _read_file(path, encoding):
     try:
         data = path.read_bytes()
     except FileNotFoundError as error:
@@ -60,11 +75,12 @@ def _read_file(path):
     if not data:
         raise ValueError(f"{path}: expected text, found an empty file")
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: expected UTF-8 text, found byte 0x{data[error.start]:02x} at offset {error.start}"
-        ) from None
+        return data.decode(encoding).removeprefix("\ufeff").replace("\r\n", "\n")
+    except UnicodeError as error:
+        where = getattr(error, "start", None)  # some codecs do not say
+        found = str(error) if where is None else f"byte 0x{data[where : where + 1].hex()} at offset {where}"
+        name = "UTF-8" if codecs.lookup(encoding).name == "utf-8" else encoding
+        raise ValueError(f"{path}: expected {name} text, found {found}; encoding names another") from None
 
 
 class OneHot(Layer):

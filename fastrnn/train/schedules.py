@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from ..check.saved import check_count, check_figure, check_optional, check_saved_state, check_saved_values
 from ..check.values import check_measured, check_number, check_option, check_positive_int
+from .direction import sign_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any, Literal
 
 
@@ -24,9 +26,15 @@ class Schedule:
     lr : float, at least 0
         The base rate.
     per : "epoch" or "batch"
-        Meaning of a step.
+        What one step is.
+
+    Attributes
+    ----------
+    monitor : str or None
+        Name of the figure that `step` takes; None for the loss: that of the held-out data where there are any.
     """
 
+    monitor: str | None = None
     _state: ClassVar = {"count": check_count}  # what changes -> the check of its saved value
 
     def __init__(self, lr: float, per: "Literal['epoch', 'batch']" = "epoch") -> None:
@@ -54,9 +62,18 @@ class Schedule:
         return self.lr_at(self.count)
 
     def step(self, metric: float | None = None) -> float:
-        """Count one batch or epoch, whose loss was `metric`; returns the rate for the next."""
+        """Count one batch or epoch, whose figure `monitor` was `metric`; returns the rate for the next."""
         self.count += 1
         return self.lr
+
+    def check(self, measured: "Sequence[str]") -> None:
+        """Before a fit changes anything: raise a ValueError if its steps cannot have the figure `monitor`.
+
+        `measured` holds the names of the figures that each step will have.
+        """
+        if self.monitor is not None and self.monitor not in measured:
+            raise ValueError(f"schedule: expected as monitor one of the figures of each {self.per}, "
+                             f"{', '.join(measured)}; found {self.monitor!r}")
 
     def state_dict(self) -> "dict[str, Any]":
         """dict of the values that change, JSON-able."""
@@ -217,6 +234,14 @@ class WarmUp(Schedule):
             return first * (self.start + (1 - self.start) * step / self.steps)
         return self.after.lr_at(step - self.steps)
 
+    @property
+    def monitor(self) -> str | None:
+        """That of the schedule that follows."""
+        return self.after.monitor
+
+    def check(self, measured: "Sequence[str]") -> None:
+        self.after.check(measured)
+
     def step(self, metric: float | None = None) -> float:
         """As `Schedule.step`; the schedule after the warm-up gets no metric of the warm-up."""
         self.count += 1
@@ -235,7 +260,7 @@ class WarmUp(Schedule):
 
 
 class ReduceOnPlateau(Schedule):
-    """Multiply the rate by `factor` once the metric has not improved for more than `patience` steps.
+    """Multiply the rate by `factor` once a figure has not improved for more than `patience` steps.
 
     Parameters
     ----------
@@ -243,12 +268,21 @@ class ReduceOnPlateau(Schedule):
     factor : float between 0 and 1
     patience : int, at least 0
     threshold : float, at least 0
-        Least improvement, as a fraction of the best value.
-    mode : "min" or "max"
-        Whether lower or higher metrics are better.
+        The part of the best value that an improvement must exceed.
+    mode : "min", "max" or "auto"
+        Whether lower or higher values are better; "auto" goes by the name `monitor`, as for `EarlyStopping`.
     cooldown : int, at least 0
         Steps after a reduction that are not counted.
     min_lr : float, at least 0
+    monitor : str, optional
+        Name of the figure, as in `History`: "val_accuracy", ...; of an update, "loss" or a metric. None for the loss:
+        that of the held-out data where there are any.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; also where "auto" does not know the name, and from `fit` for a figure that it has not, or
+        for the loss with mode="max".
     """
 
     _state: ClassVar = {
@@ -260,13 +294,16 @@ class ReduceOnPlateau(Schedule):
     }
 
     def __init__(self, lr: float, factor: float = 0.1, patience: int = 10, threshold: float = 1e-4,
-                 mode: "Literal['min', 'max']" = "min", cooldown: int = 0, min_lr: float = 0.0,
-                 per: "Literal['epoch', 'batch']" = "epoch") -> None:
+                 mode: "Literal['min', 'max', 'auto']" = "auto", cooldown: int = 0, min_lr: float = 0.0,
+                 per: "Literal['epoch', 'batch']" = "epoch", monitor: str | None = None) -> None:
         super().__init__(lr, per)
         self.factor = check_number(factor, "factor", above=0, below=1)
         self.patience = check_positive_int(patience, "patience", low=0)
         self.threshold = check_number(threshold, "threshold", low=0)
-        self.mode = check_option(mode, "mode", ("min", "max"))
+        if monitor is not None and not isinstance(monitor, str):
+            raise TypeError(f"monitor: expected the name of a figure, found {type(monitor).__name__}")
+        sign_of("loss" if monitor is None else monitor, mode)
+        self.mode, self.monitor = mode, monitor
         self.cooldown = check_positive_int(cooldown, "cooldown", low=0)
         self.min_lr = check_number(min_lr, "min_lr", low=0)
         self.current = self.base_lr
@@ -277,6 +314,12 @@ class ReduceOnPlateau(Schedule):
     def lr_at(self, step: int) -> float:
         """The current rate for any step, because later rates are not known."""
         return self.current
+
+    def check(self, measured: "Sequence[str]") -> None:
+        super().check(measured)
+        if self.monitor is None and self.mode == "max":
+            raise ValueError("schedule: expected monitor with mode='max', the name of a figure, as the loss is better "
+                             "the lower it is; found None")
 
     def step(self, metric: float | None = None) -> float:
         """Count one step with its metric, which is required; NaN counts as no improvement."""
@@ -299,7 +342,7 @@ class ReduceOnPlateau(Schedule):
     def _improves(self, metric):
         if self.best is None:
             return not math.isnan(metric)
-        sign = 1 if self.mode == "max" else -1
+        sign = sign_of("loss" if self.monitor is None else self.monitor, self.mode)
         return sign * metric > sign * self.best + self.threshold * abs(self.best)
 
 

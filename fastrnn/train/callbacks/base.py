@@ -3,7 +3,8 @@
 import math
 from typing import TYPE_CHECKING
 
-from ...check.values import check_number, check_option
+from ...check.values import check_number
+from ..direction import sign_of
 
 if TYPE_CHECKING:
     from typing import Any, Literal
@@ -77,7 +78,13 @@ class Monitor(Callback):
     min_delta : float, at least 0
         Least improvement of a better value.
     mode : "min", "max" or "auto"
-        Whether lower or higher is better; "auto" means "max" for accuracies, "min" for all others.
+        Whether lower or higher is better. "auto" goes by the name: lower for losses and errors, higher for accuracy,
+        F1, AUC, R2, precision, recall, BLEU and the like.
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the argument; also where "auto" does not know the name.
     """
 
     def __init__(self, monitor: str, min_delta: float, mode: "Literal['min', 'max', 'auto']") -> None:
@@ -85,7 +92,8 @@ class Monitor(Callback):
             raise TypeError(f"monitor: expected the name of a figure, found {type(monitor).__name__}")
         self.monitor = monitor
         self.min_delta = check_number(min_delta, "min_delta", low=0)
-        self.mode = check_option(mode, "mode", ("min", "max", "auto"))
+        sign_of(monitor, mode)
+        self.mode = mode
         self.best: float | None = None
 
     def check(self, trainer: "Trainer") -> None:
@@ -99,8 +107,7 @@ class Monitor(Callback):
         value = logs[self.monitor]
         if math.isnan(value):
             return False
-        upwards = self.mode == "max" or (self.mode == "auto" and self.monitor.endswith("accuracy"))
-        sign = 1 if upwards else -1
+        sign = sign_of(self.monitor, self.mode)
         if self.best is not None and not sign * value > sign * self.best + self.min_delta:
             return False
         self.best = value

@@ -26,7 +26,8 @@ class EarlyStopping(Monitor):
     min_delta : float, at least 0
         Least improvement of a better value.
     mode : "min", "max" or "auto"
-        Whether lower or higher is better; "auto" means "max" for accuracies, "min" for all others.
+        Whether lower or higher is better; "auto" goes by the name, as `Monitor` tells, and is refused where it does
+        not know that.
     restore_best : bool
         Whether to restore the parameters, and the trainer's average, of the best epoch at the end of the fit, early or
         not. After an interrupt or an error they stay, because the fit can continue.

@@ -37,6 +37,7 @@ class Loop:
         """Fit until `epochs` epochs are done, from the start or from the place of a checkpoint."""
         trainer, position = self._trainer, self._position
         trainer.measured = self._measured()
+        self._check_schedule()
         self._call("check")
         self._begin(epochs)
         try:
@@ -65,6 +66,11 @@ class Loop:
         penalty = ["penalty"] if self._update.penalises else []
         held_out = [] if self._validate is None else [f"val_{name}" for name in own]
         return (*own, *penalty, *held_out, "lr", "grad_norm", "seconds")
+
+    def _check_schedule(self):
+        trainer = self._trainer
+        if trainer.schedule is not None:
+            trainer.schedule.check(trainer.measured if trainer.schedule.per == "epoch" else names(trainer.metrics))
 
     def _begin(self, epochs):
         trainer, position, data = self._trainer, self._position, self._data
@@ -104,13 +110,12 @@ class Loop:
         """Make one update and add it to the epoch's record; returns its figures, or None if no element counts."""
         trainer, position = self._trainer, self._position
         made = self._update.make(batches, position.states, lambda: self._call("on_gradient"))
-        if made.mass:
-            self._advance_schedule("batch", made.values["loss"])
-            position.add(made)
         position.states = made.states
         if not made.mass:
             return None
         figures = finished(trainer.metrics, made.values, 1.0)
+        self._advance_schedule("batch", figures)
+        position.add(made)
         return {**figures, "penalty": made.penalty, "grad_norm": made.norm, "lr": made.lr, "mass": made.mass}
 
     def _record(self, started):
@@ -128,17 +133,20 @@ class Loop:
         logs["grad_norm"] = position.norm / max(position.updates, 1)
         logs["seconds"] = time.perf_counter() - started
         logs = {name: logs[name] for name in trainer.measured}
-        self._advance_schedule("epoch", logs.get("val_loss", logs["loss"]))
+        self._advance_schedule("epoch", logs)
         trainer.epoch += 1
         position.next_epoch()
         trainer.history.add(**logs)
         self._call("on_epoch_end", logs)
         self._check_interrupt()
 
-    def _advance_schedule(self, per, metric):
+    def _advance_schedule(self, per, figures):
         schedule = self._trainer.schedule
         if schedule is not None and schedule.per == per:
-            self._trainer.optimizer.lr = schedule.step(metric)
+            name = schedule.monitor
+            if name is None:
+                name = "val_loss" if "val_loss" in figures else "loss"
+            self._trainer.optimizer.lr = schedule.step(figures[name])
 
     def _check_interrupt(self):
         self._raise_pending()

@@ -57,6 +57,8 @@ def schedule_from_config(config):
         for name, value in config.items()
         if name != "type"
     }
+    if config.get("type") == schedules.ReduceOnPlateau.__name__:
+        values.setdefault("monitor", None)  # in checkpoints from before it had one
     return rebuild(SCHEDULE_TYPES, config.get("type"), values, "schedule")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -56,6 +57,20 @@ def files(folder, *patterns):
     return sorted(str(path.relative_to(HERE)) for pattern in patterns for path in (HERE / folder).glob(pattern))
 
 
+def write_kernel_view():
+    """Cython's view of the table of kernels, from the list in kernels.inc.h; written where it has changed."""
+    listed = re.sub(r"/\*.*?\*/", "", (HERE / KERNELS / "kernels.inc.h").read_text(), flags=re.DOTALL)
+    found = re.findall(r"FR_KERNEL\((\w+),\s*(\([^()]*\))\)", listed)
+    lines = ["int itemsize", "int lanes", "fr_format own", "const fr_format *forward", "const fr_format *backward",
+             "fr_int gemm_tn_work",
+             *(f"void (*{name}){' '.join(arguments.split())} noexcept nogil" for name, arguments in found)]
+    text = "".join(['cdef extern from "kernels.h" nogil:\n    ctypedef struct fr_kernels:\n',
+                    *(f"        {line}\n" for line in lines)])
+    path = HERE / CYTHON / "engine" / "runtime" / "kernels.pxi"
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
 class BuildEngine(build_ext):
     """Cython to C under the build folder, kernel files with their own flags, everything into the package."""
 
@@ -66,6 +81,7 @@ class BuildEngine(build_ext):
     def run(self):
         import numpy
         from Cython.Build import cythonize
+        write_kernel_view()
         for ext in self.extensions:
             ext.include_dirs = [numpy.get_include(), str(KERNELS)]
         made = cythonize([Extension(ext.name, list(ext.sources)) for ext in self.extensions], include_path=["src"],
@@ -94,7 +110,7 @@ class BuildPackage(build_py):
             return
         package = Path(self.build_lib) / "fastrnn"
         (package / "include").mkdir(parents=True, exist_ok=True)
-        for name in files(CYTHON, "**/*.pxd"):
+        for name in files(CYTHON, "**/*.pxd", "**/*.pxi"):
             shutil.copy(name, package / Path(name).relative_to(CYTHON))
         for name in files(KERNELS, "*.h"):
             shutil.copy(name, package / "include")
@@ -113,7 +129,8 @@ setup(
     ext_modules=[
         Extension(name, [str(source)], extra_compile_args=FLAGS, extra_link_args=LINK_FLAGS,
                   define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
-                  depends=files(CYTHON, "**/*.pxd") + (files(KERNELS, "*.h", "*.c") if name == KERNEL_TABLE else []))
+                  depends=[*files(CYTHON, "**/*.pxd", "**/*.pxi"),
+                           *(files(KERNELS, "*.h", "*.c") if name == KERNEL_TABLE else [])])
         for name, source in SOURCES.items()],
     cmdclass={"build_ext": BuildEngine, "build_py": BuildPackage, "sdist": SourceArchive},
 )

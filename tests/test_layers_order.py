@@ -167,7 +167,7 @@ def compiled_sources(name):
 
 def test_lists_are_complete():
     for folder in ["", *COMPILED]:
-        held = {path.stem for path in (COMPILED_DIR / folder).glob("*.p[yx]?")} - {"__init__"}
+        held = {path.stem for path in (COMPILED_DIR / folder).glob("*.p[yx][xd]")} - {"__init__"}
         assert held == set(COMPILED.get(folder, ()))
     assert {path.name for path in COMPILED_DIR.iterdir() if path.is_dir()} == set(COMPILED)
     held = {}

@@ -53,13 +53,13 @@ cdef void activate(const fr_kernels *k, const Activation *f, real *y, const real
     for j in range(n):
         y[j] = -most if x[j] < -most else most if x[j] > most else x[j]
     if f.kind == SIGMOID:
-        k.sigmoid(y, y, n)
+        k.map_sigmoid(y, y, n)
     elif f.kind == TANH:
-        k.tanh_(y, y, n)
+        k.map_tanh(y, y, n)
     elif f.kind == SCALED_TANH:
         for j in range(n):
             y[j] *= <real>f.beta
-        k.tanh_(y, y, n)
+        k.map_tanh(y, y, n)
         for j in range(n):
             y[j] *= scale
     else:

@@ -59,7 +59,7 @@ cdef void softmax(const fr_kernels *k, real *x, fr_int n) noexcept nogil:
     cdef fr_int s
     for s in range(n):
         x[s] -= top
-    k.exp_(x, x, n)
+    k.map_exp(x, x, n)
     scale = <real>(1 / row_total(x, n))
     for s in range(n):
         x[s] *= scale

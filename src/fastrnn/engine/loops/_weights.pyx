@@ -58,8 +58,8 @@ cdef class Weights(Watched):
 
     words: what they have beside the kind's own, see `_kind`. For each layer and direction `suffixes` holds the ends of
     its parameters' names, and `input_sizes` the width of its inputs. All arrays are C-contiguous and of one dtype.
-    projection: P, or 0. activations: for each direction the (name, alpha, beta) of f, g and h; with them the cell is one
-    of `_general`.
+    projection: P, or 0. activations: for each direction the (name, alpha, beta) of f, g and h; they take the
+    functions of `_general`.
     """
 
     def __cinit__(self, Kind kind not None, words, params, grads, list suffixes not None, list input_sizes not None,

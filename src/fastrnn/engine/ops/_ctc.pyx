@@ -180,7 +180,7 @@ cdef bint _probabilities(const Task *task, Work *w, floating *dlogits, const flo
         top = largest(x, task.classes)
         for k in range(task.classes):
             e[k] = x[k] - top
-        kernels(sizeof(floating)).exp_(e, e, task.classes)
+        kernels(sizeof(floating)).map_exp(e, e, task.classes)
         w.total[t] = row_total(e, task.classes)
         if not w.total[t] < INFINITY:
             return False
@@ -195,7 +195,7 @@ cdef bint _probabilities(const Task *task, Work *w, floating *dlogits, const flo
             whole = whole if y > -WHOLE / 4 else (y if y > NOTHING else NOTHING)
             p_e[i] = whole
             p_m[i] = ((y if y > NOTHING else NOTHING) - whole) * LN2
-        kernels(sizeof(double)).exp_(p_m, p_m, count + 1)
+        kernels(sizeof(double)).map_exp(p_m, p_m, count + 1)
     return True
 
 

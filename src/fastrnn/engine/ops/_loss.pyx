@@ -20,7 +20,7 @@ cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssi
     cdef floating factor, even
     for k in range(classes):
         dlogits[k] = logits[k] - top
-    kernels(sizeof(floating)).exp_(dlogits, dlogits, classes)
+    kernels(sizeof(floating)).map_exp(dlogits, dlogits, classes)
     total = row_total(dlogits, classes)
     log_total = log(total)
     if class_weight != NULL:

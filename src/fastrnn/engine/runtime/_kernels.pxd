@@ -38,70 +38,9 @@ cdef extern from "kernels.h" nogil:
         void (*multiply)(fr_matrix c, fr_matrix a, const fr_panels *w, fr_matrix init, fr_int r, fr_int first,
                          fr_int n) noexcept nogil
 
-    ctypedef struct fr_kernels:
-        int itemsize
-        int lanes
-        fr_format own
-        const fr_format *forward
-        const fr_format *backward
-        void (*gemm_tn)(fr_matrix c, fr_matrix a, fr_matrix b, fr_int m, fr_int n, fr_int k,
-                        void *work) noexcept nogil
-        fr_int gemm_tn_work
-        void (*sum_rows)(void *sum, const void *a, fr_int lda, fr_int r, fr_int n) noexcept nogil
-        void (*add)(void *dst, fr_int ldd, const void *src, fr_int lds, fr_int r, fr_int n) noexcept nogil
-        void (*exp_)(void *dst, const void *src, fr_int n) noexcept nogil
-        void (*sigmoid)(void *dst, const void *src, fr_int n) noexcept nogil
-        void (*tanh_)(void *dst, const void *src, fr_int n) noexcept nogil
-        void (*rnn_forward)(void *h, fr_int ldh, const void *z, fr_int ldz, int relu, fr_int r,
-                            fr_int hidden) noexcept nogil
-        void (*rnn_backward)(void *dz, fr_int ldz, const void *dh, fr_int lddh, const void *h, fr_int ldh, int relu,
-                             fr_int r, fr_int hidden) noexcept nogil
-        void (*lstm_forward)(void *h, fr_int ldh, void *c, fr_int ldc, void *z, fr_int ldz, const void *c_prev,
-                             fr_int ldcp, int keep, fr_int r, fr_int hidden) noexcept nogil
-        void (*lstm_backward)(void *gates, fr_int ldz, void *dc, fr_int lddc, const void *dh, fr_int lddh,
-                              const void *c, fr_int ldc, const void *c_prev, fr_int ldcp, fr_int r,
-                              fr_int hidden) noexcept nogil
-        void (*gru_forward)(void *h, fr_int ldh, void *z, fr_int ldz, const void *hn, fr_int ldhn, const void *h_prev,
-                            fr_int ldhp, fr_int r, fr_int hidden) noexcept nogil
-        void (*gru_backward)(void *gates, fr_int ldz, void *hn, fr_int ldhn, void *dh, fr_int lddh,
-                             const void *h_prev, fr_int ldhp, fr_int r, fr_int hidden) noexcept nogil
-        void (*gru_reset)(void *rh, fr_int ldrh, void *z, fr_int ldz, const void *h_prev, fr_int ldhp, fr_int r,
-                          fr_int hidden) noexcept nogil
-        void (*gru_update)(void *h, fr_int ldh, void *z, fr_int ldz, const void *h_prev, fr_int ldhp, fr_int r,
-                           fr_int hidden) noexcept nogil
-        void (*gru_update_backward)(void *gates, fr_int ldz, void *dh, fr_int lddh, const void *h_prev, fr_int ldhp,
-                                    fr_int r, fr_int hidden) noexcept nogil
-        void (*gru_reset_backward)(void *gates, fr_int ldz, void *dh, fr_int lddh, const void *drh, fr_int lddrh,
-                                   const void *h_prev, fr_int ldhp, fr_int r, fr_int hidden) noexcept nogil
-        void (*lstm_cell)(void *c, fr_int ldc, void *z, fr_int ldz, const void *c_prev, fr_int ldcp, fr_int r,
-                          fr_int hidden) noexcept nogil
-        void (*lstm_output)(void *h, fr_int ldh, const void *gates, fr_int ldz, const void *m, fr_int ldm, fr_int r,
-                            fr_int hidden) noexcept nogil
-        void (*lstm_output_backward)(void *dm, fr_int lddm, void *gates, fr_int ldz, const void *dh, fr_int lddh,
-                                     const void *scaled, fr_int lds, const void *gain, const void *shift, fr_int r,
-                                     fr_int hidden) noexcept nogil
-        void (*lstm_cell_backward)(void *gates, fr_int ldz, void *dc, fr_int lddc, const void *c_prev, fr_int ldcp,
-                                   fr_int r, fr_int hidden) noexcept nogil
-        void (*norm_forward)(void *y, fr_int ldy, void *scaled, fr_int lds, void *rstd, fr_int ldr, const void *x,
-                             fr_int ldx, const void *gain, const void *shift, fr_int r, fr_int n) noexcept nogil
-        void (*norm_backward)(void *dx, fr_int lddx, void *dgain, const void *dy, fr_int lddy, const void *scaled,
-                              fr_int lds, const void *rstd, fr_int ldr, const void *gain, fr_int r,
-                              fr_int n) noexcept nogil
-        void (*attention_scores)(void *scores, const void *q, const void *keys, fr_int ldk, const void *v, fr_int s,
-                                 fr_int n) noexcept nogil
-        void (*weighted_sum)(void *sum, const void *weights, const void *rows, fr_int ldr, fr_int s,
-                             fr_int n) noexcept nogil
-        void (*attention_backward)(void *dq, void *dkeys, fr_int lddk, void *dv, const void *dscores, const void *q,
-                                   const void *keys, fr_int ldk, const void *v, fr_int s, fr_int n) noexcept nogil
-        void (*mingru_forward)(const fr_scan *s) noexcept nogil
-        void (*mingru_backward)(const fr_scan *s) noexcept nogil
-        void (*minlstm_forward)(const fr_scan *s) noexcept nogil
-        void (*minlstm_backward)(const fr_scan *s) noexcept nogil
-        void (*sru_forward)(const fr_scan *s) noexcept nogil
-        void (*sru_backward)(const fr_scan *s) noexcept nogil
-        void (*qrnn_forward)(const fr_scan *s) noexcept nogil
-        void (*qrnn_backward)(const fr_scan *s) noexcept nogil
+include "kernels.pxi"  # fr_kernels: made from kernels.inc.h by setup.py
 
+cdef extern from "kernels.h" nogil:
     ctypedef struct fr_isa:
         const char *name
         const fr_kernels **f32

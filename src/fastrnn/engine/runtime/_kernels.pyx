@@ -126,11 +126,11 @@ cdef int _map(dst, src, int which) except -1:
     cdef fr_int n = cnp.PyArray_SIZE(src)
     with nogil:
         if which == 0:
-            k.exp_(d, s, n)
+            k.map_exp(d, s, n)
         elif which == 1:
-            k.sigmoid(d, s, n)
+            k.map_sigmoid(d, s, n)
         else:
-            k.tanh_(d, s, n)
+            k.map_tanh(d, s, n)
     return 0
 
 

@@ -39,11 +39,24 @@ def int_array(values, name):
 
 
 def refuse_masked(values, name):
-    """Raise for a masked array: NumPy would read the values under its mask."""
+    """A masked array, alone or in lists, is no array: NumPy would read what lies under its mask."""
     masked = sys.modules.get("numpy.ma")
-    if masked is not None and isinstance(values, masked.MaskedArray):
+    if masked is not None and _holds(values, masked.MaskedArray, set()):
         raise TypeError(f"{name}: expected an array without a mask, found a masked array; fill it first, or name the "
                         "valid steps with lengths=")
+
+
+def _holds(values, kind, seen):
+    """Whether `values` is of a kind, or in lists of others holds one that is; `seen` ends circles."""
+    if isinstance(values, kind):
+        return True
+    if not isinstance(values, (list, tuple)) or id(values) in seen:
+        return False
+    seen.add(id(values))
+    kinds = set(map(type, values))      # few, of many values
+    if any(issubclass(one, kind) for one in kinds):
+        return True
+    return any(issubclass(one, (list, tuple)) for one in kinds) and any(_holds(one, kind, seen) for one in values)
 
 
 def own_shape(array):

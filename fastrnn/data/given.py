@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..check.arrays import check_floats
+from ..check.arrays import check_floats, first_place, refuse_masked
 from ..check.values import check_number, shown
 
 
@@ -11,8 +11,9 @@ def holds_ids(array):
     return array.dtype.kind in "iu"
 
 
-def as_array(values, name, dtype):
-    """An array: int64 for ints, `dtype` for anything else."""
+def as_array(values, name, dtype=None):
+    """An array of ints as int64, anything else as `dtype`; without one floats as float32 or float64, as they are."""
+    refuse_masked(values, name)
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -23,7 +24,12 @@ def as_array(values, name, dtype):
         return array.astype(np.int64, copy=False)
     if array.dtype.kind not in "bf":
         raise TypeError(f"{name}: expected numbers, found dtype {array.dtype}")
-    return array.astype(dtype, copy=False)
+    return array.astype(_float(array.dtype) if dtype is None else dtype, copy=False)
+
+
+def _float(dtype):
+    """float32 or float64, whichever holds numbers of `dtype`."""
+    return dtype if dtype in (np.float32, np.float64) else np.dtype(np.float64)
 
 
 def as_sequences(X, dtype):
@@ -41,21 +47,61 @@ def as_sequences(X, dtype):
         if len(X) == 0:
             raise ValueError("X: expected at least one sequence, found none")
         return X
-    if not X:
+    arrays = _as_arrays(X, dtype)
+    if all(x.ndim == 1 and (holds_ids(x) or not x.size) for x in arrays):
+        return [x.astype(np.int64, copy=False) for x in arrays]
+    return _with_features(arrays, dtype)
+
+
+def as_steps(X):
+    """X as one array (N, T, I), or a list of arrays (T_i, I), of finite floats and one step or more; ints are numbers.
+
+    What learns scales of the features of X, or puts steps side by side, needs them so.
+    """
+    if getattr(X, "ndim", 1) == 3:
+        X = as_array(X, "X")
+        if not X.size:
+            raise ValueError("X: expected at least one step and one feature in at least one sequence, "
+                             f"found shape {X.shape}")
+        check_finite(X, "X")
+        return X.astype(_float(X.dtype), copy=False)
+    arrays = _as_arrays(X, None)
+    for k, x in enumerate(arrays):
+        if not x.size:
+            raise ValueError(f"X[{k}]: expected shape (T, I) or (T,) with at least one step, found {x.shape}")
+    arrays = _with_features(arrays, np.result_type(*{_float(x.dtype) for x in arrays}))
+    for k, x in enumerate(arrays):
+        check_finite(x, f"X[{k}]")
+    return arrays
+
+
+def check_finite(array, name):
+    """Raise a ValueError where floats are not finite."""
+    finite = np.isfinite(array)
+    if not finite.all():
+        at = first_place(~finite)
+        raise ValueError(f"{name}: expected finite numbers, found {array[at]} at {list(at)}; input contains NaN or "
+                         "infinity")
+
+
+def _as_arrays(X, dtype):
+    """The arrays (T_i, I) or (T_i,) of a list."""
+    if not len(X):
         raise ValueError("X: expected at least one sequence, found an empty list")
     arrays = [as_array(x, f"X[{k}]", dtype) for k, x in enumerate(X)]
-    ids = all((holds_ids(x) and x.ndim == 1) or (x.size == 0 and x.ndim == 1) for x in arrays)
     for k, x in enumerate(arrays):
         if x.ndim not in (1, 2):
             raise ValueError(f"X[{k}]: expected shape (T, I) or (T,), found {x.shape}")
-        if ids:
-            arrays[k] = x.astype(np.int64, copy=False)
-        else:
-            arrays[k] = (x[:, None] if x.ndim == 1 else x).astype(dtype, copy=False)
-        if arrays[k].shape[1:] != arrays[0].shape[1:]:
+    return arrays
+
+
+def _with_features(arrays, dtype):
+    """Arrays (T_i, I) of one I; (T_i,) is (T_i, 1)."""
+    arrays = [(x[:, None] if x.ndim == 1 else x).astype(dtype, copy=False) for x in arrays]
+    for k, x in enumerate(arrays):
+        if x.shape[1] != arrays[0].shape[1]:
             raise ValueError(
-                f"X[{k}]: expected {arrays[0].shape[1]} features per step as in X[0], "
-                f"found {arrays[k].shape[1]}"
+                f"X[{k}]: expected {arrays[0].shape[1]} features per step as in X[0], found {x.shape[1]}"
             )
     return arrays
 
@@ -68,6 +114,7 @@ def as_lengths(x, lengths, ragged):
         return np.array([len(a) for a in x], np.int64)
     if lengths is None:
         return None
+    refuse_masked(lengths, "lengths")
     lengths = np.asarray(lengths)
     if lengths.dtype.kind not in "iu":
         raise TypeError(f"lengths: expected ints, found dtype {lengths.dtype}")

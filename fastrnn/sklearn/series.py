@@ -3,7 +3,9 @@
 import numpy as np
 from sklearn.utils import check_array
 
-from .inputs import FLOATS, check_arrays, check_features, holds_sequences, validate_data
+from ..check.arrays import refuse_masked
+from ..data.given import as_steps
+from .inputs import FLOATS, check_features, holds_sequences, validate_data
 
 HELD = "The part of each series, its end, that `early_stopping` holds out."
 
@@ -19,12 +21,13 @@ def check_series(estimator, X, *, reset):
     reset : bool
     """
     if holds_sequences(X):
-        series = check_arrays(X, "X")
+        series = list(as_steps(X))
         if reset:
             estimator.n_features_in_ = series[0].shape[1]
         else:
             check_features(estimator.n_features_in_, series[0].shape[1])
         return series, ("stack" if getattr(X, "ndim", 1) == 3 else "list", [np.ndim(x) == 1 for x in X])
+    refuse_masked(X, "X")
     flat = np.ndim(X) == 1
     if flat:
         X = check_array(X, dtype=FLOATS, ensure_2d=False).reshape(-1, 1)

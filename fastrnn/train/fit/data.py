@@ -50,6 +50,12 @@ class DataAdapter:
         """The data as a `Sequences` or `LaneStream`; see `Trainer.evaluate`."""
         return self._batches(X, y, **given)
 
+    def for_diagnosis(self, X, y, **given):
+        """As `for_evaluation`, for training passes that no update follows; see `fastrnn.diagnostics.diagnose`."""
+        data = self._batches(X, y, **given)
+        self._check_values(data)
+        return data
+
     def for_prediction(self, X, **given):
         """`Sequences` without targets; see `Trainer.predict`."""
         if isinstance(X, LaneStream):

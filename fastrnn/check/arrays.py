@@ -40,6 +40,8 @@ def int_array(values, name):
 
 def refuse_masked(values, name):
     """A masked array, alone or in lists, is no array: NumPy would read what lies under its mask."""
+    if type(values) is np.ndarray:
+        return
     masked = sys.modules.get("numpy.ma")
     if masked is not None and _holds(values, masked.MaskedArray, set()):
         raise TypeError(f"{name}: expected an array without a mask, found a masked array; fill it first, or name the "

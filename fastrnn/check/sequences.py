@@ -3,6 +3,7 @@
 import numpy as np
 
 from .arrays import check_axes, check_floats, in_range, int_array, own_shape, real_array, refuse_masked
+from .values import shown
 
 
 def check_sequence(x, name):
@@ -47,6 +48,37 @@ def check_lengths(lengths, batch, steps, name="lengths"):
     if lengths.shape != (batch,):
         raise ValueError(f"{name}: expected {batch} ints, one per sequence; found shape {lengths.shape}")
     return in_range(lengths, name, steps + 1, None)
+
+
+def check_padded(x, lengths, batch_first):
+    """(x, lengths) of a padded batch of ids, (B, T) or (T, B), or of features: x with zeros beyond the lengths.
+
+    What padding holds must reach no layer: a gradient of zero does not hide a NaN, 0 * NaN is NaN. x is a copy where
+    it held other than zeros there.
+    """
+    x = own_shape(real_array(x, "x"))
+    if x.ndim < 2 or (x.ndim == 2 and x.dtype.kind == "f"):
+        raise ValueError(f"lengths: expected None with unbatched x, found {shown(lengths)}")
+    rows = x if batch_first else x.swapaxes(0, 1)
+    lengths = check_lengths(lengths, len(rows), rows.shape[1])
+    return ended(x, lengths, batch_first), lengths
+
+
+def ended(x, lengths, batch_first, copy=True):
+    """x with zeros beyond the lengths of its sequences; itself where it has no others there, or without `copy`."""
+    steps = x.shape[1 if batch_first else 0]
+    rows = x if batch_first else x.swapaxes(0, 1)
+    if not any(n < steps and np.count_nonzero(row[n:]) for row, n in zip(rows, lengths.tolist())):
+        return x
+    x = x.copy() if copy or not x.flags.writeable else x
+    end_sequences(x if batch_first else x.swapaxes(0, 1), lengths)
+    return x
+
+
+def end_sequences(rows, lengths):
+    """Write zeros beyond the lengths of the sequences of `rows` (B, T, ...)."""
+    for row, n in zip(rows, lengths.tolist()):
+        row[n:] = 0
 
 
 def check_ragged(sequences, name, features, dtype):

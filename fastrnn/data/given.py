@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..check.arrays import check_floats, first_place, refuse_masked
+from ..check.arrays import check_floats, first_place, int_array, refuse_masked
 from ..check.values import check_number, shown
 
 
@@ -32,8 +32,29 @@ def _float(dtype):
     return dtype if dtype in (np.float32, np.float64) else np.dtype(np.float64)
 
 
-def as_sequences(X, dtype):
-    """X as one array (N, T, I) or (N, T) of ids, or as a list of (T_i, I) or (T_i,) arrays that agree."""
+def as_sequences(X, dtype, ids=None):
+    """X as one array (N, T, I) or (N, T) of ids, or as a list of (T_i, I) or (T_i,) arrays that agree.
+
+    `ids` says whether the model takes ids; None where it does not say.
+    """
+    x = _as_sequences(X, dtype, ids)
+    check_kind(x, "X", ids)
+    return x
+
+
+def check_kind(x, name, ids):
+    """Raise where sequences hold ids, as (N, T) of integers do, and the model takes none, or the reverse."""
+    if ids is None or (x[0].ndim == 1 and holds_ids(x[0])) == ids:
+        return
+    found = f"{x[0].dtype} of shape {x[0].shape} for each sequence"
+    if ids:
+        raise TypeError(f"{name}: expected ids, integers of shape (N, T) or a list of (T_i,), as the model's first "
+                        f"module takes ids; found {found}")
+    raise TypeError(f"{name}: expected numbers of shape (N, T, I), or floats of shape (N, T) for one feature per step, "
+                    f"as the model's first module takes no ids; found integers, which are ids: {found}")
+
+
+def _as_sequences(X, dtype, ids):
     if not isinstance(X, (list, tuple)):
         X = as_array(X, "X", dtype)
         if X.ndim not in (2, 3):
@@ -48,7 +69,8 @@ def as_sequences(X, dtype):
             raise ValueError("X: expected at least one sequence, found none")
         return X
     arrays = _as_arrays(X, dtype)
-    if all(x.ndim == 1 and (holds_ids(x) or not x.size) for x in arrays):
+    if all(x.ndim == 1 and (holds_ids(x) or not x.size) for x in arrays) and (
+            ids is not False or any(x.size for x in arrays)):
         return [x.astype(np.int64, copy=False) for x in arrays]
     return _with_features(arrays, dtype)
 
@@ -114,10 +136,7 @@ def as_lengths(x, lengths, ragged):
         return np.array([len(a) for a in x], np.int64)
     if lengths is None:
         return None
-    refuse_masked(lengths, "lengths")
-    lengths = np.asarray(lengths)
-    if lengths.dtype.kind not in "iu":
-        raise TypeError(f"lengths: expected ints, found dtype {lengths.dtype}")
+    lengths = int_array(lengths, "lengths")
     if lengths.shape != (len(x),):
         raise ValueError(
             f"lengths: expected {len(x)} ints, one for each sequence of X; found shape {lengths.shape}"

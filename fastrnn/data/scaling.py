@@ -49,6 +49,9 @@ def mean_and_deviation(x: "Inputs", weight: "ArrayLike | None" = None) -> "tuple
 class _Scale(Layer, base=True):
     """A fixed affine map of each feature, without parameters: the configuration holds mean and scale."""
 
+    takes_ids = False
+    keeps_features = True
+
     def __init__(self, mean: "ArrayLike", scale: "ArrayLike") -> None:
         super().__init__()
         self.mean = check_vector(mean, "mean").tolist()

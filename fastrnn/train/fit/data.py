@@ -5,9 +5,9 @@ import numpy as np
 from ... import memory
 from ...data.batch import Batch, Targets
 from ...data.batches import LaneStream, Sequences
-from ...data.given import check_class_range, check_id_range
+from ...data.given import check_class_range, check_id_range, check_kind
 from ...nn.layers import Embedding
-from ...nn.module import walk
+from ...nn.module import direction_of, walk
 from .. import losses
 from .parts import takes_labels
 from .passes import infer
@@ -97,6 +97,7 @@ class DataAdapter:
             per_step=not model.pools_time,
             labels=labels or decoded,
             decoded=decoded,
+            ids=model.takes_ids,
             dtype=model.dtype,
             batch_size=batch_size,
             window=window,
@@ -114,6 +115,7 @@ class DataAdapter:
         if accumulate > 1:
             raise ValueError(f"accumulate: expected 1 with a LaneStream, whose lanes are one batch; found {accumulate}")
         _check_direction(self._model, "a LaneStream")
+        check_kind(X.x, "X", self._model.takes_ids)
         return X
 
     def _validation(self, data, class_weight, batch_size):
@@ -184,8 +186,7 @@ def _largest_batch(data, shares=1):
 def _check_direction(model, what):
     """Raise for bidirectional layers: a state can pass through time in one direction only."""
     for module in walk(model):
-        both = getattr(module, "bidirectional", False)
-        direction = getattr(module, "direction", "bidirectional" if both else "forward")
+        direction = direction_of(module)
         if direction != "forward":
             found = "a bidirectional one" if direction == "bidirectional" else "one that reads backwards"
             raise ValueError(f"{what}: expected a model that reads in one direction, found {found}")

@@ -73,6 +73,10 @@ def test_integers_are_no_ids_at_any_other_door():
         trainer.fit(LaneStream(np.arange(40), 2, 5), progress=False)
     with pytest.raises(TypeError, match="X: expected numbers"):
         diagnose(net, X.astype(int), y, loss="mse")
+    for call in (lambda: net(X.astype(int)), lambda: net.forward(X.astype(np.uint8)), lambda: net([[1, 2], [3]]),
+                 lambda: Sequential(Linear(2, 1))([[1, 2], [3]]), lambda: net(X.astype(int), lengths=[5] * 4)):
+        with pytest.raises(TypeError, match="x: expected numbers, as the first module takes no ids; found ids"):
+            call()
     assert trainer.predict(X, progress=False).shape == (4, 5, 1)
     assert trainer.predict(X.astype(int)[..., None], progress=False).shape == (4, 5, 1)
     assert trainer.predict([[], []], progress=False)[0].shape == (0, 1)

@@ -61,6 +61,25 @@ def _holds(values, kind, seen):
     return any(issubclass(one, (list, tuple)) for one in kinds) and any(_holds(one, kind, seen) for one in values)
 
 
+def column_labels(values):
+    """The labels of a frame's columns, of pandas, polars, pyarrow or the like, as a list; None for what is no frame."""
+    if isinstance(values, (np.ndarray, list, tuple)):
+        return None
+    labels = getattr(values, "column_names", None)      # of pyarrow, whose columns are arrays
+    if labels is None:
+        labels = getattr(values, "columns", None)
+    return None if labels is None or callable(labels) or isinstance(labels, str) else list(labels)
+
+
+def refuse_frames(values, name):
+    """A frame's columns have names, which may stand in any order; there is none to get wrong of a single one."""
+    labels = column_labels(values)
+    if labels is not None and len(labels) > 1:
+        raise TypeError(f"{name}: expected an array, found {type(values).__name__} with the columns "
+                        f"{', '.join(map(str, labels))[:80]}, which are matched by name in fastrnn.sklearn only; "
+                        f"choose their order: {name}[columns].to_numpy()")
+
+
 def own_shape(array):
     """A view of the same values, so that nobody can change the shape between the check and the use."""
     return _view(array) if type(array) is np.ndarray else _view(array, np.ndarray)

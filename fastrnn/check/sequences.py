@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .arrays import check_axes, check_floats, in_range, int_array, own_shape, real_array, refuse_masked
+from .arrays import check_axes, check_floats, in_range, int_array, own_shape, real_array, refuse_frames, refuse_masked
 from .values import shown
 
 
@@ -84,8 +84,11 @@ def end_sequences(rows, lengths):
 def check_ragged(sequences, name, features, dtype):
     """The rows of a list of (T_i, features) arrays, one after another, and the lengths (int64)."""
     kinds = {2: f"(T, {features})"}
+    sequences = list(sequences)
+    for k, x in enumerate(sequences):
+        refuse_frames(x, f"{name}[{k}]")
     arrays = [check_axes(check_steps(x, f"{name}[{i}]", features, dtype), f"{name}[{i}]", kinds)
-              for i, x in enumerate(list(sequences))]
+              for i, x in enumerate(sequences)]
     lengths = np.array([len(x) for x in arrays], np.int64)
     rows = np.concatenate(arrays) if arrays else np.empty((0, features), dtype)
     if rows.shape != (lengths.sum(), features):
@@ -99,6 +102,8 @@ def pad_sequences(arrays, lengths, batch_first):
         raise ValueError("lengths: expected None with a list of sequences, which tell their own")
     if not arrays:
         raise ValueError("x: expected at least one sequence, found an empty list")
+    for k, array in enumerate(arrays):
+        refuse_frames(array, f"x[{k}]")
     arrays = [real_array(array, f"x[{k}]") for k, array in enumerate(arrays)]
     first = arrays[0]
     for k, array in enumerate(arrays):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..check.arrays import check_floats, first_place, int_array, refuse_masked
+from ..check.arrays import check_floats, first_place, int_array, refuse_frames, refuse_masked
 from ..check.values import check_number, shown
 
 
@@ -14,6 +14,7 @@ def holds_ids(array):
 def as_array(values, name, dtype=None):
     """An array of ints as int64, anything else as `dtype`; without one floats as float32 or float64, as they are."""
     refuse_masked(values, name)
+    refuse_frames(values, name)
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -68,17 +69,19 @@ def _as_sequences(X, dtype, ids):
         if len(X) == 0:
             raise ValueError("X: expected at least one sequence, found none")
         return X
-    arrays = _as_arrays(X, dtype)
+    names = _places(X)
+    arrays = _as_arrays(X, dtype, names)
     if all(x.ndim == 1 and (holds_ids(x) or not x.size) for x in arrays) and (
             ids is not False or any(x.size for x in arrays)):
         return [x.astype(np.int64, copy=False) for x in arrays]
-    return _with_features(arrays, dtype)
+    return _with_features(arrays, dtype, names)
 
 
-def as_steps(X):
+def as_steps(X, names=None):
     """X as one array (N, T, I), or a list of arrays (T_i, I), of finite floats and one step or more; ints are numbers.
 
-    What learns scales of the features of X, or puts steps side by side, needs them so.
+    What learns scales of the features of X, or puts steps side by side, needs them so. `names` is what errors call the
+    entries of a list.
     """
     if getattr(X, "ndim", 1) == 3:
         X = as_array(X, "X")
@@ -87,13 +90,14 @@ def as_steps(X):
                              f"found shape {X.shape}")
         check_finite(X, "X")
         return X.astype(_float(X.dtype), copy=False)
-    arrays = _as_arrays(X, None)
-    for k, x in enumerate(arrays):
+    names = _places(X) if names is None else names
+    arrays = _as_arrays(X, None, names)
+    for x, name in zip(arrays, names):
         if not x.size:
-            raise ValueError(f"X[{k}]: expected shape (T, I) or (T,) with at least one step, found {x.shape}")
-    arrays = _with_features(arrays, np.result_type(*{_float(x.dtype) for x in arrays}))
-    for k, x in enumerate(arrays):
-        check_finite(x, f"X[{k}]")
+            raise ValueError(f"{name}: expected shape (T, I) or (T,) with at least one step, found {x.shape}")
+    arrays = _with_features(arrays, np.result_type(*{_float(x.dtype) for x in arrays}), names)
+    for x, name in zip(arrays, names):
+        check_finite(x, name)
     return arrays
 
 
@@ -106,25 +110,29 @@ def check_finite(array, name):
                          "infinity")
 
 
-def _as_arrays(X, dtype):
+def _places(X):
+    """What errors call the entries of a list."""
+    return [f"X[{k}]" for k in range(len(X))]
+
+
+def _as_arrays(X, dtype, names):
     """The arrays (T_i, I) or (T_i,) of a list."""
     if not len(X):
         raise ValueError("X: expected at least one sequence, found an empty list")
-    arrays = [as_array(x, f"X[{k}]", dtype) for k, x in enumerate(X)]
-    for k, x in enumerate(arrays):
+    arrays = [as_array(x, name, dtype) for x, name in zip(X, names)]
+    for x, name in zip(arrays, names):
         if x.ndim not in (1, 2):
-            raise ValueError(f"X[{k}]: expected shape (T, I) or (T,), found {x.shape}")
+            raise ValueError(f"{name}: expected shape (T, I) or (T,), found {x.shape}")
     return arrays
 
 
-def _with_features(arrays, dtype):
+def _with_features(arrays, dtype, names):
     """Arrays (T_i, I) of one I; (T_i,) is (T_i, 1)."""
     arrays = [(x[:, None] if x.ndim == 1 else x).astype(dtype, copy=False) for x in arrays]
-    for k, x in enumerate(arrays):
+    for x, name in zip(arrays, names):
         if x.shape[1] != arrays[0].shape[1]:
-            raise ValueError(
-                f"X[{k}]: expected {arrays[0].shape[1]} features per step as in X[0], found {x.shape[1]}"
-            )
+            raise ValueError(f"{name}: expected {arrays[0].shape[1]} features per step as in {names[0]}, "
+                             f"found {x.shape[1]}")
     return arrays
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..check.arrays import check_features, check_floats, check_vector
+from ..check.arrays import check_features, check_floats, check_vector, refuse_frames
 from ..check.sequences import check_lengths, check_series
 from ..nn.layers import Layer
 
@@ -70,6 +70,8 @@ class _Scale(Layer, base=True):
             Valid steps of a padded x (N, T, I).
         """
         if isinstance(x, (list, tuple)):
+            for k, a in enumerate(x):
+                refuse_frames(a, f"x[{k}]")
             parts = [check_floats(a, f"x[{k}]") for k, a in enumerate(x)]
         else:
             parts = check_floats(x, "x")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .._types import Inputs, Ints
     from ..data.batches import LaneStream
 
+
 def diagnose(model: "Module", X: "Inputs | LaneStream", y: "Inputs | None" = None, *,
              loss: "str | Callable[..., Any]" = "cross_entropy", lengths: "Ints | None" = None,
              sequences: int = 32) -> "Diagnosis":

@@ -51,6 +51,8 @@ class Sequential(Compound):
     tuple with one entry per module, None for those without a state.
     """
 
+    _skips_padding = False  # of what was pickled before
+
     def __init__(self, *modules: "Module", batch_first: bool = True, tie_embeddings: bool = False) -> None:
         if not modules:
             raise ValueError("modules: expected at least one module, found none")
@@ -180,6 +182,9 @@ class Sequential(Compound):
 
     def _begun(self, x, lengths):
         """x and lengths as the modules are to see them: what padding holds reaches none of them."""
+        if self.takes_ids is False and isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind in "iu":
+            raise TypeError(f"x: expected numbers, as the first module takes no ids; found ids, {x.dtype} of shape "
+                            f"{x.shape}; floats of that shape are one sequence without a batch")
         if lengths is None:
             return x, None
         if self._skips_padding:

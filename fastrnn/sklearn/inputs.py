@@ -10,6 +10,7 @@ from .. import memory
 from ..check.arrays import refuse_masked
 from ..data.given import as_steps
 from ..data.scaling import mean_and_deviation
+from .frames import match_names, pandas_of
 
 try:
     from sklearn.utils.validation import validate_data as _validate_data
@@ -37,13 +38,14 @@ def check_sequences(estimator, X, *, reset):
     Parameters
     ----------
     estimator : BaseEstimator
-        Gets `n_features_in_`, T for a table and else I, and `feature_names_in_` of a table with names if `reset`;
+        Gets `n_features_in_`, T for a table and else I, and `feature_names_in_` of frames with names if `reset`;
         otherwise X is held to them.
-    X : array (n, T, I), table (n, T), or list of arrays (T_i, I) or (T_i,)
+    X : array (n, T, I), table (n, T), or list of arrays or frames (T_i, I), or of arrays or series (T_i,)
         A table has one feature per step.
     reset : bool
         Whether this is what the estimator is fitted to.
     """
+    X = listed(X)
     if holds_sequences(X):
         return _sequences(estimator, X, reset)
     if reset or estimator._of_table:
@@ -54,6 +56,13 @@ def check_sequences(estimator, X, *, reset):
         X = check_array(X, dtype=FLOATS)
         check_features(estimator.n_features_in_, 1)
     return X[:, :, None]
+
+
+def listed(X):
+    """A series of arrays as a list; others as they are."""
+    if pandas_of(X) is not None and X.ndim == 1 and X.dtype == object and len(X) and np.ndim(X.iloc[0]) > 0:
+        return list(X)
+    return X
 
 
 def holds_sequences(X):
@@ -68,13 +77,15 @@ def holds_sequences(X):
 
 
 def _sequences(estimator, X, reset):
-    X = as_steps(X)
+    if getattr(X, "ndim", 1) != 3:
+        X = as_steps(match_names(estimator, list(X), [f"X[{k}]" for k in range(len(X))], reset=reset))
+    else:
+        match_names(estimator, [], [], reset=reset)
+        X = as_steps(X)
     features = X[0].shape[1]
     if reset:
         estimator.n_features_in_ = features
         estimator._of_table = False
-        if hasattr(estimator, "feature_names_in_"):
-            del estimator.feature_names_in_
     else:
         check_features(1 if estimator._of_table else estimator.n_features_in_, features)
     return X

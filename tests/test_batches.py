@@ -129,7 +129,7 @@ def test_split_holds_out_the_end():
         ({"lengths": [1, 2, 3]}, "lengths: expected 4 ints"),
         ({"lengths": [1, 2, 3, 4]}, "lengths: expected ints from 0 to 3, found 4 at position 3"),
         ({"lengths": [1, 2, 3, -1]}, "lengths: expected ints from 0 to 3, found -1"),
-        ({"lengths": [1.0, 2, 3, 3]}, "lengths: expected ints, found dtype float64"),
+        ({"lengths": [1.0, 2, 3, 3]}, "lengths: expected an array of ints, found dtype float64"),
         ({"X": ragged([3]), "y": [np.zeros(3)], "lengths": [3]}, "lengths: expected None with a list"),
         ({"sample_weight": np.ones(3)}, "sample_weight: expected 4 entries"),
         ({"sample_weight": np.ones((4, 2))}, r"sample_weight: expected shape \(4,\)"),

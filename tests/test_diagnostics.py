@@ -481,3 +481,17 @@ def test_errors(change, error, message):
     arguments = {"model": network(LSTM(2, 4, seed=0)), "X": x, "y": y, "loss": "mse", **change}
     with pytest.raises(error, match=message):
         diagnose(**arguments)
+
+
+def test_data_come_through_the_trainers_door():
+    model = Sequential(Embedding(5, 3, seed=0), GRU(3, 4, seed=0), Linear(4, 2, seed=0))
+    ids = np.arange(8).reshape(2, 4) % 5
+    assert np.isfinite(diagnose(model, ids, ids % 2).loss)
+    with pytest.raises(ValueError, match=r"y: expected ints in 0 \.\. 1, found 2 at \[0, 2\]"):
+        diagnose(model, ids, ids)
+    with pytest.raises(ValueError, match=r"X: expected ints in 0 \.\. 4, found 5"):
+        diagnose(model, ids + 1, ids % 2)
+    labels = [[1], [1]]
+    assert np.isfinite(diagnose(model, ids, labels, loss="ctc").loss)
+    with pytest.raises(ValueError, match="y: expected None with a LaneStream"):
+        diagnose(model, LaneStream(ids.ravel(), 2, 2), ids % 2)

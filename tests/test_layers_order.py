@@ -62,8 +62,8 @@ ORDERS = {
     ],
     "fastrnn.diagnostics": ["criteria", "measures", "findings", "plot", "report", "probe", "diagnose", "monitor"],
     "fastrnn.sklearn": [
-        "inputs", "series", "strategies", "heads", "classes", "checks", "values", "base", "supervised", "anomaly",
-        "classifier", "forecaster", "regressor", "tagger", "files",
+        "frames", "calendar", "inputs", "series", "strategies", "heads", "classes", "checks", "values", "base",
+        "supervised", "anomaly", "classifier", "forecaster", "regressor", "tagger", "files",
     ],
     "fastrnn.bench": [
         "cells", "work", "onnx_graph", "problem", "peers", "workers", "worker", "compare", "driver", "machine", "cold",

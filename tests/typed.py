@@ -134,7 +134,7 @@ def training() -> None:
         fastrnn.callbacks.TerminateOnNonFinite(), fastrnn.callbacks.Monitor("loss", 0.0, "min"),
         fastrnn.diagnostics.GradientMonitor(x, every=10),
     ]
-    net = Sequential(LSTM(3, 4), LastStep(), Linear(4, 1))
+    net = Sequential(LSTM(3, 4), LastStep(direction="forward"), Linear(4, 1))
     trainer = Trainer(net, "mse", Adam(0.01), clip_norm=1.0, callbacks=callbacks, metrics=["mae"], seed=0,
                       schedule=fastrnn.schedules.OneCycle(0.01, 100), average=fastrnn.averaging.EMA(0.99))
     try:

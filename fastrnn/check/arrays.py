@@ -39,11 +39,45 @@ def int_array(values, name):
 
 
 def refuse_masked(values, name):
-    """Raise for a masked array: NumPy would read the values under its mask."""
+    """A masked array, alone or in lists, is no array: NumPy would read what lies under its mask."""
+    if type(values) is np.ndarray:
+        return
     masked = sys.modules.get("numpy.ma")
-    if masked is not None and isinstance(values, masked.MaskedArray):
+    if masked is not None and _holds(values, masked.MaskedArray, set()):
         raise TypeError(f"{name}: expected an array without a mask, found a masked array; fill it first, or name the "
                         "valid steps with lengths=")
+
+
+def _holds(values, kind, seen):
+    """Whether `values` is of a kind, or in lists of others holds one that is; `seen` ends circles."""
+    if isinstance(values, kind):
+        return True
+    if not isinstance(values, (list, tuple)) or id(values) in seen:
+        return False
+    seen.add(id(values))
+    kinds = set(map(type, values))      # few, of many values
+    if any(issubclass(one, kind) for one in kinds):
+        return True
+    return any(issubclass(one, (list, tuple)) for one in kinds) and any(_holds(one, kind, seen) for one in values)
+
+
+def column_labels(values):
+    """The labels of a frame's columns, of pandas, polars, pyarrow or the like, as a list; None for what is no frame."""
+    if isinstance(values, (np.ndarray, list, tuple)):
+        return None
+    labels = getattr(values, "column_names", None)      # of pyarrow, whose columns are arrays
+    if labels is None:
+        labels = getattr(values, "columns", None)
+    return None if labels is None or callable(labels) or isinstance(labels, str) else list(labels)
+
+
+def refuse_frames(values, name):
+    """A frame's columns have names, which may stand in any order; there is none to get wrong of a single one."""
+    labels = column_labels(values)
+    if labels is not None and len(labels) > 1:
+        raise TypeError(f"{name}: expected an array, found {type(values).__name__} with the columns "
+                        f"{', '.join(map(str, labels))[:80]}, which are matched by name in fastrnn.sklearn only; "
+                        f"choose their order: {name}[columns].to_numpy()")
 
 
 def own_shape(array):

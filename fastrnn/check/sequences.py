@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .arrays import check_axes, check_floats, in_range, int_array, own_shape, real_array, refuse_masked
+from .arrays import check_axes, check_floats, in_range, int_array, own_shape, real_array, refuse_frames, refuse_masked
+from .values import shown
 
 
 def check_sequence(x, name):
@@ -49,11 +50,45 @@ def check_lengths(lengths, batch, steps, name="lengths"):
     return in_range(lengths, name, steps + 1, None)
 
 
+def check_padded(x, lengths, batch_first):
+    """(x, lengths) of a padded batch of ids, (B, T) or (T, B), or of features: x with zeros beyond the lengths.
+
+    What padding holds must reach no layer: a gradient of zero does not hide a NaN, 0 * NaN is NaN. x is a copy where
+    it held other than zeros there.
+    """
+    x = own_shape(real_array(x, "x"))
+    if x.ndim < 2 or (x.ndim == 2 and x.dtype.kind == "f"):
+        raise ValueError(f"lengths: expected None with unbatched x, found {shown(lengths)}")
+    rows = x if batch_first else x.swapaxes(0, 1)
+    lengths = check_lengths(lengths, len(rows), rows.shape[1])
+    return ended(x, lengths, batch_first), lengths
+
+
+def ended(x, lengths, batch_first, copy=True):
+    """x with zeros beyond the lengths of its sequences; itself where it has no others there, or without `copy`."""
+    steps = x.shape[1 if batch_first else 0]
+    rows = x if batch_first else x.swapaxes(0, 1)
+    if not any(n < steps and np.count_nonzero(row[n:]) for row, n in zip(rows, lengths.tolist())):
+        return x
+    x = x.copy() if copy or not x.flags.writeable else x
+    end_sequences(x if batch_first else x.swapaxes(0, 1), lengths)
+    return x
+
+
+def end_sequences(rows, lengths):
+    """Write zeros beyond the lengths of the sequences of `rows` (B, T, ...)."""
+    for row, n in zip(rows, lengths.tolist()):
+        row[n:] = 0
+
+
 def check_ragged(sequences, name, features, dtype):
     """The rows of a list of (T_i, features) arrays, one after another, and the lengths (int64)."""
     kinds = {2: f"(T, {features})"}
+    sequences = list(sequences)
+    for k, x in enumerate(sequences):
+        refuse_frames(x, f"{name}[{k}]")
     arrays = [check_axes(check_steps(x, f"{name}[{i}]", features, dtype), f"{name}[{i}]", kinds)
-              for i, x in enumerate(list(sequences))]
+              for i, x in enumerate(sequences)]
     lengths = np.array([len(x) for x in arrays], np.int64)
     rows = np.concatenate(arrays) if arrays else np.empty((0, features), dtype)
     if rows.shape != (lengths.sum(), features):
@@ -67,6 +102,8 @@ def pad_sequences(arrays, lengths, batch_first):
         raise ValueError("lengths: expected None with a list of sequences, which tell their own")
     if not arrays:
         raise ValueError("x: expected at least one sequence, found an empty list")
+    for k, array in enumerate(arrays):
+        refuse_frames(array, f"x[{k}]")
     arrays = [real_array(array, f"x[{k}]") for k, array in enumerate(arrays)]
     first = arrays[0]
     for k, array in enumerate(arrays):

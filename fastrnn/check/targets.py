@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .arrays import at_place, check_axes, first_place, in_range, int_array, own_shape, real_array
+from .arrays import at_place, check_axes, first_place, in_range, int_array, own_shape, real_array, refuse_masked
 from .sequences import check_lengths
 
 
@@ -92,6 +92,7 @@ def check_element_weights(shape, lengths, mask, sample_weight, batch_first):
         valid = steps < check_lengths(lengths, shape[batch_axis], steps.size)[:, None]
         weight *= _trailing(valid if batch_axis == 0 else valid.T, len(shape))
     if mask is not None:
+        refuse_masked(mask, "mask")
         mask = np.asarray(mask)
         if mask.dtype != bool:
             raise TypeError(f"mask: expected bool, found {mask.dtype}")

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..check.sequences import end_sequences
 from ..check.values import check_bool, check_positive_int, shown
 from .batch import Batch, Targets
 from .given import as_array, as_labels, as_lengths, as_sequences, as_targets, as_weights, holds_ids
@@ -44,6 +45,8 @@ class Sequences:
         there is then one weight for each sequence.
     decoded : bool
         With `labels`: whether a decoder outputs the labels one by one; each label, and the end, is then an element.
+    ids : bool, optional
+        Whether X has to be ids, or must not; by default it may be either.
     dtype : numpy.dtype
         Type of all data except ids and classes.
     batch_size : int
@@ -76,6 +79,7 @@ class Sequences:
         per_step: bool = True,
         labels: bool = False,
         decoded: bool = False,
+        ids: bool | None = None,
         dtype: "DType" = np.float32,
         batch_size: int = 32,
         window: int | tuple[int, int] | None = None,
@@ -92,7 +96,7 @@ class Sequences:
                 f"would have a target), found {window}"
             )
         self.ragged = isinstance(X, (list, tuple))
-        self.x = as_sequences(X, dtype)
+        self.x = as_sequences(X, dtype, ids)
         self.lengths = as_lengths(self.x, lengths, self.ragged)
         self.labels = labels
         self.decoded = decoded
@@ -168,8 +172,8 @@ class Sequences:
             by_step = isinstance(weight, list) or weight.ndim == 2
             weight = _take(weight, indices, steps if by_step else None)
         x = _take(self.x, indices, steps)
-        if x.ndim == 2 and lengths is not None:
-            x = np.where(np.arange(steps) < lengths[:, None], x, 0)  # padding may hold any number
+        if lengths is not None and not isinstance(self.x, list):
+            end_sequences(x, lengths)   # padding may hold anything
         return Batch(x, y, lengths, weight)
 
     def split(self, fraction: float) -> "tuple[Sequences, Sequences]":

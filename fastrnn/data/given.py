@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..check.arrays import check_floats
+from ..check.arrays import check_floats, first_place, int_array, refuse_frames, refuse_masked
 from ..check.values import check_number, shown
 
 
@@ -11,8 +11,10 @@ def holds_ids(array):
     return array.dtype.kind in "iu"
 
 
-def as_array(values, name, dtype):
-    """An array: int64 for ints, `dtype` for anything else."""
+def as_array(values, name, dtype=None):
+    """An array of ints as int64, anything else as `dtype`; without one floats as float32 or float64, as they are."""
+    refuse_masked(values, name)
+    refuse_frames(values, name)
     try:
         array = np.asarray(values)
     except ValueError as error:
@@ -23,11 +25,37 @@ def as_array(values, name, dtype):
         return array.astype(np.int64, copy=False)
     if array.dtype.kind not in "bf":
         raise TypeError(f"{name}: expected numbers, found dtype {array.dtype}")
-    return array.astype(dtype, copy=False)
+    return array.astype(_float(array.dtype) if dtype is None else dtype, copy=False)
 
 
-def as_sequences(X, dtype):
-    """X as one array (N, T, I) or (N, T) of ids, or as a list of (T_i, I) or (T_i,) arrays that agree."""
+def _float(dtype):
+    """float32 or float64, whichever holds numbers of `dtype`."""
+    return dtype if dtype in (np.float32, np.float64) else np.dtype(np.float64)
+
+
+def as_sequences(X, dtype, ids=None):
+    """X as one array (N, T, I) or (N, T) of ids, or as a list of (T_i, I) or (T_i,) arrays that agree.
+
+    `ids` says whether the model takes ids; None where it does not say.
+    """
+    x = _as_sequences(X, dtype, ids)
+    check_kind(x, "X", ids)
+    return x
+
+
+def check_kind(x, name, ids):
+    """Raise where sequences hold ids, as (N, T) of integers do, and the model takes none, or the reverse."""
+    if ids is None or (x[0].ndim == 1 and holds_ids(x[0])) == ids:
+        return
+    found = f"{x[0].dtype} of shape {x[0].shape} for each sequence"
+    if ids:
+        raise TypeError(f"{name}: expected ids, integers of shape (N, T) or a list of (T_i,), as the model's first "
+                        f"module takes ids; found {found}")
+    raise TypeError(f"{name}: expected numbers of shape (N, T, I), or floats of shape (N, T) for one feature per step, "
+                    f"as the model's first module takes no ids; found integers, which are ids: {found}")
+
+
+def _as_sequences(X, dtype, ids):
     if not isinstance(X, (list, tuple)):
         X = as_array(X, "X", dtype)
         if X.ndim not in (2, 3):
@@ -41,22 +69,70 @@ def as_sequences(X, dtype):
         if len(X) == 0:
             raise ValueError("X: expected at least one sequence, found none")
         return X
-    if not X:
+    names = _places(X)
+    arrays = _as_arrays(X, dtype, names)
+    if all(x.ndim == 1 and (holds_ids(x) or not x.size) for x in arrays) and (
+            ids is not False or any(x.size for x in arrays)):
+        return [x.astype(np.int64, copy=False) for x in arrays]
+    return _with_features(arrays, dtype, names)
+
+
+def as_steps(X, names=None):
+    """X as one array (N, T, I), or a list of arrays (T_i, I), of finite floats and one step or more; ints are numbers.
+
+    What learns scales of the features of X, or puts steps side by side, needs them so. `names` is what errors call the
+    entries of a list.
+    """
+    if getattr(X, "ndim", 1) == 3:
+        X = as_array(X, "X")
+        if not X.size:
+            raise ValueError("X: expected at least one step and one feature in at least one sequence, "
+                             f"found shape {X.shape}")
+        check_finite(X, "X")
+        return X.astype(_float(X.dtype), copy=False)
+    names = _places(X) if names is None else names
+    arrays = _as_arrays(X, None, names)
+    for x, name in zip(arrays, names):
+        if not x.size:
+            raise ValueError(f"{name}: expected shape (T, I) or (T,) with at least one step, found {x.shape}")
+    arrays = _with_features(arrays, np.result_type(*{_float(x.dtype) for x in arrays}), names)
+    for x, name in zip(arrays, names):
+        check_finite(x, name)
+    return arrays
+
+
+def check_finite(array, name):
+    """Raise a ValueError where floats are not finite."""
+    finite = np.isfinite(array)
+    if not finite.all():
+        at = first_place(~finite)
+        raise ValueError(f"{name}: expected finite numbers, found {array[at]} at {list(at)}; input contains NaN or "
+                         "infinity")
+
+
+def _places(X):
+    """What errors call the entries of a list."""
+    return [f"X[{k}]" for k in range(len(X))]
+
+
+def _as_arrays(X, dtype, names):
+    """The arrays (T_i, I) or (T_i,) of a list."""
+    if not len(X):
         raise ValueError("X: expected at least one sequence, found an empty list")
-    arrays = [as_array(x, f"X[{k}]", dtype) for k, x in enumerate(X)]
-    ids = all((holds_ids(x) and x.ndim == 1) or (x.size == 0 and x.ndim == 1) for x in arrays)
-    for k, x in enumerate(arrays):
+    arrays = [as_array(x, name, dtype) for x, name in zip(X, names)]
+    for x, name in zip(arrays, names):
         if x.ndim not in (1, 2):
-            raise ValueError(f"X[{k}]: expected shape (T, I) or (T,), found {x.shape}")
-        if ids:
-            arrays[k] = x.astype(np.int64, copy=False)
-        else:
-            arrays[k] = (x[:, None] if x.ndim == 1 else x).astype(dtype, copy=False)
-        if arrays[k].shape[1:] != arrays[0].shape[1:]:
-            raise ValueError(
-                f"X[{k}]: expected {arrays[0].shape[1]} features per step as in X[0], "
-                f"found {arrays[k].shape[1]}"
-            )
+            raise ValueError(f"{name}: expected shape (T, I) or (T,), found {x.shape}")
+    return arrays
+
+
+def _with_features(arrays, dtype, names):
+    """Arrays (T_i, I) of one I; (T_i,) is (T_i, 1)."""
+    arrays = [(x[:, None] if x.ndim == 1 else x).astype(dtype, copy=False) for x in arrays]
+    for x, name in zip(arrays, names):
+        if x.shape[1] != arrays[0].shape[1]:
+            raise ValueError(f"{name}: expected {arrays[0].shape[1]} features per step as in {names[0]}, "
+                             f"found {x.shape[1]}")
     return arrays
 
 
@@ -68,9 +144,7 @@ def as_lengths(x, lengths, ragged):
         return np.array([len(a) for a in x], np.int64)
     if lengths is None:
         return None
-    lengths = np.asarray(lengths)
-    if lengths.dtype.kind not in "iu":
-        raise TypeError(f"lengths: expected ints, found dtype {lengths.dtype}")
+    lengths = int_array(lengths, "lengths")
     if lengths.shape != (len(x),):
         raise ValueError(
             f"lengths: expected {len(x)} ints, one for each sequence of X; found shape {lengths.shape}"

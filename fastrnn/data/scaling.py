@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..check.arrays import check_features, check_floats, check_vector
+from ..check.arrays import check_features, check_floats, check_vector, refuse_frames
 from ..check.sequences import check_lengths, check_series
 from ..nn.layers import Layer
 
@@ -49,6 +49,9 @@ def mean_and_deviation(x: "Inputs", weight: "ArrayLike | None" = None) -> "tuple
 class _Scale(Layer, base=True):
     """A fixed affine map of each feature, without parameters: the configuration holds mean and scale."""
 
+    takes_ids = False
+    keeps_features = True
+
     def __init__(self, mean: "ArrayLike", scale: "ArrayLike") -> None:
         super().__init__()
         self.mean = check_vector(mean, "mean").tolist()
@@ -67,6 +70,8 @@ class _Scale(Layer, base=True):
             Valid steps of a padded x (N, T, I).
         """
         if isinstance(x, (list, tuple)):
+            for k, a in enumerate(x):
+                refuse_frames(a, f"x[{k}]")
             parts = [check_floats(a, f"x[{k}]") for k, a in enumerate(x)]
         else:
             parts = check_floats(x, "x")

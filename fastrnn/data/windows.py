@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..check.arrays import refuse_frames, refuse_masked
 from ..check.sequences import check_series
 from ..check.values import check_positive_int
 
@@ -89,6 +90,10 @@ def forecast_windows(series: "Inputs", length: int, horizon: int = 1, *, stride:
 def _series(values, name):
     """A list of (T, C) float arrays with one C."""
     arrays = values if isinstance(values, (list, tuple)) else [values]
+    refuse_masked(values, name)
+    if len(arrays) > 1:
+        for x in arrays:
+            refuse_frames(x, name)
     arrays = [np.asarray(x) for x in arrays]
     if not arrays:
         raise ValueError(f"{name}: expected at least one series, found none")

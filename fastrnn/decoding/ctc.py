@@ -11,7 +11,7 @@ from ..check.sequences import check_lengths, check_sequence
 from ..check.values import check_number, check_positive_int, shown
 from ..nn.module import Turn
 from .language import as_scores
-from .states import Hypothesis, best_columns, join_rows, log_softmax, take_rows
+from .states import Hypothesis, best_columns, join_rows, largest, log_softmax, take_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,10 +37,18 @@ def ctc_greedy(logits: "ArrayLike", lengths: "Ints | None" = None, *, blank: int
     Returns
     -------
     list of B int64 arrays; for (T, K) one array
+
+    Raises
+    ------
+    ValueError
+        Naming the argument; where the largest logit of a valid step is not finite, as NaN is not.
     """
     x, lengths, one = _batch(logits, lengths, batch_first)
     blank = check_positive_int(blank, "blank", low=0, high=x.shape[2] - 1)
-    paths = [row[:n] for row, n in zip(x.argmax(axis=2), lengths)]
+    best, (batch, steps, _) = x.argmax(axis=2), x.shape
+    top = x[np.arange(batch)[:, None], np.arange(steps), best]      # a NaN, where there is one
+    largest(top[np.arange(steps) < lengths[:, None]][:, None])
+    paths = [row[:n] for row, n in zip(best, lengths)]
     found = [np.array([k for k, _ in groupby(path.tolist()) if k != blank], np.int64) for path in paths]
     return found[0] if one else found
 

@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..check.arrays import refuse_masked
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
@@ -69,6 +71,7 @@ def error_rate(found: "Sequence[Any]", wanted: "Sequence[Any]") -> float:
 
 def _symbols(values, name):
     """The sequence as a list of plain values, which compare to True or False."""
+    refuse_masked(values, name)
     if isinstance(values, np.ndarray):
         if values.ndim != 1:
             raise ValueError(f"{name}: expected a sequence of symbols, found shape {values.shape}")

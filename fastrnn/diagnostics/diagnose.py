@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..check.values import check_positive_int
-from ..data.batches import LaneStream, Sequences
 from ..engine.kinds import KINDS
 from ..nn.module import Module
+from ..train.fit.data import DataAdapter
 from ..train.fit.parts import find_loss
 from ..train.fit.passes import measure, to_layout
 from . import probe
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from .._types import Inputs, Ints
+    from ..data.batches import LaneStream
+
 
 def diagnose(model: "Module", X: "Inputs | LaneStream", y: "Inputs | None" = None, *,
              loss: "str | Callable[..., Any]" = "cross_entropy", lengths: "Ints | None" = None,
@@ -53,20 +55,17 @@ def diagnose(model: "Module", X: "Inputs | LaneStream", y: "Inputs | None" = Non
     matrices: for each gate of 256, 512 and 1024 units about 0.04, 0.3 and 1.2 s.
     """
     loss = find_loss(loss)
-    return look(model, loss, probe_batch(model, X, y, lengths, sequences))
+    return look(model, loss, probe_batch(model, loss, X, y, lengths, sequences))
 
 
-def probe_batch(model, X, y, lengths, sequences):
+def probe_batch(model, loss, X, y, lengths, sequences):
     """The `Batch` of the first sequences, or of a stream's first window."""
     sequences = check_positive_int(sequences, "sequences")
     if not (isinstance(model, Module) and probe.runners(model)):
         raise ValueError(f"model: expected an RNN, LSTM or GRU, or a Sequential with one, found {type(model).__name__}")
-    if isinstance(X, LaneStream):
-        return next(iter(X.windows(None, context=False)))
-    if y is None:
-        raise ValueError("y: expected targets, found None")
-    per_step = not model.pools_time
-    data = Sequences(X, y, lengths=lengths, per_step=per_step, dtype=model.dtype, batch_size=sequences)
+    data = DataAdapter(model, loss).for_diagnosis(X, y, lengths=lengths, batch_size=sequences)
+    if data.carries:
+        return next(iter(data.windows(None, context=False)))
     batch = data.batch(np.arange(min(sequences, len(data))))
     if batch.x.shape[1] == 0 or (batch.lengths is not None and not batch.lengths.any()):
         raise ValueError("X: expected at least one step in the sequences looked at, found none")

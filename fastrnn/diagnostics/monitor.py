@@ -72,7 +72,7 @@ class GradientMonitor(Callback):
         return self.records[-1].findings if self.records else []
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
-        self._batch = probe_batch(trainer.model, *self.data, self.sequences)
+        self._batch = probe_batch(trainer.model, trainer.loss, *self.data, self.sequences)
         if not (self.records and self.records[-1].step == trainer.step):
             self._look(trainer, None)
 

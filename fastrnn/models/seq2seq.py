@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..check.arrays import check_axes, check_features, check_gradient
-from ..check.sequences import check_lengths, check_sources, pad_sequences
+from ..check.sequences import check_padded, check_sources, pad_sequences
 from ..check.states import check_no_state
 from ..check.symbols import check_ids, check_targets
 from ..check.values import check_bool, check_number, check_option, check_positive_int
@@ -302,17 +302,14 @@ class Seq2Seq(Translator, Compound):
         """(ids (B, S) or features (B, S, F), lengths int64 (B,))."""
         if isinstance(x, (list, tuple)):
             x, lengths = pad_sequences(x, lengths, True)
+        x = self.source_sequences(x)
+        if lengths is not None:
+            x, lengths = check_padded(x, lengths, True)
         if self.source == "ids":
             x = check_axes(check_ids(x, "x", self.source_size), "x", {2: "(B, S)"})
         else:
-            x = check_axes(check_features(self.source_sequences(x), "x", self.source_size, self.dtype), "x",
-                           {3: "(B, S, F)"})
-        if lengths is None:
-            return x, np.full(len(x), x.shape[1], np.int64)
-        lengths = check_lengths(lengths, len(x), x.shape[1])
-        if x.ndim == 3:     # padding may hold anything
-            x = np.where((np.arange(x.shape[1]) < lengths[:, None])[..., None], x, 0)
-        return x, lengths
+            x = check_axes(check_features(x, "x", self.source_size, self.dtype), "x", {3: "(B, S, F)"})
+        return x, np.full(len(x), x.shape[1], np.int64) if lengths is None else lengths
 
     def _encode(self, x, lengths, training):
         """(memory, initial states (h0, c0 or None) of the decoder, what `_encode_backward` needs)."""

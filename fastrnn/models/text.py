@@ -97,6 +97,8 @@ class OneHot(Layer):
     x holds ints in 0 .. size - 1 in any shape (...), y is (..., size). `backward` returns None for dx.
     """
 
+    takes_ids = True
+
     def __init__(self, size: int, *, dtype: "DType" = "float32") -> None:
         super().__init__(dtype)
         self.size = check_positive_int(size, "size")

@@ -9,14 +9,15 @@ from ..check.arrays import check_features, check_floats, check_gradient, check_o
 from ..check.sequences import check_lengths, check_sequence
 from ..check.states import check_mean_step, check_no_state, check_sum_and_count
 from ..check.symbols import check_ids
-from ..check.values import check_bool, check_number, check_positive_int
+from ..check.values import check_bool, check_number, check_option, check_positive_int
 from ..engine.ops import _embedding, _layernorm, _products
 from ..engine.runtime._arrays import Pinned, room
 from . import _init
 from .module import ArrayDict, Module, Tape, Turn, open_tape
+from .options import DIRECTIONS
 
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Literal
 
     from .._types import Array, ArrayLike, DType, Inputs, Ints, Outputs, Seed, State
 
@@ -110,6 +111,8 @@ class Embedding(Layer):
     gradient: `backward` returns None for dx.
     """
 
+    takes_ids = True
+
     def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: "DType" = "float32",
                  seed: "Seed" = None) -> None:
         super().__init__(dtype, seed)
@@ -146,6 +149,8 @@ class Linear(Layer):
     -----
     ``params``: weight (out_features, in_features), bias (out_features,). x is (..., in_features).
     """
+
+    takes_ids = False
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = True, dtype: "DType" = "float32",
                  seed: "Seed" = None) -> None:
@@ -213,6 +218,8 @@ class LayerNorm(Layer):
     torch.nn.LayerNorm.
     """
 
+    takes_ids = False
+    keeps_features = True
     assignable = (("eps", partial(check_number, above=0)),)
 
     def __init__(self, features: int, eps: float = 1e-5, *, dtype: "DType" = "float32") -> None:
@@ -257,6 +264,8 @@ class Dropout(Layer):
     seed : int, SeedSequence, Generator or None
     """
 
+    takes_ids = False
+    keeps_features = True
     assignable = ("p", partial(check_number, low=0, below=1)), ("batch_first", check_bool)
 
     def __init__(self, p: float = 0.5, *, variational: bool = False, batch_first: bool = False,
@@ -308,6 +317,8 @@ class ActivationRegularization(Layer):
     """
 
     assignable = *((name, partial(check_number, low=0)) for name in ("ar", "tar")), ("batch_first", check_bool)
+    takes_ids = False
+    keeps_features = True
     needs_time = True
     penalty: float = 0.0
     start: int = 0
@@ -373,6 +384,7 @@ class Pooling(Layer, base=True):
 
     assignable = (("batch_first", check_bool),)
     pools_time = True
+    takes_ids = False
 
     def __init__(self, *, batch_first: bool = False) -> None:
         super().__init__()
@@ -396,26 +408,64 @@ class Pooling(Layer, base=True):
 
 
 class LastStep(Pooling):
-    """The output of each sequence's last valid step. In a stream the last step is always the newest.
+    """The output of the step that each sequence's runner has read last. In a stream it is always the newest.
+
+    A forward direction ends at a sequence's last valid step, a reverse one at its first.
 
     Parameters
     ----------
-    bidirectional : bool
-        Whether the second half of the features comes from a reverse direction, which ends at the first step.
+    bidirectional : bool, optional
+        Whether the second half of the features comes from a reverse direction, which ends at the first step; False
+        takes all features of the last valid step, whatever they come from. None: as the runner before it in the
+        `Sequential` reads, layers that keep the features apart (dropout, normalisation, scales) in between or not;
+        after a layer that mixes both directions' features, as `Linear` does, the last valid step of its output.
+    direction : "forward", "reverse" or "bidirectional", optional
+        The same, of one direction or both, as the argument of runners; None as above.
     batch_first : bool
         Layout of x; a `Sequential` around this layer sets it.
+
+    Notes
+    -----
+    Networks are saved with the direction that they were built with, and keep it.
     """
 
-    def __init__(self, *, bidirectional: bool = False, batch_first: bool = False) -> None:
+    def __init__(self, *, bidirectional: bool | None = None,
+                 direction: "Literal['forward', 'reverse', 'bidirectional'] | None" = None,
+                 batch_first: bool = False) -> None:
         super().__init__(batch_first=batch_first)
-        self.bidirectional = check_bool(bidirectional, "bidirectional")
+        if direction is not None:
+            direction = check_option(direction, "direction", DIRECTIONS)
+        if bidirectional is not None:
+            both = check_bool(bidirectional, "bidirectional")
+            if direction is None:
+                direction = "bidirectional" if both else "forward"
+            elif both != (direction == "bidirectional"):
+                raise ValueError(f"direction: expected one that fits bidirectional={both}, found {direction!r}")
+        self._told, self._follows = direction is not None, None
+        self.direction = direction or "forward"
+        self.bidirectional = self.direction == "bidirectional"
+
+    def follow(self, direction: str) -> None:
+        """Take the end of this direction, that of the runner before it, unless it was told one."""
+        if self._told:
+            return
+        if self._follows not in (None, direction):
+            raise ValueError(f"LastStep: expected one for each network, found one behind a {self._follows} runner and "
+                             f"a {direction} one; build another, or say LastStep(direction=...)")
+        self._follows = direction
+        vars(self).update(direction=direction, bidirectional=direction == "bidirectional")
 
     def stream(self, batch_size: int = 1) -> "LastStepStream":
         """A session that returns each step as it comes, and the last step of a chunk."""
-        if self.bidirectional:
-            raise ValueError("bidirectional: expected False in a stream, which has no reverse direction")
+        if self.direction != "forward":
+            name, wanted = ("bidirectional", False) if self.bidirectional else ("direction", "'forward'")
+            raise ValueError(f"{name}: expected {wanted} in a stream, which has no reverse direction")
         check_positive_int(batch_size, "batch_size")
         return LastStepStream(self)
+
+    def _argument(self, name):
+        known = self._told or self._follows or name not in ("bidirectional", "direction")
+        return super()._argument(name) if known else None
 
     def _pool(self, y, x, lengths):
         for part, valid, last in self._ends(y.shape[-1], lengths):
@@ -426,11 +476,11 @@ class LastStep(Pooling):
             dx[last, valid, part] = dy[valid, part]
 
     def _ends(self, features, lengths):
-        """(features, sequences, their last steps) for each direction."""
+        """(features, sequences, the steps read last) for each direction."""
         valid = np.flatnonzero(lengths)
-        half = features // 2 if self.bidirectional else features
-        yield slice(None, half), valid, lengths[valid] - 1
-        yield slice(half, None), valid, np.zeros_like(valid)
+        forward = {"forward": features, "reverse": 0, "bidirectional": features // 2}[self.direction]
+        yield slice(None, forward), valid, lengths[valid] - 1
+        yield slice(forward, None), valid, np.zeros_like(valid)
 
 
 class MeanOverTime(Pooling):

@@ -123,6 +123,11 @@ class Module(Fixed):
         True if the module takes and returns a state: ``y, state = module(x, state, lengths)``. Others return ``y``.
     pools_time : bool
         True if the output has no time axis, as after `LastStep`.
+    keeps_features : bool
+        True where feature k of a step's output comes of feature k of x, or has its place.
+    takes_ids : bool or None
+        True where x is of ids, integers; False where it is of numbers, a vector for each step; None where a class of
+        one's own does not say. A `Sequential` takes what its first module takes.
     takes_target : bool
         True if `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
     """
@@ -130,6 +135,8 @@ class Module(Fixed):
     dtype: np.dtype
     recurrent: bool = False
     pools_time: bool = False
+    keeps_features: bool = False
+    takes_ids: bool | None = None
     takes_target: bool = False
     # An _arrays.Pinned each, if compiled code takes the arrays anew in each call.
     _pinned_params = _pinned_grads = None
@@ -283,6 +290,12 @@ def walk(module: "Module") -> "Iterator[Module]":
     yield module
     for child in module._children():
         yield from walk(child)
+
+
+def direction_of(module: "Module") -> str:
+    """How a module reads a sequence: "forward", "reverse" or "bidirectional"."""
+    both = getattr(module, "bidirectional", False)
+    return getattr(module, "direction", "bidirectional" if both else "forward")
 
 
 def _copy_into(params, values):

@@ -20,6 +20,7 @@ class Recurrent(Module, base=True):
 
     kind: str | None = None     # "RNN", "LSTM", "GRU", or one of those of `elementwise`
     recurrent = True
+    takes_ids = False
     fixed = ("kind", "activation_functions")
     input_size: int
     hidden_size: int

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..check.arrays import check_gradient
-from ..check.sequences import pad_sequences
+from ..check.arrays import check_gradient, int_array
+from ..check.sequences import check_padded, ended, pad_sequences
 from ..check.states import check_dstates, check_entries, check_states
 from ..check.values import check_bool
 from ._init import claim_again
 from .cells import Cell
-from .layers import Embedding, LayerStream, Linear
-from .module import ArrayDict, Compound, Module, Tape, Turn, check_config, module_from_config, open_tape
+from .layers import Embedding, LastStep, LayerStream, Linear
+from .module import ArrayDict, Compound, Module, Tape, Turn, check_config, direction_of, module_from_config, open_tape
+from .runners import Runner
 
 if TYPE_CHECKING:
     from typing import Any
@@ -50,6 +51,8 @@ class Sequential(Compound):
     tuple with one entry per module, None for those without a state.
     """
 
+    _skips_padding = False  # of what was pickled before
+
     def __init__(self, *modules: "Module", batch_first: bool = True, tie_embeddings: bool = False) -> None:
         if not modules:
             raise ValueError("modules: expected at least one module, found none")
@@ -82,6 +85,10 @@ class Sequential(Compound):
         self.modules: tuple[Any, ...] = modules     # Any, because layers have more attributes than a Module
         self.recurrent = any(module.recurrent for module in modules)
         self.pools_time = any(module.pools_time for module in modules)
+        self.takes_ids = modules[0].takes_ids
+        leaves = self._leaves()
+        self._skips_padding = isinstance(leaves[0], Runner)    # and checks lengths
+        _tell_last_steps(leaves)
         self.batch_first = batch_first
 
     def _gathered(self, which):
@@ -145,6 +152,7 @@ class Sequential(Compound):
         state : tuple, optional
             One entry per module; None for a module without a state or with a zero state.
         lengths : sequence of B ints, optional
+            Steps beyond them count nowhere, whatever x holds there; y is zero there.
 
         Returns
         -------
@@ -161,6 +169,7 @@ class Sequential(Compound):
 
     def _run(self, x, state, lengths):
         states = list(check_states(state, "state", self.modules))
+        x, lengths = self._begun(x, lengths)
         with self._gate:
             for k, module in enumerate(self.modules):
                 if module.recurrent:
@@ -169,7 +178,24 @@ class Sequential(Compound):
                     x = module(x, lengths=lengths)
                 if module.pools_time:
                     lengths = None
-        return x, tuple(states)
+        return self._ended(x, lengths), tuple(states)
+
+    def _begun(self, x, lengths):
+        """x and lengths as the modules are to see them: what padding holds reaches none of them."""
+        if self.takes_ids is False and isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind in "iu":
+            raise TypeError(f"x: expected numbers, as the first module takes no ids; found ids, {x.dtype} of shape "
+                            f"{x.shape}; floats of that shape are one sequence without a batch")
+        if lengths is None:
+            return x, None
+        if self._skips_padding:
+            return x, int_array(lengths, "lengths")
+        return check_padded(x, lengths, self.batch_first)
+
+    def _ended(self, y, lengths):
+        """An output with zeros beyond the lengths; they are None where all steps count, or there are none."""
+        if lengths is None or isinstance(self.modules[-1], Runner):
+            return y
+        return ended(y, lengths, self.batch_first, copy=False)   # layers that hand on x have its zeros already
 
     def forward(self, x: "ArrayLike", state: "State" = None,
                 lengths: "Ints | None" = None) -> "tuple[Array, State, Tape]":
@@ -177,21 +203,25 @@ class Sequential(Compound):
         if isinstance(x, (list, tuple)):
             raise TypeError("x: expected an array, found a list; a padded batch and lengths stand for sequences here")
         states = list(check_states(state, "state", self.modules))
+        x, lengths = self._begun(x, lengths)
         tapes, rows = [], math.prod(np.shape(x)[:2])
         for k, module in enumerate(self.modules):
             x, states[k], tape = module.forward(x, states[k], lengths)
             tapes.append(tape)
             if module.pools_time:
                 lengths = None
+        x = self._ended(x, lengths)
         return x, tuple(states) if self.recurrent else None, \
-            Tape(self, tapes, states, (x.shape, x.dtype), rows)
+            Tape(self, tapes, states, (x.shape, x.dtype), rows, lengths)
 
     def backward(self, tape: "Tape", dy: "ArrayLike | None" = None, dstate: "State" = None) -> "tuple[Any, State]":
         """Adds to `grads` and returns (dx, dstate); dx is None if the input holds ids."""
-        tapes, states, output, rows = open_tape(tape, self)
+        tapes, states, output, rows, lengths = open_tape(tape, self)
         dstates = list(check_dstates(dstate, states, self.modules))
         if dy is not None:
             dy = check_gradient(dy, *output)
+            if lengths is not None:
+                dy = ended(dy, lengths, self.batch_first)
         saved, begun = tape.take(), False
         try:
             with self._grads_as_before(rows):
@@ -223,6 +253,19 @@ class Sequential(Compound):
         self.__dict__.update(state)
         if self.tie_embeddings:
             _tie(self.modules)
+
+
+def _tell_last_steps(leaves):
+    """Tell each `LastStep` in which direction the runner before it reads, if there is one."""
+    direction = None
+    for module in leaves:
+        if module.recurrent:
+            direction = direction_of(module)
+        elif isinstance(module, LastStep):
+            if direction is not None:
+                module.follow(direction)
+        elif direction == "bidirectional" and not module.keeps_features:
+            direction = "forward"
 
 
 def _tie(modules):

@@ -13,6 +13,7 @@ from ..data.windows import next_steps
 from ..nn.module import Turn
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM, RecurrentEstimator
 from .checks import check_matrix
+from .frames import match_row
 from .inputs import Scaler
 from .series import HELD, check_series, in_form, last_held
 
@@ -43,7 +44,7 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
     offset_ : float
         The threshold: ``decision_function = score_samples - offset_``.
     n_features_in_ : int
-        C, the features of a step; `feature_names_in_` for a table with names.
+        C, the features of a step; `feature_names_in_` for frames with names.
     {FITTED}
 
     Notes
@@ -89,7 +90,7 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
 
         Parameters
         ----------
-        X : array (T,) or (T, C), list of such arrays, or array (n, T, C)
+        X : array (T,) or (T, C), series or frame, list of such, or array (n, T, C)
             Steps in order of time, most of them normal.
         y : ignored
 
@@ -128,7 +129,7 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
 
         Parameters
         ----------
-        X : array (T,) or (T, C), list of such arrays, or array (n, T, C)
+        X : array (T,) or (T, C), series or frame, list of such, or array (n, T, C)
             Each series is read from its start.
 
         Returns
@@ -153,7 +154,7 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
 
         Parameters
         ----------
-        x : float or array (C,)
+        x : float or array (C,), or a row of a frame
 
         Returns
         -------
@@ -161,7 +162,7 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
             Its `decision_function`, as if all steps since the last `reset` had been given at once.
         """
         check_is_fitted(self)
-        x = check_vector(np.ravel(x), "x", self.n_features_in_)[None]
+        x = check_vector(match_row(self, x), "x", self.n_features_in_)[None]
         if getattr(self, "_stream", None) is None:
             self.reset()
         with self._turn:
@@ -198,7 +199,8 @@ class RNNAnomalyDetector(OutlierMixin, RecurrentEstimator):
         covariance = np.atleast_2d(np.cov(errors, rowvar=False, bias=True))
         # At least the rounding of a scaled value: what differs from a constant series is not infinitely unexpected
         ridge = max(1e-6 * np.trace(covariance) / len(covariance), float(np.finfo(self.dtype).eps) ** 2)
-        self._whiten = np.linalg.inv(np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))).T
+        lower = np.linalg.cholesky(covariance + ridge * np.eye(len(covariance)))
+        self._whiten = np.ascontiguousarray(np.linalg.inv(lower).T)     # as a file gives it back
         self.offset_ = float(np.quantile(self._score(errors), self.contamination))
 
     def _score(self, errors):

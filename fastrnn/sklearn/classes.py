@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
+from ..check.arrays import refuse_masked
+
 
 class Classes:
     """Mixin of a supervised estimator whose targets are classes; sets `classes_`."""
@@ -23,6 +25,7 @@ class Classes:
 
     def _numbers(self, labels, classes, anew):
         """The numbers of an array of labels among `classes`, those found if None, which become `classes_`."""
+        refuse_masked(classes, "classes")
         found = np.unique(labels)
         if anew:
             self.classes_ = found if classes is None else np.unique(classes)

@@ -7,6 +7,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite, column_or_1d
 
+from ..check.arrays import refuse_masked
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
 from .checks import check_labels
 from .classes import Classes
@@ -78,6 +79,7 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
         Parameters
         ----------
         X : array (n, T, I), table (n, T) with one feature per step, or list of arrays (T_i, I) or (T_i,)
+            The list may be of frames, matched by the names of their columns, or of series.
         y : array (n,) of labels
         sample_weight : array (n,), optional
             A sample of weight 2 counts as if it were there twice, exactly.
@@ -118,6 +120,12 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
         """The most probable class of each sequence, array (n,)."""
         best = self._raw(X).argmax(axis=-1)
         return self.classes_[best]
+
+    def score(self, X: "Inputs", y: "ArrayLike", sample_weight: "ArrayLike | None" = None) -> float:
+        """The part of the sequences whose class is right; weights as for `fit`."""
+        refuse_masked(y, "y")
+        refuse_masked(sample_weight, "sample_weight")
+        return super().score(X, y, sample_weight)
 
     def _encode(self, y, used, x, anew, classes=None):
         y = column_or_1d(y, warn=True)

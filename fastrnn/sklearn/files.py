@@ -92,6 +92,8 @@ def _check_together(estimator):
         _expect("_scaler", scaled, estimator._scaler.mean.size)
     if isinstance(estimator, (RNNClassifier, RNNTagger)) and estimator._class_weight is not None:
         _expect("_class_weight", outputs, estimator._class_weight.size)
+    if isinstance(estimator, RNNRegressor) and estimator._target_names is not None:
+        _expect("_target_names", outputs, estimator._target_names.size)
     if isinstance(estimator, RNNRegressor) and estimator._target_scaler is not None:
         _expect("_target_scaler", outputs, estimator._target_scaler.mean.size)
     if hasattr(estimator, "feature_names_in_"):
@@ -103,6 +105,9 @@ def _check_together(estimator):
     if isinstance(estimator, RNNForecaster):
         _expect("_lag", estimator.season or 0, estimator._lag)
         _expect("_form", len(estimator._ends), len(estimator._form[1]))
+        _expect("_calendars", True, len(estimator._calendars) in (0, len(estimator._ends)))
+        for one in estimator._calendars:
+            _expect("_calendars", True, one is None or one[-1] is None or len(one[-1]) == features)
         for end in estimator._ends:
             _expect("_ends", (estimator._lag + estimator.window_, features), end.shape)
         if estimator.mode == "direct":

@@ -12,6 +12,7 @@ from ..check.arrays import check_vector
 from ..check.saved import check_count
 from ..check.values import check_number, check_option, check_positive_int
 from .base import FITTED, NETWORK, TRAINING, UPDATES, RecurrentEstimator
+from .calendar import FILLS, Calendar, check_calendars, read_dates
 from .checks import check_ends, check_form, check_path_seed, check_scaler, check_spread
 from .heads import find_head
 from .inputs import Scaler
@@ -54,12 +55,15 @@ class RNNForecaster(RecurrentEstimator):
         Levels of the quantiles that are trained, besides 0.5.
     n_paths : int
         Paths that autoregressive intervals are taken from.
+    fill_missing : "linear", "previous" or None
+        What stands for values that are missing, NaN or those of dates that a series leaves out: what lies on the line
+        between the values before and behind, or the value before. None: they are an error.
     {NETWORK}    {TRAINING.format(updates=UPDATES, held=HELD)}
 
     Attributes
     ----------
     n_features_in_ : int
-        C, the features of a step; `feature_names_in_` for a table with names.
+        C, the features of a step; `feature_names_in_` for frames with names.
     window_ : int
     {FITTED}
 
@@ -75,9 +79,11 @@ class RNNForecaster(RecurrentEstimator):
 
     _fitted = RecurrentEstimator._fitted | {
         "window_": check_positive_int, "_lag": check_count, "_path_seed": check_path_seed, "_spread": check_spread,
-        "_ends": check_ends, "_form": check_form, "_target_scaler": check_scaler,
+        "_ends": check_ends, "_calendars": check_calendars, "_form": check_form, "_target_scaler": check_scaler,
     }
     _needed = (*RecurrentEstimator._needed, "window_", "_lag", "_path_seed", "_spread", "_ends", "_form")
+
+    _calendars = ()     # of files from before there were dates
 
     def __init__(
         self,
@@ -89,6 +95,7 @@ class RNNForecaster(RecurrentEstimator):
         interval: "Literal['gaussian', 'quantile'] | None" = "gaussian",
         quantiles: "Sequence[float]" = (0.05, 0.25, 0.5, 0.75, 0.95),
         n_paths: int = 500,
+        fill_missing: "Literal['linear', 'previous'] | None" = None,
         cell: "Literal['gru', 'lstm', 'rnn']" = "gru",
         hidden_size: int = 32,
         num_layers: int = 1,
@@ -112,16 +119,22 @@ class RNNForecaster(RecurrentEstimator):
 
         Parameters
         ----------
-        X : array (T,) or (T, C), list of such arrays, or array (n, T, C)
-            Steps in order of time; the features are forecast together.
+        X : array (T,) or (T, C), series or frame, list of such, or array (n, T, C)
+            Steps in order of time; the features are forecast together. A pandas series or frame may have an index of
+            dates or periods, which its forecasts go on with.
         y : ignored
 
         Returns
         -------
         self
+
+        Raises
+        ------
+        ValueError, TypeError
+            Naming the argument; for dates that are twice there, not in order, or missing (see `fill_missing`).
         """
         self._check_params()
-        series, form = check_series(self, X, reset=True)
+        series, form, calendars = self._read(X, reset=True)
         self._lag = self.season or 0
         self.window_ = self._choose_window(series)
         self._check_length(series, self.window_ + self.horizon)
@@ -146,6 +159,7 @@ class RNNForecaster(RecurrentEstimator):
         self.network_ = self._network(*sizes)
         self._train(x, y, np.ones(len(x)), self._head.loss, epochs=epochs)
         self._ends, self._form = [x[-self._lag - self.window_ :] for x in series], form
+        self._calendars = calendars
         return self
 
     def predict(self, horizon: int | None = None, series: "Inputs | None" = None) -> "Outputs":
@@ -155,15 +169,17 @@ class RNNForecaster(RecurrentEstimator):
         ----------
         horizon : int, optional
             Steps ahead; the estimator's own if None.
-        series : array (T,) or (T, C), list of such arrays, or array (n, T, C), optional
-            What to go on with, of which the last `season + window_` steps count; by default those of `fit`.
+        series : array (T,) or (T, C), series or frame, list of such, or array (n, T, C), optional
+            What to go on with, of which the last `season + window_` steps count; by default those of `fit`. The columns
+            of a frame may stand in any order; dates have to be as far apart as those of `fit`.
 
         Returns
         -------
         array (horizon,) or (horizon, C); a list of them for a list; (n, horizon, C) for (n, T, C)
+            A pandas series, or a frame, of the dates that follow for a series with dates.
         """
-        places, form = self._places(horizon, series)
-        return in_form([self._strategy.point(*place)[0] for place in places], form)
+        places, *form = self._places(horizon, series)
+        return in_form([self._strategy.point(*place)[0] for place in places], *form)
 
     def predict_interval(self, horizon: int | None = None, series: "Inputs | None" = None,
                          coverage: float = 0.9) -> "tuple[Outputs, Outputs]":
@@ -195,9 +211,9 @@ class RNNForecaster(RecurrentEstimator):
         levels = check_vector(levels, "levels", above=0, below=1).tolist()
         if self.interval is None:
             raise ValueError("interval: expected 'gaussian' or 'quantile' to forecast quantiles, found None")
-        places, form = self._places(horizon, series)
+        places, *form = self._places(horizon, series)
         found = [self._strategy.at(*place, levels)[:, 0] for place in places]
-        return [in_form([values[k] for values in found], form) for k in range(len(levels))]
+        return [in_form([values[k] for values in found], *form) for k in range(len(levels))]
 
     def calibrate(self, X: "Inputs", y: "Any" = None) -> "Self":
         """Set by newer data how wide the intervals are; the network stays as it is.
@@ -207,7 +223,7 @@ class RNNForecaster(RecurrentEstimator):
 
         Parameters
         ----------
-        X : array (T,) or (T, C), list of such arrays, or array (n, T, C)
+        X : array (T,) or (T, C), series or frame, list of such, or array (n, T, C)
             All places with `season + window_` steps before them and `horizon` behind them count; 50 or more are needed
             for factors to mean much.
         y : ignored
@@ -225,7 +241,7 @@ class RNNForecaster(RecurrentEstimator):
         if self.interval is None or self.mode != "direct":
             raise ValueError("calibrate: expected mode 'direct' with intervals, "
                              f"found mode {self.mode!r} with interval {self.interval!r}")
-        series, _ = check_series(self, X, reset=False)
+        series, *_ = self._read(X, reset=False)
         self._check_length(series, self.window_ + self.horizon)
         contexts, last, future = (np.concatenate(part) for part in zip(*(self._origins(x) for x in series)))
         self._spread = self._find_spread(contexts, self._strategy.scaled_targets(last, future))
@@ -236,11 +252,11 @@ class RNNForecaster(RecurrentEstimator):
 
         Parameters
         ----------
-        X : array (T,) or (T, C), list of such arrays, or array (n, T, C)
+        X : array (T,) or (T, C), series or frame, list of such, or array (n, T, C)
         y : ignored
         """
         check_is_fitted(self)
-        series, _ = check_series(self, X, reset=False)
+        series, *_ = self._read(X, reset=False)
         self._check_length(series, self.window_ + self.horizon)
         contexts, last, future = (np.concatenate(part) for part in zip(*(self._origins(x) for x in series)))
         forecast = self._strategy.point(contexts, last, self.horizon)
@@ -257,6 +273,8 @@ class RNNForecaster(RecurrentEstimator):
         if self.interval is not None:
             check_option(self.interval, "interval", INTERVALS)
         check_positive_int(self.n_paths, "n_paths")
+        if self.fill_missing is not None:
+            check_option(self.fill_missing, "fill_missing", FILLS)
         self._head  # noqa: B018  (checks the quantiles)
 
     @property
@@ -295,12 +313,26 @@ class RNNForecaster(RecurrentEstimator):
         return origins(x, self._scaled_difference(x), self._lag, self.window_, self.horizon)
 
     def _places(self, horizon, given):
-        """((context, last steps, horizon) of each series, the series' form)."""
+        """((context, last steps, horizon) of each series, the series' form, their calendars)."""
         check_is_fitted(self)
         horizon = check_positive_int(self.horizon if horizon is None else horizon, "horizon")
-        series, form = self._ends, self._form
+        series, form, calendars = self._ends, self._form, self._calendars
         if given is not None:
-            series, form = check_series(self, given, reset=False)
+            series, form, calendars = self._read(given, reset=False)
             self._check_length(series, 1)
         ends = [x[-self._lag - self.window_ :] for x in series]
-        return [(self._scaled_difference(x)[None], x[None, len(x) - self._lag :], horizon) for x in ends], form
+        places = [(self._scaled_difference(x)[None], x[None, len(x) - self._lag :], horizon) for x in ends]
+        return places, form, calendars
+
+    def _read(self, X, *, reset):
+        """(arrays (T_i, C), their form, the values of their `Calendar` or None); all dates have one step, the fit's."""
+        found, before = [], () if reset else self._calendars
+
+        def read(item, name):
+            step = next((Calendar(*one).step for one in (*before, *found) if one is not None), None)
+            item, calendar = read_dates(item, name, step, self.fill_missing)
+            found.append(calendar)
+            return item
+
+        series, form = check_series(self, X, reset=reset, read=read, fill=self.fill_missing)
+        return series, form, [one if one is None else one.values_of(self) for one in found]

@@ -1,13 +1,16 @@
-"""X as users of scikit-learn have it, tables, arrays of sequences or ragged lists, as (T, I) for each sequence."""
+"""X as users of scikit-learn have it: tables by scikit-learn's own checks, sequences by those of `data.given`."""
 
 import hashlib
 import numbers
 
 import numpy as np
-from sklearn.utils.validation import assert_all_finite, check_array
+from sklearn.utils.validation import check_array
 
 from .. import memory
+from ..check.arrays import refuse_masked
+from ..data.given import as_steps
 from ..data.scaling import mean_and_deviation
+from .frames import match_names, pandas_of
 
 try:
     from sklearn.utils.validation import validate_data as _validate_data
@@ -22,6 +25,7 @@ FLOATS = (np.float64, np.float32)
 
 def validate_data(estimator, X, **options):
     """scikit-learn's own check of X."""
+    refuse_masked(X, "X")
     try:
         return _validate_data(estimator, X, **options)
     except OverflowError as error:
@@ -34,22 +38,31 @@ def check_sequences(estimator, X, *, reset):
     Parameters
     ----------
     estimator : BaseEstimator
-        Gets `n_features_in_`, T for a table and else I, and `feature_names_in_` of a table with names if `reset`;
+        Gets `n_features_in_`, T for a table and else I, and `feature_names_in_` of frames with names if `reset`;
         otherwise X is held to them.
-    X : array (n, T, I), table (n, T), or list of arrays (T_i, I) or (T_i,)
+    X : array (n, T, I), table (n, T), or list of arrays or frames (T_i, I), or of arrays or series (T_i,)
         A table has one feature per step.
     reset : bool
         Whether this is what the estimator is fitted to.
     """
+    X = listed(X)
     if holds_sequences(X):
         return _sequences(estimator, X, reset)
     if reset or estimator._of_table:
         X = validate_data(estimator, X, dtype=FLOATS, reset=reset)
         estimator._of_table = True
     else:
+        refuse_masked(X, "X")
         X = check_array(X, dtype=FLOATS)
         check_features(estimator.n_features_in_, 1)
     return X[:, :, None]
+
+
+def listed(X):
+    """A series of arrays as a list; others as they are."""
+    if pandas_of(X) is not None and X.ndim == 1 and X.dtype == object and len(X) and np.ndim(X.iloc[0]) > 0:
+        return list(X)
+    return X
 
 
 def holds_sequences(X):
@@ -64,18 +77,15 @@ def holds_sequences(X):
 
 
 def _sequences(estimator, X, reset):
-    if getattr(X, "ndim", 1) == 3:
-        X = check_array(X, dtype=FLOATS, allow_nd=True)
-        if 0 in X.shape[1:]:
-            raise ValueError(f"X: expected at least one step and one feature, found shape {X.shape}")
+    if getattr(X, "ndim", 1) != 3:
+        X = as_steps(match_names(estimator, list(X), [f"X[{k}]" for k in range(len(X))], reset=reset))
     else:
-        X = check_arrays(X, "X")
+        match_names(estimator, [], [], reset=reset)
+        X = as_steps(X)
     features = X[0].shape[1]
     if reset:
         estimator.n_features_in_ = features
         estimator._of_table = False
-        if hasattr(estimator, "feature_names_in_"):
-            del estimator.feature_names_in_
     else:
         check_features(1 if estimator._of_table else estimator.n_features_in_, features)
     return X
@@ -85,32 +95,6 @@ def check_features(expected, found):
     """Raise where a sequence has not as many features per step as those of the fit."""
     if found != expected:
         raise ValueError(f"X: expected {expected} features per step as in fit, found {found}")
-
-
-def check_arrays(arrays, name):
-    """A list of finite (T_i, I) float arrays with one I and at least one step each; (T_i,) is (T_i, 1)."""
-    checked = [_steps(x, f"{name}[{k}]") for k, x in enumerate(arrays)]
-    if not checked:
-        raise ValueError(f"{name}: expected at least one sequence, found none")
-    for k, x in enumerate(checked):
-        if x.shape[1] != checked[0].shape[1]:
-            raise ValueError(
-                f"{name}[{k}]: expected {checked[0].shape[1]} features per step as in {name}[0], found {x.shape[1]}"
-            )
-    common = np.result_type(*{x.dtype for x in checked})
-    return [x.astype(common, copy=False) for x in checked]
-
-
-def _steps(x, name):
-    x = np.asarray(x)
-    if x.ndim not in (1, 2) or x.size == 0:
-        raise ValueError(f"{name}: expected shape (T, I) or (T,) with at least one step, found {x.shape}")
-    if x.dtype.kind == "c":
-        raise ValueError(f"{name}: expected real numbers, found dtype {x.dtype}")
-    if x.dtype not in FLOATS:
-        x = x.astype(np.float64)
-    assert_all_finite(x, input_name=name)
-    return x[:, None] if x.ndim == 1 else x
 
 
 def distinct(x, y, weight):
@@ -138,6 +122,7 @@ def check_weights(weight, count):
     """The samples' weights, (count,) in float64, of which at least one is above 0; ones for None."""
     if weight is None or isinstance(weight, numbers.Number):
         weight = np.full(count, 1.0 if weight is None else weight)
+    refuse_masked(weight, "sample_weight")
     weight = check_array(weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
     if weight.shape != (count,):
         raise ValueError(f"sample_weight: expected shape ({count},), one for each sample, found {weight.shape}")

@@ -6,10 +6,12 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils import check_array
 
+from ..check.arrays import refuse_masked
 from ..check.saved import check_optional
 from ..check.values import check_option
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
-from .checks import check_scaler, check_shape
+from .checks import check_labels, check_scaler, check_shape
+from .frames import match_targets
 from .inputs import Scaler
 from .supervised import FEATURES, HELD, POOLED, STANDARDIZE, SupervisedEstimator
 
@@ -40,8 +42,11 @@ class RNNRegressor(RegressorMixin, SupervisedEstimator):
 
     _fitted = SupervisedEstimator._fitted | {
         "_target_scaler": check_optional(check_scaler), "_target_shape": check_shape,
+        "_target_names": check_optional(check_labels),
     }
     _needed = (*SupervisedEstimator._needed, "_target_scaler", "_target_shape")
+
+    _target_names = None    # of the columns of a frame
 
     def __init__(
         self,
@@ -76,6 +81,7 @@ class RNNRegressor(RegressorMixin, SupervisedEstimator):
         Parameters
         ----------
         X : array (n, T, I), table (n, T) with one feature per step, or list of arrays (T_i, I) or (T_i,)
+            The list may be of frames, matched by the names of their columns, or of series.
         y : array (n,) or (n, K) of numbers
         sample_weight : array (n,), optional
             A sample of weight 2 counts as if it were there twice, exactly.
@@ -100,6 +106,12 @@ class RNNRegressor(RegressorMixin, SupervisedEstimator):
             y = self._target_scaler.back(y)
         return y.reshape(len(y), *self._target_shape)
 
+    def score(self, X: "Inputs", y: "ArrayLike", sample_weight: "ArrayLike | None" = None) -> float:
+        """R^2 of the predictions; the columns of a frame y are matched by name with those of the fit."""
+        refuse_masked(y, "y")
+        refuse_masked(sample_weight, "sample_weight")
+        return super().score(X, match_targets(self, y, reset=False), sample_weight)
+
     def _check_params(self):
         super()._check_params()
         check_option(self.loss, "loss", LOSSES)
@@ -113,6 +125,7 @@ class RNNRegressor(RegressorMixin, SupervisedEstimator):
         return int(np.prod(self._target_shape))
 
     def _encode(self, y, used, x, anew):
+        y = match_targets(self, y, reset=anew)
         y = check_array(y, ensure_2d=False, dtype=np.float64, input_name="y")
         if y.ndim > 2:
             raise ValueError(f"y: expected shape (n,) or (n, K), found {y.shape}")

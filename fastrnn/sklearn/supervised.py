@@ -4,6 +4,7 @@ import numpy as np
 from sklearn.model_selection import train_test_split
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from ..check.arrays import refuse_masked
 from ..check.values import check_bool, check_option, check_positive_int
 from .base import POOLINGS, RecurrentEstimator
 from .inputs import Scaler, cast, check_sequences, check_weights, distinct, framed, take
@@ -25,7 +26,7 @@ STANDARDIZE = """standardize : bool
 """
 HELD = "The part of the samples, drawn at random, that `early_stopping` holds out."
 FEATURES = """n_features_in_ : int
-        T for a table (n, T), else I, the features per step; `feature_names_in_` for a table with names."""
+        T for a table (n, T), else I, the features per step; `feature_names_in_` for frames with names."""
 
 
 class SupervisedEstimator(RecurrentEstimator):
@@ -55,6 +56,7 @@ class SupervisedEstimator(RecurrentEstimator):
         self._check_params()
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
+        refuse_masked(y, "y")
         anew = not (hasattr(self, "network_") and (once or self.warm_start))
         x = check_sequences(self, X, reset=anew)
         check_consistent_length(X, y)

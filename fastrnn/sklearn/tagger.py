@@ -7,9 +7,11 @@ from scipy.special import softmax
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import assert_all_finite
 
+from ..check.arrays import refuse_masked
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
 from .checks import check_labels
 from .classes import Classes
+from .frames import check_order
 from .inputs import check_weights
 from .supervised import FEATURES, HELD, STANDARDIZE, SupervisedEstimator
 
@@ -72,6 +74,7 @@ class RNNTagger(Classes, SupervisedEstimator):
         Parameters
         ----------
         X : array (n, T, I), table (n, T) with one feature per step, or list of arrays (T_i, I) or (T_i,)
+            The list may be of frames, matched by the names of their columns, or of series.
         y : array (n, T), or list of arrays (T_i,), of labels
         sample_weight : array (n,), optional
             One weight for each sequence. One of weight 2 counts as if it were there twice, exactly.
@@ -131,6 +134,9 @@ class RNNTagger(Classes, SupervisedEstimator):
 
     def _steps(self, y, x):
         """The labels of each sequence, as many as it has steps."""
+        refuse_masked(y, "y")
+        for k, a in enumerate(y):
+            check_order(a, f"y[{k}]")
         labels = [np.asarray(a) for a in y]
         for k, (a, steps) in enumerate(zip(labels, x)):
             if a.shape != (len(steps),):

@@ -5,9 +5,9 @@ import numpy as np
 from ... import memory
 from ...data.batch import Batch, Targets
 from ...data.batches import LaneStream, Sequences
-from ...data.given import check_class_range, check_id_range
+from ...data.given import check_class_range, check_id_range, check_kind
 from ...nn.layers import Embedding
-from ...nn.module import walk
+from ...nn.module import direction_of, walk
 from .. import losses
 from .parts import takes_labels
 from .passes import infer
@@ -50,6 +50,12 @@ class DataAdapter:
         """The data as a `Sequences` or `LaneStream`; see `Trainer.evaluate`."""
         return self._batches(X, y, **given)
 
+    def for_diagnosis(self, X, y, **given):
+        """As `for_evaluation`, for training passes that no update follows; see `fastrnn.diagnostics.diagnose`."""
+        data = self._batches(X, y, **given)
+        self._check_values(data)
+        return data
+
     def for_prediction(self, X, **given):
         """`Sequences` without targets; see `Trainer.predict`."""
         if isinstance(X, LaneStream):
@@ -91,6 +97,7 @@ class DataAdapter:
             per_step=not model.pools_time,
             labels=labels or decoded,
             decoded=decoded,
+            ids=model.takes_ids,
             dtype=model.dtype,
             batch_size=batch_size,
             window=window,
@@ -108,6 +115,7 @@ class DataAdapter:
         if accumulate > 1:
             raise ValueError(f"accumulate: expected 1 with a LaneStream, whose lanes are one batch; found {accumulate}")
         _check_direction(self._model, "a LaneStream")
+        check_kind(X.x, "X", self._model.takes_ids)
         return X
 
     def _validation(self, data, class_weight, batch_size):
@@ -178,8 +186,7 @@ def _largest_batch(data, shares=1):
 def _check_direction(model, what):
     """Raise for bidirectional layers: a state can pass through time in one direction only."""
     for module in walk(model):
-        both = getattr(module, "bidirectional", False)
-        direction = getattr(module, "direction", "bidirectional" if both else "forward")
+        direction = direction_of(module)
         if direction != "forward":
             found = "a bidirectional one" if direction == "bidirectional" else "one that reads backwards"
             raise ValueError(f"{what}: expected a model that reads in one direction, found {found}")

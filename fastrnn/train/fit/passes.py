@@ -16,7 +16,7 @@ def infer(model, batch, state=None):
         return model(x, batch.lengths, target=batch.y), None
     if model.recurrent:
         return model(x, state, batch.lengths)
-    return model(x, batch.lengths), None
+    return model(x, lengths=batch.lengths), None
 
 
 def measure(function, model, prediction, batch):

@@ -38,7 +38,7 @@ ORDERS = {
     ],
     "fastrnn.engine": [*COMPILED, "kinds"],
     **{f"fastrnn.engine.{folder}": [] for folder in COMPILED},
-    "fastrnn.check": ["values", "arrays", "sequences", "states", "params", "targets", "symbols", "saved"],
+    "fastrnn.check": ["values", "arrays", "sequences", "states", "params", "targets", "symbols", "saved", "plain"],
     "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
         "_init", "module", "options", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers",

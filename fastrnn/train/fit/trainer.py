@@ -3,6 +3,8 @@
 import copy
 from typing import TYPE_CHECKING
 
+from ...check.plain import plain_value
+from ...check.saved import check_bit_generator
 from ...check.values import check_bound, check_generator, check_number, check_positive_int
 from ...data.tbptt import check_tbptt
 from ...files.checkpoint import CheckpointSeries, read_checkpoint, write_checkpoint
@@ -119,14 +121,15 @@ class Trainer:
         self.clip_value = check_bound(clip_value, "clip_value")
         self.schedule = optional(schedule, schedules.Schedule, "schedule: expected a schedule of fastrnn.schedules")
         check_tbptt(tbptt)
-        self.tbptt = tbptt
+        self.tbptt = plain_value(tbptt)
         self.accumulate = check_positive_int(accumulate, "accumulate")
-        self.l2 = l2
-        self._l2 = find_l2(l2, model.params)
+        self.l2 = plain_value(l2)
+        self._l2 = find_l2(self.l2, model.params)
         self.metrics = find_metrics(metrics)
         self.average = optional(average, averaging.Average, "average: expected one of fastrnn.averaging")
         self.callbacks = find_callbacks(callbacks)
         self.rng = check_generator(seed, "seed")
+        check_bit_generator(self.rng.bit_generator.state, "seed")
         self._position = Position(order_seed=int(self.rng.integers(2**63)))
         self.history = History()
         self.epoch = self.step = 0

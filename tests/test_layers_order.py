@@ -44,7 +44,9 @@ ORDERS = {
         "_init", "module", "options", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers",
         "sequential",
     ],
-    "fastrnn.data": ["tbptt", "batch", "given", "batches", "windows", "scaling", "audio", "vocab", "bpe"],
+    "fastrnn.data": [
+        "tbptt", "batch", "mapped", "given", "batches", "source", "windows", "scaling", "audio", "vocab", "bpe",
+    ],
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],
     "fastrnn.train": [

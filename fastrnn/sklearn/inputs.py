@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils.validation import assert_all_finite, check_array
 
 from .. import memory
+from ..data.mapped import Mapped, chunks, is_mapped, read
 from ..data.scaling import mean_and_deviation
 
 try:
@@ -49,7 +50,8 @@ def check_sequences(estimator, X, *, reset):
     else:
         X = check_array(X, dtype=FLOATS)
         check_features(estimator.n_features_in_, 1)
-    return X[:, :, None]
+    X = X[:, :, None]
+    return Mapped(X, X.dtype) if is_mapped(X) else X
 
 
 def holds_sequences(X):
@@ -64,7 +66,9 @@ def holds_sequences(X):
 
 
 def _sequences(estimator, X, reset):
-    if getattr(X, "ndim", 1) == 3:
+    if isinstance(X, np.ndarray) and X.ndim == 3 and is_mapped(X):
+        X = _in_file(X)
+    elif getattr(X, "ndim", 1) == 3:
         X = check_array(X, dtype=FLOATS, allow_nd=True)
         if 0 in X.shape[1:]:
             raise ValueError(f"X: expected at least one step and one feature, found shape {X.shape}")
@@ -78,6 +82,17 @@ def _sequences(estimator, X, reset):
             del estimator.feature_names_in_
     else:
         check_features(1 if estimator._of_table else estimator.n_features_in_, features)
+    return X
+
+
+def _in_file(X):
+    """A memory-mapped X, of which a part is looked at at a time."""
+    if not X.size or X.dtype.kind not in "fiub":
+        raise ValueError(f"X: expected real numbers, at least one step and one feature; found {X.dtype} of shape "
+                         f"{X.shape}")
+    X = Mapped(X, X.dtype if X.dtype in FLOATS else np.float64)
+    for _, part in chunks(X):
+        assert_all_finite(part, input_name="X")
     return X
 
 
@@ -120,7 +135,7 @@ def distinct(x, y, weight):
     """
     first, total = {}, {}
     for k in np.flatnonzero(weight):
-        digest = hashlib.blake2b(np.ascontiguousarray(x[k]).data, digest_size=16)
+        digest = hashlib.blake2b(np.ascontiguousarray(read(x[k])).data, digest_size=16)
         digest.update(np.ascontiguousarray(y[k]).data)
         key = digest.digest()
         first.setdefault(key, k)

@@ -110,16 +110,12 @@ class Sequences:
         self._class_weight = class_weight if later else None  # for each batch as it is read
         self.weight = as_weights(sample_weight, None if later else class_weight, self.x, self.y, self.ragged,
                                  per_step and not labels)
+        self.mapped = any(map(_in_file, (self.x, self.y, self.weight)))  # whether a batch is read from a file
         differ = self.lengths is not None and bool((self.lengths != self.lengths[:1]).any())
         self.bucket = differ and (bucket is None or check_bool(bucket, "bucket_by_length"))
 
     def __len__(self) -> int:
         return len(self.x)
-
-    @property
-    def mapped(self) -> bool:
-        """Whether anything is read from a file, batch by batch."""
-        return any(map(_in_file, (self.x, self.y, self.weight)))
 
     def fingerprint(self) -> "dict[str, Any]":
         """What must be the same for an interrupted fit to go on."""

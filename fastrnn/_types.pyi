@@ -1,8 +1,8 @@
 """Names that annotations use. For type checkers only: Python never loads this file."""
 
 import os
-from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,12 @@ Ints: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
 # Sequences: one padded array, or a list of arrays of their own lengths. Results have the form of what was given.
 Inputs: TypeAlias = npt.ArrayLike | Sequence[Any]
 Outputs: TypeAlias = npt.NDArray[Any] | Any
+# What gives batches of data: by number, or one after another.
+class IndexedSource(Protocol):
+    def __len__(self) -> int: ...
+    def __getitem__(self, number: int, /) -> Any: ...
+
+Source: TypeAlias = IndexedSource | Iterable[Any]
 # An array for most layers, (h, c) for an LSTM, None for a layer without one, a tuple of these for a Sequential.
 State: TypeAlias = Any
 DType: TypeAlias = Literal["float32", "float64"] | np.dtype[Any] | type[np.float32] | type[np.float64]

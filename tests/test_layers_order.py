@@ -38,13 +38,15 @@ ORDERS = {
     ],
     "fastrnn.engine": [*COMPILED, "kinds"],
     **{f"fastrnn.engine.{folder}": [] for folder in COMPILED},
-    "fastrnn.check": ["values", "arrays", "sequences", "states", "params", "targets", "symbols", "saved"],
+    "fastrnn.check": ["values", "arrays", "sequences", "states", "params", "targets", "symbols", "saved", "plain"],
     "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
         "_init", "module", "options", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers",
         "sequential",
     ],
-    "fastrnn.data": ["tbptt", "batch", "given", "batches", "windows", "scaling", "audio", "vocab", "bpe"],
+    "fastrnn.data": [
+        "tbptt", "batch", "mapped", "given", "batches", "source", "windows", "scaling", "audio", "vocab", "bpe",
+    ],
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],
     "fastrnn.train": [

@@ -126,6 +126,14 @@ class Scale(Module):
         return x * self.factor
 
 
+class Batches:
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, k: int) -> tuple[Any, Any]:
+        return x[k : k + 1], x[k : k + 1, 0, :1]
+
+
 def training() -> None:
     callbacks: list[fastrnn.callbacks.Callback] = [
         Printer(), EarlyStopping(patience=3), fastrnn.callbacks.ModelCheckpoint("runs/a", every_steps=100),
@@ -143,6 +151,10 @@ def training() -> None:
     except NonFiniteError as error:
         print(error)
     trainer.fit(LaneStream(ids[0], 2, (4, 8)), epochs=1)
+    trainer.fit(((x, x[:, 0, :1]) for _ in range(9)), steps_per_epoch=3, validation_data=iter([(x, x[:, 0, :1])]))
+    trainer.evaluate(Batches())
+    trainer.predict(Batches())
+    fastrnn.sklearn.RNNClassifier().partial_fit(Batches(), classes=[0, 1])
     averages: list[fastrnn.averaging.Average] = [fastrnn.averaging.EMA(), fastrnn.averaging.SWA(2, "step")]
     print(averages[0].params, averages[1].updates)
     optimizer: fastrnn.optim.Optimizer

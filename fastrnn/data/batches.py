@@ -8,7 +8,8 @@ import numpy as np
 from ..check.sequences import end_sequences
 from ..check.values import check_bool, check_positive_int, shown
 from .batch import Batch, Targets
-from .given import as_array, as_labels, as_lengths, as_sequences, as_targets, as_weights, holds_ids
+from .given import as_array, as_labels, as_lengths, as_sequences, as_targets, as_weights, by_class, holds_ids
+from .mapped import Mapped, is_mapped, read
 from .tbptt import check_tbptt, count, spans
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class Sequences:
     """
 
     carries = False  # between batches
+    check_batch = None  # a function that gets each `Batch`, where values are read from a file batch by batch
 
     def __init__(
         self,
@@ -108,8 +110,12 @@ class Sequences:
             self.y = None if y is None else as_labels(y, self.x)
         else:
             self.y = None if y is None else as_targets(y, self.x, self.ragged and per_step, per_step, dtype)
-        self.weight = as_weights(sample_weight, class_weight, self.x, self.y, self.ragged, per_step and not labels)
-        differ = self.lengths is not None and len(set(self.lengths.tolist())) > 1
+        later = self.y is not None and (_in_file(self.y) or is_mapped(sample_weight))
+        self._class_weight = class_weight if later else None  # for each batch as it is read
+        self.weight = as_weights(sample_weight, None if later else class_weight, self.x, self.y, self.ragged,
+                                 per_step and not labels)
+        self.mapped = any(map(_in_file, (self.x, self.y, self.weight)))  # whether a batch is read from a file
+        differ = self.lengths is not None and bool((self.lengths != self.lengths[:1]).any())
         self.bucket = differ and (bucket is None or check_bool(bucket, "bucket_by_length"))
 
     def __len__(self) -> int:
@@ -161,20 +167,34 @@ class Sequences:
 
     def batch(self, indices: "Any") -> "Batch":
         """The `Batch` of the sequences with these `indices`."""
+        if not self.mapped:
+            return self._batch(indices)
+        try:
+            return self._batch(indices)
+        except ValueError as error:
+            some = f"{indices[:8].tolist()}{'' if len(indices) <= 8 else ' ...'}"
+            raise ValueError(f"{error} (in the batch of sequences {some}, just read)") from error
+
+    def _batch(self, indices):
         steps = self._steps(indices)
         lengths = None if self.lengths is None else self.lengths[indices]
         if self.labels and self.y is not None:
-            y = (Targets if self.decoded else list)(self.y[k] for k in indices)
+            y = (Targets if self.decoded else list)(read(self.y[k]) for k in indices)
         else:
             y = None if self.y is None else _take(self.y, indices, steps if self.per_step else None)
         weight = self.weight
         if weight is not None:
             by_step = isinstance(weight, list) or weight.ndim == 2
             weight = _take(weight, indices, steps if by_step else None)
+        if self._class_weight is not None:
+            weight = by_class(self._class_weight, y, weight)
         x = _take(self.x, indices, steps)
         if lengths is not None and not isinstance(self.x, list):
             end_sequences(x, lengths)   # padding may hold anything
-        return Batch(x, y, lengths, weight)
+        batch = Batch(x, y, lengths, weight)
+        if self.check_batch is not None:
+            self.check_batch(batch)
+        return batch
 
     def split(self, fraction: float) -> "tuple[Sequences, Sequences]":
         """(all but the last `fraction` of the sequences, the last `fraction`)."""
@@ -228,6 +248,7 @@ class LaneStream:
     per_step = True
     decoded = False
     lengths = weight = None
+    check_batch = None  # as of `Sequences`
 
     def __init__(self, x: "ArrayLike", batch_size: int, seq_len: int | tuple[int, int], y: "ArrayLike | None" = None,
                  dtype: "DType" = "float32") -> None:
@@ -257,6 +278,11 @@ class LaneStream:
     def __len__(self) -> int:
         return self.batch_size
 
+    @property
+    def mapped(self) -> bool:
+        """Whether it is read from a file, window by window."""
+        return _in_file(self.x) or _in_file(self.y)
+
     def fingerprint(self) -> "dict[str, Any]":
         """What must be the same for an interrupted fit to go on."""
         return {
@@ -282,12 +308,23 @@ class LaneStream:
         """The windows from number `start` on, one `Batch` for each update; without `context` the new steps alone."""
         k1, k2 = self.window
         lanes = Batch(self.x, self.y, None, None)
-        return map(lanes.window, spans(self.steps, k1, k2 if context else k1, start))
+        windows = map(lanes.window, spans(self.steps, k1, k2 if context else k1, start))
+        return map(self._in_memory, windows) if self.mapped else windows
+
+    def _in_memory(self, window):
+        window = window._replace(x=read(window.x), y=read(window.y))
+        if self.check_batch is not None:
+            self.check_batch(window)
+        return window
 
 
 def passes(data: "Any", indices: "Any", start: int = 0) -> "Iterator[Any]":
     """The updates of sequences from number `start` on: lists of one `Batch` per part, None once a part has ended."""
     return zip_longest(*(data.windows(part, start) for part in data.parts(indices)))
+
+
+def _in_file(values):
+    return any(map(_in_file, values)) if isinstance(values, list) else isinstance(values, Mapped)
 
 
 def _cut(indices, size):
@@ -296,11 +333,13 @@ def _cut(indices, size):
 
 def _take(values, indices, steps):
     """values[indices], with the time axis, if `steps` is given, cut or padded with zeros to so many steps."""
+    if isinstance(values, Mapped):
+        return values.take(indices, steps)
     if isinstance(values, list):
         chosen = [values[k] for k in indices]
         out = np.zeros((len(chosen), steps, *values[0].shape[1:]), values[0].dtype)
         for row, sequence in zip(out, chosen):
-            row[: len(sequence)] = sequence
+            row[: len(sequence)] = read(sequence)
         return out
     taken = values[indices]
     return taken if steps is None else taken[:, :steps]

@@ -4,6 +4,7 @@ import numpy as np
 
 from ..check.arrays import check_floats, first_place, int_array, refuse_frames, refuse_masked
 from ..check.values import check_number, shown
+from .mapped import Mapped, chunks, is_mapped
 
 
 def holds_ids(array):
@@ -12,20 +13,31 @@ def holds_ids(array):
 
 
 def as_array(values, name, dtype=None):
-    """An array of ints as int64, anything else as `dtype`; without one floats as float32 or float64, as they are."""
+    """An array of ints as int64, anything else as `dtype`; without one floats as float32 or float64, as they are.
+
+    `Mapped` for one in a file.
+    """
     refuse_masked(values, name)
     refuse_frames(values, name)
+    if isinstance(values, Mapped):
+        return values.astype(_kept(values, dtype))
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"{name}: expected an array, found values of uneven shape") from error
     except (TypeError, RuntimeError) as error:
         raise TypeError(f"{name}: expected an array, found {type(values).__name__} ({error})") from error
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64, copy=False)
-    if array.dtype.kind not in "bf":
+    if array.dtype.kind not in "iubf":
         raise TypeError(f"{name}: expected numbers, found dtype {array.dtype}")
-    return array.astype(_float(array.dtype) if dtype is None else dtype, copy=False)
+    dtype = _kept(array, dtype)
+    return Mapped(array, dtype) if is_mapped(array) else array.astype(dtype, copy=False)
+
+
+def _kept(array, dtype):
+    """The dtype that `as_array` gives an array."""
+    if holds_ids(array):
+        return np.dtype(np.int64)
+    return _float(array.dtype) if dtype is None else np.dtype(dtype)
 
 
 def _float(dtype):
@@ -103,11 +115,12 @@ def as_steps(X, names=None):
 
 def check_finite(array, name):
     """Raise a ValueError where floats are not finite."""
-    finite = np.isfinite(array)
-    if not finite.all():
-        at = first_place(~finite)
-        raise ValueError(f"{name}: expected finite numbers, found {array[at]} at {list(at)}; input contains NaN or "
-                         "infinity")
+    for part, values in chunks(array):
+        finite = np.isfinite(values)
+        if not finite.all():
+            at = first_place(~finite)
+            raise ValueError(f"{name}: expected finite numbers, found {values[at]} at {[part.start + at[0], *at[1:]]}; "
+                             "input contains NaN or infinity")
 
 
 def _places(X):
@@ -208,6 +221,11 @@ def as_weights(sample_weight, class_weight, x, y, ragged, per_step):
         return weight
     if y is None:
         raise ValueError("class_weight: expected None without y")
+    return by_class(class_weight, y, weight)
+
+
+def by_class(class_weight, y, weight):
+    """The weights of the classes in y, times `weight` where there is one."""
     lookup = _class_weights(class_weight, y)
     if isinstance(y, list):
         of_class = [lookup(values) for values in y]
@@ -222,6 +240,10 @@ def as_weights(sample_weight, class_weight, x, y, ragged, per_step):
 
 def _sample_weights(sample_weight, x, ragged, per_step):
     _check_count(sample_weight, "sample_weight", len(x))
+    if isinstance(sample_weight, np.ndarray) and is_mapped(sample_weight):
+        sample_weight = as_array(sample_weight, "sample_weight", np.float64).astype(np.float64)
+        _check_weights_shape(sample_weight, x, ragged, per_step)
+        return sample_weight.converted(_checked_weights)
     if ragged and per_step and any(np.ndim(w) for w in sample_weight):
         weight = [_floats(w, f"sample_weight[{k}]") for k, w in enumerate(sample_weight)]
         for k, (w, sequence) in enumerate(zip(weight, x)):
@@ -233,12 +255,21 @@ def _sample_weights(sample_weight, x, ragged, per_step):
         flat = np.concatenate(weight)
     else:
         weight = flat = _floats(sample_weight, "sample_weight")
-        if weight.shape != (len(x),) and not (per_step and not ragged and weight.shape == x.shape[:2]):
-            raise ValueError(
-                f"sample_weight: expected shape ({len(x)},)"
-                f"{' or that of the first two axes of X' if per_step else ''}, found {weight.shape}"
-            )
-    if not (np.isfinite(flat).all() and (flat >= 0).all()):
+        _check_weights_shape(weight, x, ragged, per_step)
+    _checked_weights(flat)
+    return weight
+
+
+def _check_weights_shape(weight, x, ragged, per_step):
+    if weight.shape != (len(x),) and not (per_step and not ragged and weight.shape == x.shape[:2]):
+        raise ValueError(
+            f"sample_weight: expected shape ({len(x)},)"
+            f"{' or that of the first two axes of X' if per_step else ''}, found {weight.shape}"
+        )
+
+
+def _checked_weights(weight):
+    if not (np.isfinite(weight).all() and (weight >= 0).all()):
         raise ValueError("sample_weight: expected finite weights of at least 0, found others")
     return weight
 
@@ -284,16 +315,16 @@ def _floats(values, name):
 
 
 def check_id_range(data, size):
-    """Raise a ValueError if X of `Sequences` or a `LaneStream` holds ids outside 0 .. size - 1."""
+    """Raise a ValueError if X of `Sequences` or a `LaneStream`, or a `Batch`, holds ids outside 0 .. size - 1."""
     if data.x[0].ndim == 1 and holds_ids(data.x[0]):
         _check_ints(data.x, "X", size, None if isinstance(data.x, list) else _valid(data))
 
 
-def check_class_range(data, classes):
+def check_class_range(data, classes, per_step):
     """Raise a ValueError if an integer y that counts is not in 0 .. classes - 1."""
     y = data.y
     if holds_ids(y[0] if isinstance(y, list) else y):
-        by_step = data.per_step and not isinstance(y, list)
+        by_step = per_step and not isinstance(y, list)
         _check_ints(y, "y", classes, _valid(data) if by_step else None, data.weight)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from ..check.arrays import check_features, check_floats, check_vector, refuse_frames
 from ..check.sequences import check_lengths, check_series
 from ..nn.layers import Layer
+from .mapped import Mapped, chunks, is_mapped
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -28,22 +29,39 @@ def mean_and_deviation(x: "Inputs", weight: "ArrayLike | None" = None) -> "tuple
     mean, deviation : array (I,)
         The deviation is 1 for a feature that does not vary.
     """
-    x = [check_series(a, f"x[{k}]") for k, a in enumerate(x)] if isinstance(x, (list, tuple)) else check_series(x, "x")
-    if not len(x) or any(np.ndim(a) < 1 or not np.size(a) for a in x):
+    if isinstance(x, (list, tuple)):
+        x = [check_series(a, f"x[{k}]") for k, a in enumerate(x)]
+    elif not isinstance(x, Mapped):
+        x = check_series(x, "x")
+        x = Mapped(x, x.dtype) if is_mapped(x) else x
+    if not len(x) or any(np.ndim(a) < 1 or not np.size(a) for a in (x if isinstance(x, list) else [x[0]])):
         raise ValueError("x: expected at least one entry, none of them empty or a single number")
-    if len({np.shape(a)[-1] for a in x}) > 1:
+    if isinstance(x, list) and len({np.shape(a)[-1] for a in x}) > 1:
         raise ValueError("x: expected entries with one number of features")
     if weight is not None:
         weight = check_vector(weight, "weight", len(x), low=0)
         if not weight.sum() > 0:
             raise ValueError("weight: expected at least one above 0")
-    flat = np.concatenate([np.reshape(a, (-1, np.shape(a)[-1])) for a in x]).astype(np.float64, copy=False)
-    if weight is not None:
-        weight = np.repeat(weight, [np.size(a) // np.shape(a)[-1] for a in x])
-    mean = np.average(flat, axis=0, weights=weight)
-    variance = np.average((flat - mean) ** 2, axis=0, weights=weight)
+    if isinstance(x, list):
+        weight = None if weight is None else np.repeat(weight, [np.size(a) // np.shape(a)[-1] for a in x])
+        x = np.concatenate([np.reshape(a, (-1, np.shape(a)[-1])) for a in x])
+    mean = _mean(x, weight, lambda flat: flat)
+    variance = _mean(x, weight, lambda flat: (flat - mean) ** 2)
     tiny = (10 * np.finfo(np.float64).eps * np.abs(mean)) ** 2  # rounding errors of a constant feature
     return mean, np.where(variance > tiny, np.sqrt(variance), 1.0)
+
+
+def _mean(x, weight, function):
+    """The weighted mean over all axes but the last of a function of x in float64."""
+    total = divisor = 0.0
+    for part, chunk in chunks(x):
+        flat = function(chunk.reshape(-1, chunk.shape[-1]).astype(np.float64, copy=False))
+        if weight is not None:
+            of_row = np.repeat(weight[part], len(flat) // len(chunk))
+            flat = flat * of_row[:, None]
+        total = total + flat.sum(axis=0)
+        divisor += len(flat) if weight is None else of_row.sum()
+    return total / divisor
 
 
 class _Scale(Layer, base=True):

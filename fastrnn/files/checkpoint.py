@@ -33,6 +33,11 @@ def write_checkpoint(path: "PathLike", state: "Any") -> None:
     write_tensors(path, "checkpoint", arrays, tree, readable=True)
 
 
+def check_storable(value: "Any", name: str) -> None:
+    """Raise what `write_checkpoint` would for `value`, under the name of the argument that it was handed over as."""
+    _pack(value, name, {}, DEEPEST_TREE)
+
+
 def read_checkpoint(path: "PathLike") -> "Any":
     """The state that `write_checkpoint` wrote to `path`; a ValueError, naming what was found, if it is not whole."""
     arrays, tree = read_tensors(path, "checkpoint")

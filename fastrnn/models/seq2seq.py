@@ -125,7 +125,7 @@ class Seq2Seq(Translator, Compound):
         self.attention = attention if attention is None else check_option(attention, "attention", KINDS)
         at = ("input" if attention == "additive" else "output") if attention_at is None else attention_at
         self.attention_at = check_option(at, "attention_at", ("input", "output"))
-        self.attention_size = attention_size
+        self.attention_size = None if attention_size is None else check_positive_int(attention_size, "attention_size")
         self.readout_size = None if readout_size is None else check_positive_int(readout_size, "readout_size")
         self.dropout = check_number(dropout, "dropout", low=0, below=1)
         self.sampling = sampling

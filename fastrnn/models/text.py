@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import memory
 from ..check.symbols import check_ids, check_texts
-from ..check.values import check_generator, check_option, check_positive_int, shown
+from ..check.values import check_generator, check_number, check_option, check_positive_int, shown
 from ..data.vocab import Vocabulary, check_characters
 from ..decoding.sampling import sample
 from ..files.wholefile import FileError, MissingFileError
@@ -151,8 +151,10 @@ class CharModel(Sequential):
         self.vocabulary = check_characters(vocabulary, "vocabulary")
         self._symbols = Vocabulary(vocabulary, level="character", specials=("unk",))
         self.cell = check_option(cell, "cell", tuple(CELLS))
-        self.hidden_size, self.num_layers, self.embedding_dim = hidden_size, num_layers, embedding_dim
-        self.dropout = dropout
+        self.hidden_size = check_positive_int(hidden_size, "hidden_size")
+        self.num_layers = check_positive_int(num_layers, "num_layers")
+        self.embedding_dim = None if embedding_dim is None else check_positive_int(embedding_dim, "embedding_dim")
+        self.dropout = check_number(dropout, "dropout", low=0, high=1)
         rng = check_generator(seed, "seed")
         symbols = len(self._symbols)
         if embedding_dim is None:

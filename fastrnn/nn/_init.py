@@ -120,7 +120,8 @@ def initialise(params, layout, rng, init, hidden):
             For ``weight_hh*``, for ``weight_ih*`` and ``weight_hr*``, and for the biases: "orthogonal",
             "identity", "glorot_uniform", "glorot_normal", "uniform", "normal", "zeros", "constant"; a pair, tuple
             or list, adds the number that "identity" (gain), "uniform" (limit), "normal" (standard deviation) and
-            "constant" take; a number is a constant; a callable gets (shape, rng).
+            "constant" take; a number is a constant; a callable gets (shape, rng). Files and copies of a module hold
+            what a callable has drawn, not the callable: their `init` names the scheme's choice instead.
         "forget_bias" : number
             Bias of an LSTM's forget gates at the start, put into ``bias_ih*`` with zero in ``bias_hh*``.
     hidden : int
@@ -156,6 +157,13 @@ def initialise(params, layout, rng, init, hidden):
             fill(block, how, rng, 1 / math.sqrt(hidden), f"init[{key!r}]")
         if place.opening is not None and forget_bias is not None:
             blocks[place.opening] = forget_bias if name.startswith("bias_ih") else 0
+
+
+def without_callables(init):
+    """`init` as a file or a copy holds it, beside parameters that were drawn already."""
+    if not isinstance(init, dict):
+        return init
+    return {key: how for key, how in init.items() if not callable(how)}
 
 
 def fill(array, how, rng, limit=1.0, argument="initialiser"):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..check.arrays import check_axes
+from ..check.plain import plain_value
 from ..check.sequences import check_steps
 from ..check.states import check_state
 from ..check.values import check_bool, check_layer_norm, check_option, shown
@@ -24,7 +25,7 @@ class Cell(Recurrent, base=True):
     def _setup(self, input_size, hidden_size, bias, dtype, seed, init, probabilities, words, **cell):
         super().__init__(dtype, seed)
         self._sizes(input_size, hidden_size, bias)
-        self.init = init
+        self.init = plain_value(init)
         self._allocate(words, [""], [self.input_size], 1, **cell)
         self._set_dropout(*probabilities)
         self._engine = Engine(self._watched)

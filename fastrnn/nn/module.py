@@ -11,6 +11,7 @@ import numpy as np
 
 from ..check.arrays import check_real
 from ..check.params import check_state_dict, check_writable_params
+from ..check.plain import plain_value
 from ..check.values import check_dtype, check_generator, shown
 from ..engine.runtime._arrays import Pinned, check_kept, room
 from ..engine.runtime._watch import Gate
@@ -251,7 +252,7 @@ class Module(Fixed):
 
     def config(self) -> "dict[str, Any]":
         """dict of the type's name and the JSON-able constructor arguments; see `module_from_config`."""
-        values = {name: _plain(self._argument(name)) for name in _arguments(type(self))}
+        values = {name: plain_value(self._argument(name)) for name in _arguments(type(self))}
         if "dtype" in values:
             values["dtype"] = self.dtype.name
         return {"type": _type_name(type(self)), **values}
@@ -413,19 +414,6 @@ def check_arguments(cls, config):
         raise ValueError(f"config: expected arguments of {cls.__name__}, {', '.join(known)}; found {found}"
                          f"{', and no ' if missing else ''}{', '.join(missing)}")
     return config
-
-
-def _plain(value):
-    """`value` with Python's own types in place of NumPy's, in lists and dicts, too."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    if isinstance(value, np.dtype):
-        return value.name
-    if isinstance(value, dict):
-        return {name: _plain(item) for name, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(map(_plain, value))
-    return value
 
 
 def _rebuild(cls, config, state, source):

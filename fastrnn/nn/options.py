@@ -2,6 +2,7 @@
 
 import numbers
 
+from ..check.plain import plain_scalar
 from ..check.values import check_bool, check_number, check_option, shown
 
 # name -> default alpha and beta
@@ -74,4 +75,4 @@ def engine_options(cell, own, directions, activations, clip, peepholes, coupled_
 
 def plain_activations(value):
     """Activations as a configuration holds them: tuples of names, numbers and tuples."""
-    return tuple(map(plain_activations, value)) if isinstance(value, (list, tuple)) else value
+    return tuple(map(plain_activations, value)) if isinstance(value, (list, tuple)) else plain_scalar(value)

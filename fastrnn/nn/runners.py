@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import memory
 from ..check.arrays import check_axes, check_out
+from ..check.plain import plain_value
 from ..check.sequences import check_lengths, check_ragged, check_steps
 from ..check.states import check_state
 from ..check.values import check_bool, check_layer_norm, check_number, check_option, check_positive_int, shown
@@ -50,7 +51,7 @@ class Runner(Recurrent, base=True):
         self.num_layers = check_positive_int(num_layers, "num_layers", high=MOST_LAYERS)
         self.batch_first, self.dropout = batch_first, dropout
         self.bidirectional = check_bool(bidirectional, "bidirectional")
-        self.init = init
+        self.init = plain_value(init)
         directions = 1 + self.bidirectional
         self._out = cell.get("projection") or self.hidden_size
         self._widths = tuple(map(self._part_width, self._state))

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from ..check.arrays import check_vector
 from ..check.saved import check_count, check_optional
 from ..check.values import check_bool, check_dtype, check_number, check_option, check_positive_int
-from ..files.checkpoint import write_checkpoint
+from ..files.checkpoint import check_storable, write_checkpoint
 from ..nn.layers import Dropout, LastStep, Linear, MeanOverTime
 from ..nn.runners import GRU, LSTM, RNN
 from ..nn.sequential import Sequential
@@ -142,6 +142,14 @@ class RecurrentEstimator(BaseEstimator):
         check_positive_int(self.n_iter_no_change, "n_iter_no_change")
         check_bool(self.warm_start, "warm_start")
         check_dtype(self.dtype)
+        check_option(self._bit_generator(), "random_state: its bit generator", ("MT19937",))  # that files can hold
+        for name, value in self.get_params(deep=False).items():
+            check_storable(plain(value), name)
+
+    def _bit_generator(self):
+        if not isinstance(self.random_state, np.random.RandomState):
+            return "MT19937"
+        return self.random_state.get_state(legacy=False)["bit_generator"]
 
     def _begin(self, *, anew):
         """The random source of this fit; where it starts `anew`, what the fit before has left is dropped."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .._types import Array, ArrayLike, DType, Inputs, RandomState
+    from .._types import Array, ArrayLike, DType, Inputs, RandomState, Source
 
 
 class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
@@ -90,14 +90,16 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
         """
         return self._fit(X, y, sample_weight)
 
-    def partial_fit(self, X: "Inputs", y: "ArrayLike", classes: "ArrayLike | None" = None,
+    def partial_fit(self, X: "Inputs | Source", y: "ArrayLike | None" = None, classes: "ArrayLike | None" = None,
                     sample_weight: "ArrayLike | None" = None) -> "Self":
         """One pass over more data at the constant `learning_rate`.
 
         Parameters
         ----------
         X, y, sample_weight
-            As for `fit`. The first call sets the scale of the features.
+            As for `fit`. The first call sets the scale of the features. In place of them X may be a source of
+            batches (X, y) or (X, y, sample_weight), such as a generator, as for `fastrnn.Trainer.fit`: one call for
+            each.
         classes : array (K,)
             All labels that there will be; needed in the first call.
 

@@ -9,6 +9,7 @@ from sklearn.utils.validation import check_array
 from .. import memory
 from ..check.arrays import refuse_masked
 from ..data.given import as_steps
+from ..data.mapped import Mapped, is_mapped, read
 from ..data.scaling import mean_and_deviation
 from .frames import match_names, pandas_of
 
@@ -55,7 +56,8 @@ def check_sequences(estimator, X, *, reset):
         refuse_masked(X, "X")
         X = check_array(X, dtype=FLOATS)
         check_features(estimator.n_features_in_, 1)
-    return X[:, :, None]
+    X = X[:, :, None]
+    return Mapped(X, X.dtype) if is_mapped(X) else X
 
 
 def listed(X):
@@ -104,7 +106,7 @@ def distinct(x, y, weight):
     """
     first, total = {}, {}
     for k in np.flatnonzero(weight):
-        digest = hashlib.blake2b(np.ascontiguousarray(x[k]).data, digest_size=16)
+        digest = hashlib.blake2b(np.ascontiguousarray(read(x[k])).data, digest_size=16)
         digest.update(np.ascontiguousarray(y[k]).data)
         key = digest.digest()
         first.setdefault(key, k)

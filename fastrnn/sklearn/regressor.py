@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .._types import Array, ArrayLike, DType, Inputs, RandomState
+    from .._types import Array, ArrayLike, DType, Inputs, RandomState, Source
 
 LOSSES = ("mse", "mae", "huber")
 
@@ -92,10 +92,12 @@ class RNNRegressor(RegressorMixin, SupervisedEstimator):
         """
         return self._fit(X, y, sample_weight)
 
-    def partial_fit(self, X: "Inputs", y: "ArrayLike", sample_weight: "ArrayLike | None" = None) -> "Self":
+    def partial_fit(self, X: "Inputs | Source", y: "ArrayLike | None" = None,
+                    sample_weight: "ArrayLike | None" = None) -> "Self":
         """One pass over more data at the constant `learning_rate`; arguments as for `fit`.
 
-        The first call sets the scales of features and targets.
+        The first call sets the scales of features and targets. In place of X and y there may be a source of batches
+        (X, y) or (X, y, sample_weight), such as a generator, as for `fastrnn.Trainer.fit`: one call for each.
         """
         return self._fit(X, y, sample_weight, once=True)
 

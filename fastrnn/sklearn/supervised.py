@@ -6,6 +6,8 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from ..check.arrays import refuse_masked
 from ..check.values import check_bool, check_option, check_positive_int
+from ..data.mapped import Mapped
+from ..data.source import is_indexed, is_source, unpacked
 from .base import POOLINGS, RecurrentEstimator
 from .inputs import Scaler, cast, check_sequences, check_weights, distinct, framed, take
 
@@ -53,6 +55,8 @@ class SupervisedEstimator(RecurrentEstimator):
 
     def _fit(self, X, y, sample_weight, *, once=False, **labels):
         """`fit`, or with `once` `partial_fit`."""
+        if once and y is None and is_source(X):
+            return self._fit_batches(X, sample_weight, **labels)
         self._check_params()
         if y is None:
             raise ValueError(f"This {type(self).__name__} estimator requires y to be passed, but the target y is None.")
@@ -82,12 +86,35 @@ class SupervisedEstimator(RecurrentEstimator):
             self._train(x, self._scaled(y), weight, self._loss, held)
         return self
 
+    def _fit_batches(self, source, sample_weight, **labels):
+        """`partial_fit` of one batch after another."""
+        if sample_weight is not None:
+            raise ValueError("sample_weight: expected None with data that come batch by batch, found "
+                             f"{type(sample_weight).__name__}")
+        batches = (source[k] for k in range(len(source))) if is_indexed(source) else source
+        number = -1
+        for number, item in enumerate(batches):
+            given = unpacked(item, number, True)
+            if given.get("lengths") is not None:
+                raise ValueError(f"batch {number}: lengths: expected None, or a list of arrays as X, found others")
+            try:
+                self._fit(given["X"], given.get("y"), given.get("sample_weight"), once=True, **labels)
+            except (TypeError, ValueError) as error:
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(f"batch {number}: {error}") from error
+        if number < 0:
+            raise ValueError("X: expected at least one batch, found none")
+        return self
+
     def _choose_frame(self, x):
         if self.frame_size != "auto":
             return self.frame_size
-        return -(-sum(map(len, x)) // (FRAMES * len(x)))
+        steps = sum(map(len, x)) if isinstance(x, list) else len(x) * x.shape[1]
+        return -(-steps // (FRAMES * len(x)))
 
     def _network_input(self, x):
+        if isinstance(x, Mapped):
+            return x.converted(self._network_input)
         x = cast(x, self.dtype) if self._scaler is None else self._scaler(x, self.dtype)
         return framed(x, self.frame_size_)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .._types import ArrayLike, DType, Inputs, Outputs, RandomState
+    from .._types import ArrayLike, DType, Inputs, Outputs, RandomState, Source
 
 
 class RNNTagger(Classes, SupervisedEstimator):
@@ -85,14 +85,16 @@ class RNNTagger(Classes, SupervisedEstimator):
         """
         return self._fit(X, y, sample_weight)
 
-    def partial_fit(self, X: "Inputs", y: "Inputs", classes: "ArrayLike | None" = None,
+    def partial_fit(self, X: "Inputs | Source", y: "Inputs | None" = None, classes: "ArrayLike | None" = None,
                     sample_weight: "ArrayLike | None" = None) -> "Self":
         """One pass over more data at the constant `learning_rate`.
 
         Parameters
         ----------
         X, y, sample_weight
-            As for `fit`. The first call sets the scale of the features.
+            As for `fit`. The first call sets the scale of the features. In place of them X may be a source of
+            batches (X, y) or (X, y, sample_weight), such as a generator, as for `fastrnn.Trainer.fit`: one call for
+            each.
         classes : array (K,)
             All labels that there will be; needed in the first call.
 

@@ -5,6 +5,7 @@ import re
 import numpy as np
 
 from ..check.arrays import check_vector
+from ..check.plain import plain_scalar
 from ..check.saved import check_arrays, check_bit_generator, check_history
 from ..check.values import check_number, check_positive_int
 from ..models.build import build_model
@@ -26,15 +27,16 @@ def plain(value):
         return {"is": "history", "figures": dict(value)}
     if isinstance(value, np.random.RandomState):
         return {"is": "random", "state": value.get_state(legacy=False)}
-    if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, np.generic)):
-        return np.dtype(value).name
+    if value is np.random:  # NumPy's own generator, as None
+        return None
     if isinstance(value, np.ndarray) and value.dtype.kind not in "fiub":
-        return {"is": "labels", "values": value.tolist(), "dtype": value.dtype.str}
+        values = value.view(np.int64) if value.dtype.kind in "mM" else value
+        return {"is": "labels", "values": values.tolist(), "dtype": value.dtype.str}
     if isinstance(value, dict):  # also of labels, such as class weights
         return {"is": "dict", "items": [[plain(key), plain(item)] for key, item in value.items()]}
     if isinstance(value, (list, tuple)):
         return type(value)(plain(item) for item in value)
-    return value
+    return plain_scalar(value)
 
 
 def rich(value):

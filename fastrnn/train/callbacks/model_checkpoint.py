@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...check.saved import check_figure, check_optional, check_saved_values
 from ...check.values import check_bool, check_number, check_positive_int
-from ...files.checkpoint import CheckpointSeries
+from ...files.checkpoint import CheckpointSeries, check_storable
 from ...files.wholefile import check_writable
 from .base import Monitor
 
@@ -40,6 +40,9 @@ class ModelCheckpoint(Monitor):
 
     Raises
     ------
+    TypeError
+        From `fit`, before it changes anything, where a part of the trainer, such as a callback or `notes`, holds what
+        has no place in a file.
     FileError
         An OSError and a ValueError, from `fit`, if a file cannot be written, for example on a full disk. Earlier files
         stay as they are.
@@ -75,6 +78,7 @@ class ModelCheckpoint(Monitor):
     def check(self, trainer: "Trainer") -> None:
         if self.best_only:
             super().check(trainer)
+        check_storable(trainer.state_dict(), "state")
 
     def on_fit_begin(self, trainer: "Trainer") -> None:
         stem = Path(self.series.stem)

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ...check.values import check_number
 from ..progress import Progress
 from .base import Callback
 
@@ -14,7 +15,7 @@ class ProgressBar(Callback):
 
     Parameters
     ----------
-    delay : float
+    delay : float, at least 0
         Seconds before anything shows.
     """
 
@@ -22,7 +23,7 @@ class ProgressBar(Callback):
     writes = True
 
     def __init__(self, delay: float = 2.0) -> None:
-        self.delay = delay
+        self.delay = check_number(delay, "delay", low=0)
         self.display = None
 
     def on_fit_begin(self, trainer: "Trainer") -> None:

@@ -3,9 +3,13 @@
 import numpy as np
 
 from ... import memory
+from ...check.values import check_positive_int, shown
 from ...data.batch import Batch, Targets
 from ...data.batches import LaneStream, Sequences
-from ...data.given import check_class_range, check_id_range, check_kind
+from ...data.given import check_class_range, check_id_range, check_kind, holds_ids
+from ...data.mapped import read
+from ...data.source import IndexedBatches, IteratedBatches, Seen, is_indexed, is_iterator, is_source, unpacked
+from ...data.tbptt import check_tbptt
 from ...nn.layers import Embedding
 from ...nn.module import direction_of, walk
 from .. import losses
@@ -27,12 +31,28 @@ class DataAdapter:
     def __init__(self, model, loss, shares=1):
         self._model, self._loss, self._shares = model, loss, shares
         self._labels = takes_labels(loss)
+        self._classes = {}  # shape and dtype of a step of X -> how many the model tells apart
 
     def for_fit(
-        self, X, y, *, class_weight, batch_size, validation_data, validation_split, window, accumulate, bucket, **given
+        self, X, y, *, class_weight, batch_size, validation_data, validation_split, window, accumulate, bucket,
+        steps_per_epoch, **given
     ):
-        """(data to train on, held-out data or None), each a `Sequences` or `LaneStream`; see `Trainer.fit`."""
+        """(data to train on, held-out data or None), each `Sequences`, a `LaneStream` or a `Source`; see
+        `Trainer.fit`."""
         weights = {"class_weight": class_weight, "batch_size": batch_size}
+        if _gives_batches(X, y):
+            data = self._source(X, y, steps_per_epoch, window=window, accumulate=accumulate, bucket=bucket,
+                                class_weight=class_weight, training=True, **given)
+            if validation_split:
+                raise ValueError("validation_split: expected 0 for data that come batch by batch; give others as "
+                                 f"validation_data; found {validation_split}")
+            if validation_data is not None:
+                validation_data = self._validation(validation_data, **weights)
+            data.begin()
+            return data, validation_data
+        if steps_per_epoch is not None:
+            raise ValueError("steps_per_epoch: expected None but for batches of a source without a len(), "
+                             f"found {shown(steps_per_epoch)}")
         data = self._batches(X, y, window=window, accumulate=accumulate, bucket=bucket, **weights, **given)
         self._check_values(data)
         self._check_memory(data)
@@ -47,7 +67,9 @@ class DataAdapter:
         return data.split(validation_split)
 
     def for_evaluation(self, X, y, **given):
-        """The data as a `Sequences` or `LaneStream`; see `Trainer.evaluate`."""
+        """The data as `Sequences`, a `LaneStream` or a `Source`; see `Trainer.evaluate`."""
+        if _gives_batches(X, y):
+            return self._source(X, y, **given)
         return self._batches(X, y, **given)
 
     def for_diagnosis(self, X, y, **given):
@@ -57,9 +79,11 @@ class DataAdapter:
         return data
 
     def for_prediction(self, X, **given):
-        """`Sequences` without targets; see `Trainer.predict`."""
+        """`Sequences` without targets, or a `Source` of such; see `Trainer.predict`."""
         if isinstance(X, LaneStream):
             raise TypeError("X: expected an array or a list of sequences, found a LaneStream")
+        if is_source(X):
+            return self._source(X, None, targets=False, **given)
         return self._batches(X, None, targets=False, **given)
 
     def training_bytes(self, X, y, **given):
@@ -105,6 +129,59 @@ class DataAdapter:
             bucket=bucket,
         )
 
+    def _source(self, X, y=None, steps=None, *, lengths=None, sample_weight=None, bucket=None, window=None,
+                accumulate=1, batch_size=None, **options):
+        """A `Source`, whose batches bring all of targets, lengths and weights with them."""
+        if self._shares > 1:
+            raise TypeError("X: expected an array, a list or a LaneStream in several processes, each of which takes "
+                            f"its share of a batch; found {type(X).__name__}")
+        for name, value in ("y", y), ("lengths", lengths), ("sample_weight", sample_weight), ("bucket_by_length",
+                                                                                             bucket or None):
+            if value is not None:
+                raise ValueError(f"{name}: expected None with data that come batch by batch, found "
+                                 f"{type(value).__name__}")
+        seen = Seen()
+
+        def make(item, number):
+            given = unpacked(item, number, options.get("targets", True))
+            try:
+                return self._one_batch(given, seen, window=window, **options)
+            except MemoryError:
+                raise
+            except (TypeError, ValueError) as error:
+                kind = TypeError if isinstance(error, TypeError) else ValueError
+                raise kind(f"batch {number}: {error}") from error
+
+        together = {"per_step": not self._model.pools_time, "window": check_tbptt(window), "accumulate": accumulate}
+        if is_indexed(X):
+            kind = IndexedBatches
+        else:
+            kind = IteratedBatches
+            if not hasattr(X, "__len__"):
+                if options.get("training") and steps is None:
+                    raise ValueError("steps_per_epoch: expected how many batches make an epoch, as X has no len(); "
+                                     "found None")
+                together["steps"] = None if steps is None else check_positive_int(steps, "steps_per_epoch")
+        if steps is not None and "steps" not in together:
+            raise ValueError(f"steps_per_epoch: expected None for a source with a len(), found {shown(steps)}")
+        return kind(X, make, **together)
+
+    def _one_batch(self, given, seen, training=False, **options):
+        """The `Sequences` of one batch of a source, checked, also against those `seen` before."""
+        X = given["X"]
+        if not isinstance(X, (list, tuple)):
+            X = given["X"] = np.asarray(X)
+            if X.ndim == 2 and not (holds_ids(X) or self._model.takes_target):
+                raise ValueError("X: expected shape (B, T, I), (B, T) of ids or a list of arrays, as it is a batch; "
+                                 f"found {X.dtype} of shape {X.shape}; one feature per step is (B, T, 1)")
+        data = self._batches(given.pop("X"), given.pop("y", None), batch_size=max(len(X), 1), **given, **options)
+        seen.check(data)
+        if options.get("targets", True):
+            self._check_values(data)
+        if training and seen.is_larger(data):
+            self._check_memory(data)
+        return data
+
     def _stream(self, X, given, accumulate):
         """A `LaneStream`, which contains all that is otherwise `given` separately."""
         if self._labels or self._model.takes_target:
@@ -123,6 +200,8 @@ class DataAdapter:
         if isinstance(data, LaneStream):
             data = {"X": data}
             class_weight = None
+        if is_source(data):
+            data = {"X": data}
         if isinstance(data, dict):
             unknown = set(data) - {"X", "y", "lengths", "sample_weight"}
             if unknown or "X" not in data:
@@ -131,9 +210,14 @@ class DataAdapter:
             data = dict(zip(("X", "y", "sample_weight"), data))
         else:
             raise TypeError(
-                "validation_data: expected (X, y), (X, y, sample_weight), a dict or a LaneStream; "
+                "validation_data: expected (X, y), (X, y, sample_weight), a dict, a LaneStream or a source of batches; "
                 f"found {type(data).__name__}"
             )
+        if _gives_batches(data["X"], data.get("y")):
+            if is_iterator(data["X"]):
+                raise TypeError("validation_data: expected batches that can be read again after each epoch, found "
+                                f"{type(data['X']).__name__}, which can be read once")
+            return self._source(**data, class_weight=class_weight)
         try:
             data = self._batches(**{"y": None, **data}, class_weight=class_weight, batch_size=batch_size)
             self._check_values(data)
@@ -143,27 +227,48 @@ class DataAdapter:
             raise kind(f"validation_data: {error}") from error
 
     def _check_values(self, data):
-        """Raise unless the model has embeddings for all ids and outputs for all classes."""
+        """Raise unless the model has embeddings for all ids and outputs for all classes.
+
+        Data in a file are checked batch by batch, when they are read.
+        """
+        ids, classes = self._sizes(data)
+
+        def check(values):
+            if ids is not None:
+                check_id_range(values, ids)
+            if classes is not None:
+                check_class_range(values, classes, data.per_step)
+
+        if data.mapped:
+            data.check_batch = check
+        else:
+            check(data)
+
+    def _sizes(self, data):
+        """How many ids and how many classes the model knows; None where X and y are not of such."""
         model = self._model
         if model.takes_target:
-            model.check_source(data.x)
-            if model.source == "ids":
-                check_id_range(data, model.source_size)
-            check_class_range(data, model.target_size)
-            return
-        first = model._leaves()[0]
-        if isinstance(first, Embedding):
-            check_id_range(data, first.num_embeddings)
+            model.check_source([read(data.x[0])] if data.mapped else data.x)
+            return model.source_size if model.source == "ids" else None, model.target_size
+        first, classes = model._leaves()[0], None
         if self._loss is losses.cross_entropy:
-            shape = (1, 1, *(data.x[0].shape[1:]))
-            y, _ = infer(model, Batch(np.zeros(shape, data.x[0].dtype), None, None, None))
-            check_class_range(data, y.shape[-1])
+            step = data.x[0].shape[1:], data.x[0].dtype
+            if step not in self._classes:
+                y, _ = infer(model, Batch(np.zeros((1, 1, *step[0]), step[1]), None, None, None))
+                self._classes[step] = y.shape[-1]
+            classes = self._classes[step]
+        return first.num_embeddings if isinstance(first, Embedding) else None, classes
 
     def _check_memory(self, data):
         largest = _largest_batch(data, self._shares)
         found = f"{largest['batch']} sequences of {largest['steps']} steps"
         remedy = "use a smaller batch_size, tbptt, or runners with recompute=True"
         memory.require(memory.training_bytes(self._model, **largest), "batch_size", found, remedy)
+
+
+def _gives_batches(X, y):
+    """Whether X is a source of batches; what is indexed beside a y is data, as far as NumPy makes an array of it."""
+    return is_source(X) and (y is None or not is_indexed(X))
 
 
 def _largest_batch(data, shares=1):

@@ -4,6 +4,7 @@ import contextlib
 
 import numpy as np
 
+from ...data.source import Source
 from ..progress import Progress
 from .figures import added, finished
 from .passes import infer, measure, to_layout
@@ -26,7 +27,9 @@ class Evaluation:
         """Loss and metrics of all of `data`."""
         model, order = self._model, data.order()
         sums, mass = {}, 0.0
-        with _display(progress, sum(data.updates(indices) for indices in order), "batch") as shown:
+        counted = isinstance(order, list)  # else batches come until they end
+        total = sum(data.updates(indices) for indices in order) if counted else 0
+        with _display(progress and counted, total, "batch") as shown:
             for indices in order:
                 state = None
                 for batch in data.windows(indices, context=False):
@@ -47,6 +50,8 @@ class Evaluation:
 
     def outputs(self, data, progress=False):
         """The model's outputs for the sequences of `data`, in their order and form."""
+        if isinstance(data, Source):
+            return self._outputs_of_batches(data, progress)
         model = self._model
         rows = [None] * len(data)
         with _display(progress, len(data), "sequence") as shown:
@@ -64,6 +69,21 @@ class Evaluation:
             length = len(row) if data.lengths is None else data.lengths[k]
             out[k, :length] = row[:length]
         return out
+
+    def _outputs_of_batches(self, source, progress):
+        """The outputs of all sequences of all batches: one array where batches fit together, else a list."""
+        found = []  # (outputs, lengths) of each batch
+        order = source.order()
+        with _display(progress and isinstance(order, list), len(order) if isinstance(order, list) else 0,
+                      "batch") as shown:
+            for numbers in order:
+                data = source.sequences(numbers)
+                found.append((self.outputs(data), data.lengths))
+                shown.advance()
+        outputs = [y for y, _ in found]
+        if all(isinstance(y, np.ndarray) and y.shape[1:] == outputs[0].shape[1:] for y in outputs):
+            return np.concatenate(outputs)
+        return [row if lengths is None else row[: lengths[k]] for y, lengths in found for k, row in enumerate(y)]
 
 
 def _display(progress, total, unit):

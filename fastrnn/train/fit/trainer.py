@@ -3,6 +3,8 @@
 import copy
 from typing import TYPE_CHECKING
 
+from ...check.plain import plain_value
+from ...check.saved import check_bit_generator
 from ...check.values import check_bound, check_generator, check_number, check_positive_int
 from ...data.tbptt import check_tbptt
 from ...files.checkpoint import CheckpointSeries, read_checkpoint, write_checkpoint
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ..._types import Inputs, Ints, Outputs, PathLike, Seed, Weights
+    from ..._types import Inputs, Ints, Outputs, PathLike, Seed, Source, Weights
     from ...data.batches import LaneStream
     from ..metrics import Metric
     from ..optim import Optimizer
@@ -119,14 +121,15 @@ class Trainer:
         self.clip_value = check_bound(clip_value, "clip_value")
         self.schedule = optional(schedule, schedules.Schedule, "schedule: expected a schedule of fastrnn.schedules")
         check_tbptt(tbptt)
-        self.tbptt = tbptt
+        self.tbptt = plain_value(tbptt)
         self.accumulate = check_positive_int(accumulate, "accumulate")
-        self.l2 = l2
-        self._l2 = find_l2(l2, model.params)
+        self.l2 = plain_value(l2)
+        self._l2 = find_l2(self.l2, model.params)
         self.metrics = find_metrics(metrics)
         self.average = optional(average, averaging.Average, "average: expected one of fastrnn.averaging")
         self.callbacks = find_callbacks(callbacks)
         self.rng = check_generator(seed, "seed")
+        check_bit_generator(self.rng.bit_generator.state, "seed")
         self._position = Position(order_seed=int(self.rng.integers(2**63)))
         self.history = History()
         self.epoch = self.step = 0
@@ -140,33 +143,36 @@ class Trainer:
 
     def fit(
         self,
-        X: "Inputs | LaneStream",
+        X: "Inputs | LaneStream | Source",
         y: "Inputs | None" = None,
         *,
         lengths: "Ints | None" = None,
         epochs: int = 1,
         batch_size: int = 32,
-        validation_data: "tuple[Any, ...] | dict[str, Any] | LaneStream | None" = None,
+        validation_data: "tuple[Any, ...] | dict[str, Any] | LaneStream | Source | None" = None,
         validation_split: float = 0.0,
         sample_weight: "Inputs | None" = None,
         class_weight: "Weights | None" = None,
         bucket_by_length: bool | None = None,
+        steps_per_epoch: int | None = None,
         progress: bool = True,
     ) -> History:
         """Train for `epochs` epochs.
 
         Parameters
         ----------
-        X : array (N, T, I) or (N, T), list of arrays (T_i, I) or (T_i,), or LaneStream
+        X : array (N, T, I) or (N, T), list of arrays (T_i, I) or (T_i,), LaneStream, or source of batches
             (N, T) and (T_i,) are ids if they hold integers, else one feature per step. A `LaneStream` has its own
             targets, batch and window size; it keeps its order, and its state passes through the epoch.
+            A source gives batches, with their targets, one at a time; see Notes.
         y : array (N, ...), array (N, T, ...) or list of arrays (T_i, ...)
             One target per sequence or per step, like the model's outputs.
         lengths : sequence of N ints, optional
             For a padded X; steps beyond a length do not count.
         epochs, batch_size : int
-        validation_data : tuple or dict or LaneStream, optional
-            (X, y), (X, y, sample_weight), or a dict of the arguments of `evaluate`.
+        validation_data : tuple, dict, LaneStream or source, optional
+            (X, y), (X, y, sample_weight), a dict of the arguments of `evaluate`, or a source that can be read
+            again.
         validation_split : float
             Fraction of the sequences, from the end, that is held out for validation.
         sample_weight : array (N,), or one weight per target, optional
@@ -176,6 +182,8 @@ class Trainer:
             Whether to make batches of sequences of about the same length, which need less padding: sequences are
             shuffled, sorted by length in pools of 32 updates, cut into batches, and these shuffled. By default
             true if lengths differ.
+        steps_per_epoch : int, optional
+            Batches that make an epoch, for a source without a len().
         progress : bool or Callback
             Show progress on standard error if it takes over two seconds; a callback shows it in its own way.
 
@@ -200,6 +208,20 @@ class Trainer:
         -----
         After an interrupt, or from a checkpoint, a fit continues exactly where it was if you call `fit` on the trainer
         that `resume` returns; `epochs` is then the total of that fit. Any other call starts a new fit.
+
+        Memory-mapped arrays (`numpy.memmap`; X, y and sample_weight) are read batch by batch and never as a whole.
+        Their ids, classes and weights are checked with each batch, so that an error can come after some updates,
+        which stay.
+
+        A source has ``len(X)`` and ``X[k]``, as a Sequence of Keras, and gives batch k of the epoch, or is anything
+        that can be iterated over: a DataLoader of PyTorch, a generator. Each batch is (X, y), (X, y, sample_weight)
+        or a dict of X, y, lengths and sample_weight, where X is (B, T, I), (B, T) of ids, or a list of arrays; batch
+        sizes and T may differ from batch to batch. `batch_size` is not used. Batches with numbers are shuffled in
+        each epoch, and a fit that was interrupted goes on exactly; others keep their order. An iterable with a len()
+        begins anew in each epoch; one without goes on from epoch to epoch, `steps_per_epoch` batches in each, and a
+        fit that goes on takes what comes next. What a source raises passes through; a batch that does not fit is
+        named by its number, counted from 0. Updates made before an error stay. The first batch is looked at before
+        anything changes.
         """
         epochs = check_positive_int(epochs, "epochs")
         validation_split = check_number(validation_split, "validation_split", low=0, below=1)
@@ -215,13 +237,14 @@ class Trainer:
             window=self.tbptt,
             accumulate=self.accumulate,
             bucket=bucket_by_length,
+            steps_per_epoch=steps_per_epoch,
         )
         self._loop(self._share(data), self._share(validation), self._called(progress)).run(epochs)
         return self.history
 
     def evaluate(
         self,
-        X: "Inputs | LaneStream",
+        X: "Inputs | LaneStream | Source",
         y: "Inputs | None" = None,
         *,
         lengths: "Ints | None" = None,
@@ -235,7 +258,8 @@ class Trainer:
         Parameters
         ----------
         X, y, lengths, sample_weight, class_weight
-            As for `fit`. Sequences are not cut into windows; a LaneStream's state passes from start to end.
+            As for `fit`. Sequences are not cut into windows; a LaneStream's state passes from start to end; an
+            iterable without a len() is read to its end.
         batch_size : int
         progress : bool
 
@@ -261,21 +285,23 @@ class Trainer:
         return self._adapter().training_bytes(X, y, lengths=lengths, batch_size=batch_size, window=self.tbptt)
 
     def predict(
-        self, X: "Inputs", *, lengths: "Ints | None" = None, batch_size: int = 32, progress: bool = True
+        self, X: "Inputs | Source", *, lengths: "Ints | None" = None, batch_size: int = 32, progress: bool = True
     ) -> "Outputs":
         """The model's outputs by inference, with the average's parameters if there is an average.
 
         Parameters
         ----------
         X, lengths
-            As for `fit`; no LaneStream.
+            As for `fit`; no LaneStream. A batch of a source is X alone, or a tuple or dict that begins with it or
+            holds it.
         batch_size : int
         progress : bool
 
         Returns
         -------
         array (N, T, ...), or list of arrays (T_i, ...) for a list, or array (N, ...)
-            One output per step, zero beyond a length; or one per sequence, if the model has one.
+            One output per step, zero beyond a length; or one per sequence, if the model has one. A source gives one
+            array of all batches, or a list if their numbers of steps differ.
         """
         data = self._adapter().for_prediction(X, lengths=lengths, batch_size=batch_size)
         return self._evaluation().outputs(data, progress)

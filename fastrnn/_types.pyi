@@ -23,6 +23,7 @@ DType: TypeAlias = Literal["float32", "float64"] | np.dtype[Any] | type[np.float
 Seed: TypeAlias = int | np.integer[Any] | np.random.SeedSequence | np.random.Generator | None
 RandomState: TypeAlias = int | np.random.RandomState | None
 PathLike: TypeAlias = str | os.PathLike[str]
+Reduction: TypeAlias = Literal["mean", "sum", "batchmean"]
 Init: TypeAlias = Literal["default", "pytorch", "irnn"] | dict[str, Any]
 # A name, or a name with alpha and beta, for each activation; or two such sequences, one for each direction.
 Activations: TypeAlias = Sequence[Any]

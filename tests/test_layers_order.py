@@ -54,8 +54,8 @@ ORDERS = {
         "base", "early_stopping", "model_checkpoint", "non_finite", "progress_bar", "records", "sampling",
     ],
     "fastrnn.train.fit": [
-        "history", "interrupt", "figures", "position", "passes", "parts", "data", "savedparts", "state", "evaluation",
-        "update", "loop", "trainer",
+        "history", "interrupt", "figures", "position", "lossparts", "passes", "parts", "data", "savedparts", "state",
+        "evaluation", "update", "loop", "trainer",
     ],
     "fastrnn.distributed": [
         "guard", "lifeline", "muted", "share", "wishes", "ranks", "merged", "update", "evaluation", "loop", "trainer",

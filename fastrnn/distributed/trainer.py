@@ -12,6 +12,8 @@ import numpy as np
 from ..files.checkpoint import CheckpointSeries
 from ..files.wholefile import MissingFileError, read_whole
 from ..train.callbacks import ModelCheckpoint
+from ..train.fit.lossparts import loss_reduction
+from ..train.fit.passes import regularizers
 from ..train.fit.trainer import Trainer
 from .evaluation import SharedEvaluation
 from .loop import SharedLoop
@@ -83,6 +85,9 @@ class DistributedTrainer(Trainer):
         self._wishes = Wishes()
         self._merged = MergedStates(self.ranks)
         super().__init__(model, loss, optimizer, **options)
+        if self.ranks.size > 1 and loss_reduction(self.loss) == "sum" and regularizers(self.model):
+            raise ValueError("reduction: expected 'mean' or 'batchmean' with ActivationRegularization in several "
+                             "processes, as its penalty is a mean; found 'sum'")
         seed = np.array([self._position.order_seed], np.int64)
         self.ranks.broadcast(seed)
         self._position.order_seed = int(seed[0])

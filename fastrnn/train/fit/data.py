@@ -9,7 +9,7 @@ from ...data.given import check_class_range, check_id_range
 from ...nn.layers import Embedding
 from ...nn.module import walk
 from .. import losses
-from .parts import takes_labels
+from .lossparts import takes_labels
 from .passes import infer
 
 

@@ -16,7 +16,8 @@ from .evaluation import Evaluation
 from .history import History
 from .history import NonFiniteError as NonFiniteError  # programs take it from here
 from .loop import Loop
-from .parts import find_callbacks, find_l2, find_loss, find_optimizer, instance, optional
+from .lossparts import find_loss
+from .parts import find_callbacks, find_l2, find_optimizer, instance, optional
 from .position import Position
 from .state import trainer_from_state, trainer_state
 from .update import Update
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ..._types import Inputs, Ints, Outputs, PathLike, Seed, Weights
+    from ..._types import Inputs, Ints, Outputs, PathLike, Reduction, Seed, Weights
     from ...data.batches import LaneStream
     from ..metrics import Metric
     from ..optim import Optimizer
@@ -43,9 +44,16 @@ class Trainer:
         output per sequence, else one per step.
     loss : str or callable
         A function of `fastrnn.losses` or its name, or any callable ``loss(prediction, target)`` that returns (float,
-        gradient); it gets `lengths`, `sample_weight` and `batch_first` by keyword if they matter.
+        gradient); it gets `lengths`, `sample_weight` and `batch_first` by keyword if they matter. A function of
+        `fastrnn.losses` with options is ``functools.partial(losses.huber, delta=0.5)``.
     optimizer : str or Optimizer
         "sgd", "adam", "adamw", "rmsprop" or "adagrad" with its defaults, or an optimiser.
+    reduction : "mean", "sum" or "batchmean", optional
+        How the loss combines the elements of an update, see `fastrnn.losses`; "mean" by default. "batchmean", summed
+        over the steps of a window and averaged over the sequences or lanes, is the loss of Zaremba et al. (2014).
+        `clip_norm` and the rate act on the gradient of that loss. Figures are means over elements for every
+        reduction, so that they can be compared. With `accumulate`, or in several processes, the loss is that of all
+        batches together.
     clip_norm, clip_value : float, optional
         Bound of the gradient's norm over all parameters; bound of each element, applied first.
     schedule : Schedule, optional
@@ -101,6 +109,7 @@ class Trainer:
         loss: "str | Callable[..., Any]" = "cross_entropy",
         optimizer: "str | Optimizer" = "adam",
         *,
+        reduction: "Reduction | None" = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
         schedule: "schedules.Schedule | None" = None,
@@ -113,7 +122,7 @@ class Trainer:
         seed: "Seed" = None,
     ) -> None:
         self.model: Any = instance(model, Module, "model: expected a fastrnn module")
-        self.loss = find_loss(loss)
+        self.loss = find_loss(loss, reduction)
         self.optimizer = find_optimizer(optimizer)
         self.clip_norm = check_bound(clip_norm, "clip_norm")
         self.clip_value = check_bound(clip_value, "clip_value")

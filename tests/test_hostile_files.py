@@ -319,7 +319,10 @@ PLACES = [
     (("optimizer", "arrays", "mean/0.weight_ih_l0"), [np.zeros((1, 1), "f"), np.zeros((12, 3)), 5, KeyError]),
     (("schedule", "config", "type"), ["Schedule", "math", "_cosine", "check_number", None, KeyError]),
     (("schedule", "config", "steps"), [0, HUGE, "x", None, KeyError]),
-    (("schedule", "config", "after"), [{"type": "x"}, {}, None, "x", [1]]),
+    (("schedule", "config", "after"), [{"type": "x"}, {}, None, "x", [1], {
+        "type": "Join", "schedules": [0.1], "boundaries": [3], "per": "epoch"}, {
+        "type": "Product", "schedules": [{"type": "os"}], "per": "epoch"}, {
+        "type": "Lambda", "lr": 0.1, "function": None, "per": "epoch"}]),
     (("schedule", "state", "count"), [-1, HUGE, "x", None, KeyError]),
     (("average", "type"), ["Average", "np", "check_bool", None]),
     (("average", "hyper", "decay"), [2.0, HUGE, "x", None, KeyError]),

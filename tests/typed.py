@@ -155,6 +155,8 @@ def training() -> None:
     rates: list[fastrnn.schedules.Schedule] = [
         fastrnn.schedules.Constant(0.1), fastrnn.schedules.StepDecay(0.1, 10), fastrnn.schedules.LinearDecay(0.1, 9),
         fastrnn.schedules.ExponentialDecay(0.1, 0.9, per="batch"), fastrnn.schedules.CosineDecay(0.1, 100),
+        fastrnn.schedules.PiecewiseConstant([3], [0.1, 0.01]), fastrnn.schedules.Lambda(0.1, lambda step: 0.5**step),
+        fastrnn.schedules.Join([0.1, fastrnn.schedules.Constant(0.2)], [3]), fastrnn.schedules.Product([0.1, 0.5]),
         fastrnn.schedules.WarmUp(0.1, 10), fastrnn.schedules.ReduceOnPlateau(0.1, monitor="val_f1", mode="max"),
     ]
     print(rates[0].step(0.5) + rates[1].lr_at(3), rates[2].state_dict())

@@ -1,7 +1,7 @@
 """Names that annotations use. For type checkers only: Python never loads this file."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -25,6 +25,8 @@ RandomState: TypeAlias = int | np.random.RandomState | None
 PathLike: TypeAlias = str | os.PathLike[str]
 Reduction: TypeAlias = Literal["mean", "sum", "batchmean"]
 Init: TypeAlias = Literal["default", "pytorch", "irnn"] | dict[str, Any]
+# An initialiser of a layer's weight, or a dict of parameter -> initialiser.
+LayerInit: TypeAlias = str | float | Sequence[Any] | Array | Callable[..., npt.ArrayLike] | dict[str, Any]
 # A name, or a name with alpha and beta, for each activation; or two such sequences, one for each direction.
 Activations: TypeAlias = Sequence[Any]
 Weights: TypeAlias = dict[Any, float] | npt.ArrayLike

@@ -352,7 +352,7 @@ def test_the_figure_of_a_part_is_that_of_the_whole():
     schedule = schedules.Join([0.1, schedules.Product([schedules.StepDecay(1.0, 3), plateau])], [4])
     assert schedule.monitor == "val_loss" and schedules.Join([0.1, 0.2], [3]).monitor is None
     schedule.check(("loss", "val_loss"))
-    with pytest.raises(ValueError, match=r"schedule: expected as monitor one of the figures of each epoch, loss; found"):
+    with pytest.raises(ValueError, match=r"schedule: expected as monitor one of the figures of each epoch, loss;"):
         schedule.check(("loss",))
 
 

@@ -14,7 +14,7 @@ from ..check.params import check_state_dict, check_writable_params
 from ..check.values import check_dtype, check_generator, shown
 from ..engine.runtime._arrays import Pinned, check_kept, room
 from ..engine.runtime._watch import Gate
-from ._init import claim_module, left_at_zero
+from ._init import claim_module, left_at_zero, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,6 +247,8 @@ class Module(Fixed):
         values = {name: _plain(self._argument(name)) for name in _arguments(type(self))}
         if "dtype" in values:
             values["dtype"] = self.dtype.name
+        if "init" in values:
+            values["init"] = _plain(plain(self.init))
         return {"type": _type_name(type(self)), **values}
 
     def _argument(self, name):

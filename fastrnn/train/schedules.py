@@ -335,7 +335,7 @@ class _Composed(Schedule):
     Parameters
     ----------
     schedules : sequence of Schedule or float
-        At least one, none twice; a number is a constant. All have one `per`, and those that take a figure one `monitor`.
+        At least one, none twice; a number is a constant. All have one `per`, those that take a figure one `monitor`.
     per : "epoch" or "batch"
         Where all are numbers; else the schedules' own.
     """

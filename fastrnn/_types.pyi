@@ -29,4 +29,7 @@ Init: TypeAlias = Literal["default", "pytorch", "irnn"] | dict[str, Any]
 LayerInit: TypeAlias = str | float | Sequence[Any] | Array | Callable[..., npt.ArrayLike] | dict[str, Any]
 # A name, or a name with alpha and beta, for each activation; or two such sequences, one for each direction.
 Activations: TypeAlias = Sequence[Any]
+# The rows of each batch, or a function of (epoch, generator) that returns them.
+Batches: TypeAlias = Sequence[Ints] | npt.NDArray[np.integer[Any]]
+BatchOrder: TypeAlias = Batches | Callable[[int, np.random.Generator], Batches]
 Weights: TypeAlias = dict[Any, float] | npt.ArrayLike

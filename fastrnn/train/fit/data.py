@@ -3,6 +3,7 @@
 import numpy as np
 
 from ... import memory
+from ...check.values import check_bool, shown
 from ...data.batch import Batch, Targets
 from ...data.batches import LaneStream, Sequences
 from ...data.given import check_class_range, check_id_range
@@ -29,22 +30,31 @@ class DataAdapter:
         self._labels = takes_labels(loss)
 
     def for_fit(
-        self, X, y, *, class_weight, batch_size, validation_data, validation_split, window, accumulate, bucket, **given
+        self, X, y, *, class_weight, batch_size, validation_data, validation_split, window, accumulate, bucket,
+        shuffle=True, batch_order=None, **given
     ):
         """(data to train on, held-out data or None), each a `Sequences` or `LaneStream`; see `Trainer.fit`."""
         weights = {"class_weight": class_weight, "batch_size": batch_size}
+        if batch_order is not None and (isinstance(X, LaneStream) or bucket):
+            what = "a LaneStream" if isinstance(X, LaneStream) else "bucket_by_length"
+            raise ValueError(f"batch_order: expected None with {what}, found {shown(batch_order)}")
+        if bucket is None and (batch_order is not None or not check_bool(shuffle, "shuffle")):
+            bucket = False
         data = self._batches(X, y, window=window, accumulate=accumulate, bucket=bucket, **weights, **given)
         self._check_values(data)
-        self._check_memory(data)
+        held_out = None
         if validation_data is not None:
             if validation_split:
                 raise ValueError(f"validation_split: expected 0 beside validation_data, found {validation_split}")
-            return data, self._validation(validation_data, **weights)
-        if not validation_split:
-            return data, None
-        if data.carries:
-            raise ValueError("validation_split: expected 0 for a LaneStream; give another as validation_data")
-        return data.split(validation_split)
+            held_out = self._validation(validation_data, **weights)
+        elif validation_split:
+            if data.carries:
+                raise ValueError("validation_split: expected 0 for a LaneStream; give another as validation_data")
+            data, held_out = data.split(validation_split)
+        if not data.carries:
+            data = data.ordered(shuffle, batch_order)
+        self._check_memory(data)
+        return data, held_out
 
     def for_evaluation(self, X, y, **given):
         """The data as a `Sequences` or `LaneStream`; see `Trainer.evaluate`."""
@@ -162,10 +172,11 @@ def _largest_batch(data, shares=1):
     """The arguments of `memory.training_bytes` for the batch, or window, with the most memory: one of its `shares`."""
     first = data.x[0]
     found = {"ids": first.ndim == 1, "width": first.shape[-1]}
-    batch = -(-min(data.batch_size, len(data)) // shares)
+    batch = -(-(data.batch_size if data.batch_order is not None else min(data.batch_size, len(data))) // shares)
     lengths = None
     if data.lengths is not None:
-        lengths = -np.sort(-data.lengths)[:batch]
+        lengths = -np.sort(-data.lengths)
+        lengths = np.full(batch, lengths[0]) if batch > len(lengths) else lengths[:batch]
     steps = data.x.shape[1] if lengths is None else int(lengths[0])
     if data.window is not None:
         steps = min(steps, data.window[1])

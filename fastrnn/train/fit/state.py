@@ -74,6 +74,7 @@ _FIT = {
     "data": _dict,
     **dict.fromkeys(("epoch", "done", "batch", "window", "updates"), check_count),
     "states": check_optional(_states),
+    "order_sum": check_optional(check_count),
     "averaged": check_bool,
     "sums": check_figures,
     **dict.fromkeys(("mass", "norm", "penalty", "lr", "seconds"), check_figure),
@@ -145,6 +146,8 @@ def trainer_from_state(
     cls, state, *, model=None, loss=None, optimizer=None, schedule=None, metrics=None, average=None, callbacks=()
 ):
     """A trainer of class `cls` from a `trainer_state`; see `Trainer.resume`."""
+    if isinstance(state, dict) and isinstance(state.get("fit"), dict):
+        state = {**state, "fit": {"order_sum": None, **state["fit"]}}  # checkpoints from before have no order_sum
     check_saved_values(state, _STATE)
     params = state["params"]
     model = build_model(state["model"], params) if model is None else model

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ..._types import Inputs, Ints, Outputs, PathLike, Reduction, Seed, Weights
+    from ..._types import BatchOrder, Inputs, Ints, Outputs, PathLike, Reduction, Seed, Weights
     from ...data.batches import LaneStream
     from ..metrics import Metric
     from ..optim import Optimizer
@@ -160,6 +160,8 @@ class Trainer:
         sample_weight: "Inputs | None" = None,
         class_weight: "Weights | None" = None,
         bucket_by_length: bool | None = None,
+        shuffle: bool = True,
+        batch_order: "BatchOrder | None" = None,
         progress: bool = True,
     ) -> History:
         """Train for `epochs` epochs.
@@ -184,7 +186,16 @@ class Trainer:
         bucket_by_length : bool, optional
             Whether to make batches of sequences of about the same length, which need less padding: sequences are
             shuffled, sorted by length in pools of 32 updates, cut into batches, and these shuffled. By default
-            true if lengths differ.
+            true if lengths differ and the order is not the caller's.
+        shuffle : bool
+            Whether each epoch takes the sequences in an order of its own, drawn from the trainer's seed. False takes
+            them as they stand in X, or by length with ``bucket_by_length=True``. A LaneStream is never shuffled.
+        batch_order : sequence of int arrays, or callable, optional
+            The rows of X that make each update of an epoch, in their order: a row may come twice, as in oversampling,
+            or not at all. A callable takes (epoch, rng), the epochs finished so far and a numpy.random.Generator that
+            depends on the trainer's seed and the epoch, and returns such a sequence; if it depends on nothing else, it
+            resumes exactly. Rows are those that `validation_split` leaves. An update of more than `batch_size` rows is
+            computed in batches of that size, with the gradient of all.
         progress : bool or Callback
             Show progress on standard error if it takes over two seconds; a callback shows it in its own way.
 
@@ -224,6 +235,8 @@ class Trainer:
             window=self.tbptt,
             accumulate=self.accumulate,
             bucket=bucket_by_length,
+            shuffle=shuffle,
+            batch_order=batch_order,
         )
         self._loop(self._share(data), self._share(validation), self._called(progress)).run(epochs)
         return self.history

@@ -142,7 +142,7 @@ def test_another_order_is_refused_where_a_fit_goes_on(tmp_path):
 
 
 BAD = {
-    "a row too many": ({"batch_order": [[0], [11]]}, ValueError, r"^batch_order\[1\]: expected ints in 0 \.\. 10, found"),
+    "a row too many": ({"batch_order": [[0], [11]]}, ValueError, r"^batch_order\[1\]: expected ints in 0 \.\. 10, f"),
     "a row below 0": ({"batch_order": [[-1]]}, ValueError, r"^batch_order\[0\]: expected ints in 0 \.\. 10, found -1"),
     "no rows": ({"batch_order": [[1], []]}, ValueError, r"^batch_order\[1\]: expected at least one row, found none"),
     "no batches": ({"batch_order": []}, ValueError, "^batch_order: expected at least one batch, found none"),

@@ -51,7 +51,8 @@ ORDERS = {
         "progress", "losses", "metrics", "optim", "averaging", "direction", "schedules", "callbacks", "fit",
     ],
     "fastrnn.train.callbacks": [
-        "base", "early_stopping", "model_checkpoint", "non_finite", "progress_bar", "records", "sampling",
+        "base", "early_stopping", "model_checkpoint", "non_finite", "progress_bar", "epoch_line", "records",
+        "sampling",
     ],
     "fastrnn.train.fit": [
         "history", "interrupt", "figures", "position", "lossparts", "passes", "parts", "data", "savedparts", "state",

@@ -132,7 +132,7 @@ def training() -> None:
         fastrnn.callbacks.CSVLogger("a.csv"), fastrnn.callbacks.LearningRateMonitor(),
         fastrnn.callbacks.ProgressBar(delay=1.0), fastrnn.callbacks.ScheduledSampling("linear", 100),
         fastrnn.callbacks.TerminateOnNonFinite(), fastrnn.callbacks.Monitor("loss", 0.0, "min"),
-        fastrnn.diagnostics.GradientMonitor(x, every=10),
+        fastrnn.diagnostics.GradientMonitor(x, every=10), fastrnn.callbacks.EpochLine(epochs=3),
     ]
     net = Sequential(LSTM(3, 4), LastStep(), Linear(4, 1))
     trainer = Trainer(net, "mse", Adam(0.01), clip_norm=1.0, callbacks=callbacks, metrics=["mae"], seed=0,
@@ -142,7 +142,9 @@ def training() -> None:
         print(history["val_loss"][-1])
     except NonFiniteError as error:
         print(error)
-    trainer.fit(LaneStream(ids[0], 2, (4, 8)), epochs=1)
+    trainer.fit(LaneStream(ids[0], 2, (4, 8)), epochs=1, shuffle=False, verbose=True)
+    trainer.fit(x, x[:, 0, :1], batch_order=lambda epoch, rng: [rng.permutation(2)])
+    Trainer(Linear(4, 1, init={"weight": ("uniform", 0.1), "bias": 0}), reduction="batchmean")
     averages: list[fastrnn.averaging.Average] = [fastrnn.averaging.EMA(), fastrnn.averaging.SWA(2, "step")]
     print(averages[0].params, averages[1].updates)
     optimizer: fastrnn.optim.Optimizer

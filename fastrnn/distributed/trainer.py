@@ -232,9 +232,9 @@ class DistributedTrainer(Trainer):
             return data
         return Share(data, self.ranks.rank, self.ranks.size)
 
-    def _called(self, progress):
+    def _called(self, progress, epochs=0):
         if self.ranks.first:
-            return super()._called(progress)
+            return super()._called(progress, epochs)
         return [Muted(callback) if callback.writes else callback for callback in super()._called(False)]
 
     def _loop(self, data, validation, callbacks):

@@ -3,13 +3,13 @@
 import copy
 from typing import TYPE_CHECKING
 
-from ...check.values import check_bound, check_generator, check_number, check_positive_int
+from ...check.values import check_bool, check_bound, check_generator, check_number, check_positive_int
 from ...data.tbptt import check_tbptt
 from ...files.checkpoint import CheckpointSeries, read_checkpoint, write_checkpoint
 from ...files.wholefile import naming
 from ...nn.module import Module
 from .. import averaging, schedules
-from ..callbacks import Callback, ProgressBar
+from ..callbacks import Callback, EpochLine, ProgressBar
 from ..metrics import find_metrics
 from .data import DataAdapter
 from .evaluation import Evaluation
@@ -163,6 +163,7 @@ class Trainer:
         shuffle: bool = True,
         batch_order: "BatchOrder | None" = None,
         progress: bool = True,
+        verbose: bool = False,
     ) -> History:
         """Train for `epochs` epochs.
 
@@ -198,6 +199,9 @@ class Trainer:
             computed in batches of that size, with the gradient of all.
         progress : bool or Callback
             Show progress on standard error if it takes over two seconds; a callback shows it in its own way.
+        verbose : bool
+            Whether to print a line on standard output after each epoch: loss, metrics, validation, rate, seconds; see
+            `fastrnn.callbacks.EpochLine`.
 
         Returns
         -------
@@ -223,6 +227,7 @@ class Trainer:
         """
         epochs = check_positive_int(epochs, "epochs")
         validation_split = check_number(validation_split, "validation_split", low=0, below=1)
+        verbose = check_bool(verbose, "verbose")
         data, validation = self._adapter().for_fit(
             X,
             y,
@@ -238,7 +243,7 @@ class Trainer:
             shuffle=shuffle,
             batch_order=batch_order,
         )
-        self._loop(self._share(data), self._share(validation), self._called(progress)).run(epochs)
+        self._loop(self._share(data), self._share(validation), self._called(progress, verbose and epochs)).run(epochs)
         return self.history
 
     def evaluate(
@@ -407,11 +412,13 @@ class Trainer:
         """This process's share of data with targets, or None of None."""
         return data
 
-    def _called(self, progress):
-        """The callbacks of a fit, in the order of their calls."""
-        if isinstance(progress, Callback):
-            return find_callbacks([*self.callbacks, progress])
-        return find_callbacks([*self.callbacks, ProgressBar()] if progress else self.callbacks)
+    def _called(self, progress, epochs=0):
+        """The callbacks of a fit, in the order of their calls; with a line for each of so many epochs."""
+        shown = [progress if isinstance(progress, Callback) else ProgressBar()] if progress else []
+        if epochs:
+            beside = shown[0] if shown and isinstance(shown[0], ProgressBar) else None
+            shown.append(EpochLine(epochs, beside=beside))
+        return find_callbacks([*self.callbacks, *shown])
 
     def _loop(self, data, validation, callbacks):
         """The `Loop` of a fit."""

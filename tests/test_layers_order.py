@@ -42,7 +42,7 @@ ORDERS = {
     "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
         "_init", "module", "options", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers",
-        "sequential",
+        "modulestream", "sequential",
     ],
     "fastrnn.data": ["tbptt", "batch", "given", "batches", "windows", "scaling", "audio", "vocab", "bpe"],
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],

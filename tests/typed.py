@@ -49,6 +49,7 @@ from fastrnn import (
     MeanOverTime,
     MinGRU,
     MinLSTM,
+    Module,
     NonFiniteError,
     RMSprop,
     RNNCell,
@@ -58,7 +59,6 @@ from fastrnn import (
 )
 from fastrnn.callbacks import EarlyStopping
 from fastrnn.losses import mse
-from fastrnn.nn.module import Module
 
 x = np.zeros((5, 2, 3), np.float32)
 ids = np.zeros((2, 5), np.int64)
@@ -125,6 +125,15 @@ class Scale(Module):
     def __call__(self, x: Any, lengths: Any = None) -> Any:
         return x * self.factor
 
+    def forward(self, x: Any, state: Any = None, lengths: Any = None) -> Any:
+        return x * self.factor, None, self.save_for_backward(x.shape)
+
+    def backward(self, tape: Any, dy: Any = None, dstate: Any = None) -> Any:
+        (shape,) = self.saved_values(tape)
+        return np.zeros(shape) if dy is None else dy * self.factor, None
+
+
+fastrnn.register_module(Scale, "scale")
 
 def training() -> None:
     callbacks: list[fastrnn.callbacks.Callback] = [

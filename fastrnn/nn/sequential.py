@@ -13,7 +13,8 @@ from ..check.values import check_bool
 from ._init import claim_again
 from .cells import Cell
 from .layers import Embedding, LayerStream, Linear
-from .module import ArrayDict, Compound, Module, Tape, Turn, check_config, module_from_config, open_tape
+from .module import ArrayDict, Compound, Module, Tape, Turn, _type_name, check_config, module_from_config, open_tape
+from .modulestream import ModuleStream, has_stream
 
 if TYPE_CHECKING:
     from typing import Any
@@ -96,6 +97,11 @@ class Sequential(Compound):
     def _children(self):
         return self.modules
 
+    def _stages(self):
+        if type(self).__call__ is not Sequential.__call__:  # a subclass puts its modules together in its own way
+            return [self]
+        return [stage for module in self.modules for stage in module._stages()]
+
     @property
     def batch_first(self) -> bool:
         """Layout of the network and of the modules inside."""
@@ -116,7 +122,7 @@ class Sequential(Compound):
 
     def config(self) -> "dict[str, Any]":
         """dict of the type's name, the modules' configurations and `batch_first`."""
-        return {"type": "Sequential", "modules": [module.config() for module in self.modules],
+        return {"type": _type_name(type(self)), "modules": [module.config() for module in self.modules],
                 "batch_first": self.batch_first, "tie_embeddings": self.tie_embeddings}
 
     @classmethod
@@ -207,10 +213,14 @@ class Sequential(Compound):
 
     def stream(self, batch_size: int = 1) -> "SequentialStream":
         """A session that takes one step at a time, with a state of its own and the weights of the network."""
+        if type(self).__call__ is not Sequential.__call__:
+            return ModuleStream(self, batch_size, self.batch_first)
         for k, module in enumerate(self.modules):
-            if not callable(getattr(module, "stream", None)):
+            if not has_stream(module):
                 raise TypeError(f"modules[{k}]: expected one with a stream, found {type(module).__name__}")
-        return SequentialStream([module.stream(batch_size) for module in self.modules], self._gate)
+        return SequentialStream([module.stream(batch_size) if callable(getattr(module, "stream", None))
+                                 else ModuleStream(module, batch_size, self.batch_first)
+                                 for module in self.modules], self._gate)
 
     def __repr__(self):
         tied = ", tie_embeddings=True" if self.tie_embeddings else ""

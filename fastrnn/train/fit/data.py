@@ -8,9 +8,9 @@ from ...data.batch import Batch, Targets
 from ...data.batches import LaneStream, Sequences
 from ...data.given import check_class_range, check_id_range
 from ...nn.layers import Embedding
-from ...nn.module import walk
+from ...nn.module import is_ours, walk
 from .. import losses
-from .lossparts import takes_labels
+from .lossparts import own_loss, takes_labels
 from .passes import infer
 
 
@@ -69,7 +69,7 @@ class DataAdapter:
     def training_bytes(self, X, y, **given):
         """Bytes that a training pass over the largest batch takes; see `Trainer.memory_estimate`."""
         data = self._batches(X, y, targets=y is not None, **given)
-        return memory.training_bytes(self._model, **_largest_batch(data))
+        return memory.training_bytes(self._model, **_largest_batch(data), x=self._sample(data))
 
     def _batches(
         self, X, y, *, lengths=None, sample_weight=None, class_weight=None, batch_size=32, window=None, accumulate=1,
@@ -153,19 +153,34 @@ class DataAdapter:
                 check_id_range(data, model.source_size)
             check_class_range(data, model.target_size)
             return
-        first = model._leaves()[0]
+        first = model._stages()[0]
         if isinstance(first, Embedding):
             check_id_range(data, first.num_embeddings)
-        if self._loss is losses.cross_entropy:
-            shape = (1, 1, *(data.x[0].shape[1:]))
-            y, _ = infer(model, Batch(np.zeros(shape, data.x[0].dtype), None, None, None))
+        if own_loss(self._loss) is losses.cross_entropy:
+            y, _ = infer(model, Batch(self._sample(data), None, None, None))
             check_class_range(data, y.shape[-1])
+
+    def _sample(self, data):
+        """The longest of the sequences, or its first window, (1, T, ...), to see what the model makes of it.
+
+        Its first step where all modules are this package's, whose outputs are as wide whatever the number of steps.
+        """
+        if self._model.takes_target:
+            return None
+        row = 0 if data.lengths is None else int(data.lengths.argmax())
+        steps = data.x.shape[1] if data.lengths is None else int(data.lengths[row])
+        if all(is_ours(type(module)) for module in walk(self._model)):
+            steps = min(steps, 1)
+        elif data.window is not None:
+            steps = min(steps, data.window[1])
+        return data.x[row][None, :steps]
 
     def _check_memory(self, data):
         largest = _largest_batch(data, self._shares)
         found = f"{largest['batch']} sequences of {largest['steps']} steps"
         remedy = "use a smaller batch_size, tbptt, or runners with recompute=True"
-        memory.require(memory.training_bytes(self._model, **largest), "batch_size", found, remedy)
+        needed = memory.training_bytes(self._model, **largest, x=self._sample(data))
+        memory.require(needed, "batch_size", found, remedy)
 
 
 def _largest_batch(data, shares=1):

@@ -8,6 +8,7 @@ import pytest
 
 from fastrnn import LSTM, SGD, LaneStream, Linear, Sequential, Trainer, schedules
 from fastrnn.callbacks import Callback
+from fastrnn.files.checkpoint import read_checkpoint
 
 SCHEDULES = {
     "constant": lambda: schedules.Constant(0.1),
@@ -216,6 +217,20 @@ def _per_batch(schedule):
         elif isinstance(value, tuple):
             arguments[key] = [_per_batch(v) if isinstance(v, schedules.Schedule) else v for v in value]
     return type(schedule)(**{**arguments, "per": "batch"})
+
+
+def test_checkpoints_from_before_are_read(tmp_path):
+    """They know neither a hold nor the order of batches."""
+    stream = LaneStream(np.sin(np.arange(66.0)).reshape(33, 2), 2, 5)
+    model = Sequential(LSTM(2, 3, seed=1), Linear(3, 2, seed=2))
+    whole = Trainer(model, "mse", SGD(1.0), schedule=schedules.ExponentialDecay(1.0, 0.5), seed=0,
+                    callbacks=[Saver(tmp_path / "c", 5)])
+    whole.fit(stream, epochs=3, progress=False)
+    state = read_checkpoint(tmp_path / "c")
+    assert state["schedule"]["config"].pop("hold") == 1 and state["fit"].pop("order_sum") is None
+    resumed = Trainer.from_state(state)
+    resumed.fit(stream, epochs=3, progress=False)
+    assert resumed.history["loss"] == whole.history["loss"] and resumed.history["lr"] == [1.0, 0.5, 0.25]
 
 
 def test_per():

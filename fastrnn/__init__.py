@@ -44,6 +44,7 @@ _HOMES = {
     "nn.elementwise": ("MinGRU", "MinLSTM", "SRU", "QRNN"),
     "nn.layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "ActivationRegularization", "LastStep",
                   "MeanOverTime"),
+    "nn.module": ("Module", "register_module"),
     "nn.sequential": ("Sequential",),
     "models.attention": ("Attention",),
     "models.seq2seq": ("Seq2Seq",),

@@ -27,6 +27,7 @@ from .nn.layers import (
     Linear as Linear,
     MeanOverTime as MeanOverTime,
 )
+from .nn.module import Module as Module, register_module as register_module
 from .nn.runners import GRU as GRU, LSTM as LSTM, RNN as RNN
 from .nn.sequential import Sequential as Sequential
 from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
@@ -74,6 +75,7 @@ __all__ = [
     "MeanOverTime",
     "MinGRU",
     "MinLSTM",
+    "Module",
     "NonFiniteError",
     "RMSprop",
     "RNNCell",
@@ -96,6 +98,7 @@ __all__ = [
     "memory",
     "metrics",
     "optim",
+    "register_module",
     "save",
     "scaling",
     "schedules",

@@ -1,7 +1,7 @@
 """Names that annotations use. For type checkers only: Python never loads this file."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -29,7 +29,13 @@ DType: TypeAlias = Literal["float32", "float64"] | np.dtype[Any] | type[np.float
 Seed: TypeAlias = int | np.integer[Any] | np.random.SeedSequence | np.random.Generator | None
 RandomState: TypeAlias = int | np.random.RandomState | None
 PathLike: TypeAlias = str | os.PathLike[str]
+Reduction: TypeAlias = Literal["mean", "sum", "batchmean"]
 Init: TypeAlias = Literal["default", "pytorch", "irnn"] | dict[str, Any]
+# An initialiser of a layer's weight, or a dict of parameter -> initialiser.
+LayerInit: TypeAlias = str | float | Sequence[Any] | Array | Callable[..., npt.ArrayLike] | dict[str, Any]
 # A name, or a name with alpha and beta, for each activation; or two such sequences, one for each direction.
 Activations: TypeAlias = Sequence[Any]
+# The rows of each batch, or a function of (epoch, generator) that returns them.
+Batches: TypeAlias = Sequence[Ints] | npt.NDArray[np.integer[Any]]
+BatchOrder: TypeAlias = Batches | Callable[[int, np.random.Generator], Batches]
 Weights: TypeAlias = dict[Any, float] | npt.ArrayLike

@@ -47,7 +47,7 @@ def amount(nbytes: int) -> str:
 
 
 def training_bytes(model: "Module", batch: int, steps: int, lengths: "Array | None" = None, ids: bool = False,
-                   width: int = 1, counts: "Array | None" = None) -> int:
+                   width: int = 1, counts: "Array | None" = None, x: "Array | None" = None) -> int:
     """Bytes that forward and BPTT of one batch hold at their peak, beside x and the parameters.
 
     Parameters
@@ -60,29 +60,38 @@ def training_bytes(model: "Module", batch: int, steps: int, lengths: "Array | No
         Whether x is of ids; else it has `width` features.
     counts : int array (B,), optional
         Steps of the targets, for a model that decodes them.
+    x : array (1, T, ...), optional
+        A sequence to find out by how wide the modules' outputs are, of as many steps as that depends on; without it one
+        step of zeros is enough for this package's modules.
     """
     if model.takes_target:
         return model.training_bytes(batch, steps, lengths, int(np.sum(counts)))
-    probe = np.zeros((1, 1), np.int64) if ids else np.zeros((1, 1, width), model.dtype)
-    kept, back, pooled = 0, 0, False
-    for module in model._leaves():
-        layout = getattr(module, "batch_first", None)
-        if layout is False:
-            probe = probe.swapaxes(0, 1)
+    probe = x
+    if probe is None:
+        probe = np.zeros((1, 1), np.int64) if ids else np.zeros((1, 1, width), model.dtype)
+    seen = max(probe.shape[1], 1)
+    if getattr(model, "batch_first", True) is False:
+        probe = probe.swapaxes(0, 1)
+    kept, back, output, pooled = 0, 0, 0, False
+    for module in model._stages():
         found = module(probe)
         probe = found[0] if module.recurrent else found
-        if layout is False and not module.pools_time:
-            probe = probe.swapaxes(0, 1)
         pooled = pooled or module.pools_time
-        output = batch * (1 if pooled else steps) * probe.size * probe.itemsize
+        output = batch * probe.size * probe.itemsize * (1 if pooled else steps) // (1 if pooled else seen)
         kept += output
-        if hasattr(module, "segments"):
-            forward, beside = runner_bytes(module, batch, steps, lengths)
+        back = max(back, output)  # what a layer has computed for its gradient
+        for runner in _runners(module):
+            forward, beside = runner_bytes(runner, batch, steps, lengths)
             kept += forward
             back = max(back, beside)
-        else:
-            back = max(back, output)  # what a layer has computed for its gradient
     return kept + back + 2 * output  # and the gradients that come in and go out
+
+
+def _runners(module):
+    """The runners inside a module, or itself."""
+    if hasattr(module, "segments"):
+        return [module]
+    return [runner for child in module._children() for runner in _runners(child)]
 
 
 def runner_bytes(runner: "Any", batch: int, steps: int, lengths: "Array | None" = None) -> tuple[int, int]:

@@ -61,6 +61,12 @@ def cases():
         "windows": (tagger(), {"tbptt": (2, 3)}, lists),
         "accumulated": (tagger(), {"tbptt": 3, "accumulate": 2}, lists),
         "batches of one": (tagger(), {"tbptt": 4}, {**lists, "batch_size": 1}),
+        "in their order": (tagger(), {"tbptt": 3}, {**lists, "batch_order": [[0, 3, 3, 9, 12], [1], [7, 7]]}),
+        "summed": (tagger(), {"reduction": "sum", "tbptt": 3, "accumulate": 2}, {
+            **lists, "sample_weight": d["weight"]}),
+        "by sequence": (tagger(), {"reduction": "batchmean", "tbptt": 3, "accumulate": 2, "clip_norm": 0.3}, lists),
+        "weights by sequence": (tagger(), {"reduction": "batchmean"}, {
+            "X": X, "y": steps, "lengths": LENGTHS, "sample_weight": d["step_weight"]}),
         "lanes": (tagger(), {"clip_norm": 0.1}, {"X": lanes, "validation_data": lanes}),
     }
 

@@ -52,7 +52,8 @@ SKIPPED = {
     "set_num_threads",              # changes the run itself; has tests of its own
     "DistributedTrainer", "launch", "Share", "Lifeline", "distributed",     # start processes
     "Spectrum", "Decay", "Gate", "Finding", "Weights", "Layer", "Diagnosis",    # plain records of results
-    "Hypothesis", "Monitor", "Callback", "Optimizer", "Schedule", "Symbols", "Average", "plot_decays", "plot",
+    "Hypothesis", "Monitor", "Callback", "Optimizer", "Schedule", "Symbols", "Average", "Module", "plot_decays",
+    "plot", "register_module",
     "History",                      # a dict
     "Metric",                       # calls a function of the caller's
     "NonFiniteError",               # Python checks the arguments of an error

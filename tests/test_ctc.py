@@ -54,7 +54,7 @@ def logits(scale=2.0, dtype="float64", shape=(5, STEPS, CLASSES)):
     return (np.random.default_rng(1).normal(size=shape) * scale).astype(dtype)
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "batchmean"])
 @pytest.mark.parametrize(
     "given, weight",
     [
@@ -67,7 +67,7 @@ def logits(scale=2.0, dtype="float64", shape=(5, STEPS, CLASSES)):
 def test_weights_reduction_and_gradients(given, weight, reduction):
     x = logits()
     each = [losses.ctc(row[:n], labels)[0] for row, n, labels in zip(x, LENGTHS, LABELS)]
-    expected = weight @ each / (weight.sum() if reduction == "mean" else 1)
+    expected = weight @ each / (1 if reduction == "sum" else weight.sum())
 
     def call():
         return losses.ctc(x, LABELS, LENGTHS, reduction=reduction, **given)

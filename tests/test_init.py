@@ -1,12 +1,14 @@
 """The initialisers: what each fills a matrix with, block by block, and which parameter gets which."""
 
+import copy
 import json
 import math
+import pickle
 
 import numpy as np
 import pytest
 
-from fastrnn import GRU, LSTM, RNN, LSTMCell
+from fastrnn import GRU, LSTM, RNN, Embedding, LayerNorm, Linear, LSTMCell, Sequential, load, save
 from fastrnn.engine.kinds import KINDS
 from fastrnn.nn import _init
 from fastrnn.nn._init import fill
@@ -133,6 +135,12 @@ def test_irnn():
             "glorot_normal",
             lambda a: a.std() == pytest.approx(math.sqrt(2 / 150), rel=0.1) or pytest.fail("std"),
         ),
+        ("xavier_uniform", lambda a: assert_uniform(a, math.sqrt(6 / 150))),
+        ("xavier_normal", lambda a: a.std() == pytest.approx(math.sqrt(2 / 150), rel=0.1) or pytest.fail("std")),
+        ("he_uniform", lambda a: assert_uniform(a, math.sqrt(6 / 50))),
+        ("kaiming_uniform", lambda a: assert_uniform(a, math.sqrt(6 / 50))),
+        ("he_normal", lambda a: a.std() == pytest.approx(math.sqrt(2 / 50), rel=0.1) or pytest.fail("std")),
+        ("kaiming_normal", lambda a: a.std() == pytest.approx(math.sqrt(2 / 50), rel=0.1) or pytest.fail("std")),
         ("uniform", lambda a: assert_uniform(a, 0.5)),
         (("uniform", 0.2), lambda a: assert_uniform(a, 0.2)),
         ("normal", lambda a: a.std() == pytest.approx(1, rel=0.1) or pytest.fail("std")),
@@ -179,6 +187,107 @@ def test_constructors_take_choices(kind):
     assert twin.config() == model.config()
 
 
+TABLE = np.random.default_rng(1).normal(size=(60, 40))
+LAYERS = {
+    "Linear": lambda **given: Linear(40, 60, seed=3, **given),
+    "Embedding": lambda **given: Embedding(60, 40, seed=3, **given),
+    "LayerNorm": lambda **given: LayerNorm(2400, seed=3, **given),
+}
+
+
+def is_normal(array, std):
+    assert array.std() == pytest.approx(std, rel=0.1) and abs(array.mean()) < 5 * std / math.sqrt(array.size)
+
+
+@pytest.mark.parametrize("how, check", [
+    (("uniform", 0.1), lambda a: assert_uniform(a, 0.1)),
+    (["normal", 0.02], lambda a: is_normal(a, 0.02)),
+    ("zeros", lambda a: np.testing.assert_array_equal(a, 0)),
+    (0.25, lambda a: np.testing.assert_array_equal(a, 0.25)),
+    (("constant", -1), lambda a: np.testing.assert_array_equal(a, -1)),
+    (lambda shape, rng: rng.random(shape) + 2, lambda a: assert_uniform(a - 2.5, 0.5)),
+])
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_take_an_initialiser(name, how, check):
+    layer = LAYERS[name](init=how)
+    check(layer.params["weight"])
+    if "bias" in layer.params:
+        assert not layer.params["bias"].any()
+    twin = LAYERS[name](init=how)
+    np.testing.assert_array_equal(twin.params["weight"], layer.params["weight"])
+
+
+def test_layers_start_as_before():
+    np.testing.assert_array_equal(
+        LAYERS["Embedding"]().params["weight"],
+        np.random.default_rng(3).standard_normal((60, 40)).astype(np.float32))
+    expected = np.random.default_rng(3).uniform(-1, 1, (60, 40)) * math.sqrt(6 / 100)
+    np.testing.assert_array_equal(LAYERS["Linear"]().params["weight"], expected.astype(np.float32))
+    assert (LAYERS["LayerNorm"]().params["weight"] == 1).all() and not LAYERS["LayerNorm"]().params["bias"].any()
+
+
+@pytest.mark.parametrize("how, check", [
+    ("glorot_uniform", lambda a: assert_uniform(a, math.sqrt(6 / 100))),
+    ("xavier_normal", lambda a: is_normal(a, math.sqrt(2 / 100))),
+    ("he_uniform", lambda a: assert_uniform(a, math.sqrt(6 / 40))),
+    ("kaiming_normal", lambda a: is_normal(a, math.sqrt(2 / 40))),
+    ("uniform", lambda a: assert_uniform(a, 1 / math.sqrt(40))),
+    ("orthogonal", assert_orthonormal),
+    (("identity", 0.5), lambda a: np.testing.assert_array_equal(a, 0.5 * np.eye(60, 40))),
+    (TABLE, lambda a: np.testing.assert_array_equal(a, TABLE.astype(np.float32))),
+])
+@pytest.mark.parametrize("name", ["Linear", "Embedding"])
+def test_matrices_take_an_initialiser(name, how, check):
+    check(LAYERS[name](init={"weight": how}).params["weight"])
+
+
+def test_weight_and_bias_of_their_own():
+    layer = Linear(40, 60, seed=0, init={"weight": ("uniform", 0.1), "bias": ("uniform", 0.2)})
+    assert_uniform(layer.params["weight"], 0.1)
+    assert np.abs(layer.params["bias"]).max() <= 0.2 and layer.params["bias"].std() > 0.05
+    only = Linear(40, 60, seed=0, init={"bias": np.arange(60)})
+    np.testing.assert_array_equal(only.params["bias"], np.arange(60))
+    np.testing.assert_array_equal(only.params["weight"], Linear(40, 60, seed=0).params["weight"])
+    norm = LayerNorm(5, init={"bias": 0.5, "weight": 0})
+    assert (norm.params["bias"] == 0.5).all() and not norm.params["weight"].any()
+
+
+@pytest.mark.parametrize("init", [
+    ("uniform", 0.1), {"weight": ("uniform", 0.1), "bias": 0.5}, TABLE, lambda shape, rng: np.ones(shape),
+    {"weight": TABLE, "bias": lambda shape, rng: rng.random(shape)}, "orthogonal",
+])
+def test_how_a_layer_started_is_kept(init, tmp_path):
+    layer = Linear(40, 60, seed=0, init=init)
+    save(Sequential(layer), tmp_path / "m")
+    for copied in load(tmp_path / "m").modules[0], \
+            copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)):
+        np.testing.assert_array_equal(copied.params["weight"], layer.params["weight"])
+        np.testing.assert_array_equal(copied.params["bias"], layer.params["bias"])
+        assert copied.config() == json.loads(json.dumps(layer.config())) or copied.config() == layer.config()
+    values = init.values() if isinstance(init, dict) else [init]
+    if any(callable(value) or isinstance(value, np.ndarray) for value in values):
+        with pytest.raises(ValueError, match="expected the array or function that the values once came from"):
+            module_from_config(layer.config())
+    else:
+        module_from_config(json.loads(json.dumps(layer.config())))
+
+
+def test_an_array_is_copied_and_not_kept():
+    table = TABLE.astype(np.float32)
+    layer = Embedding(60, 40, init=table)
+    table[0] = 7
+    assert not (layer.params["weight"] == 7).any() and layer.init == "given"
+
+
+def test_a_runner_that_began_with_a_function_is_saved(tmp_path):
+    runner = LSTM(3, 4, init={"recurrent": lambda shape, rng: np.full(shape, 0.25), "bias": 0.5})
+    save(runner, tmp_path / "m")
+    loaded = load(tmp_path / "m")
+    assert loaded.config()["init"] == {"recurrent": "given", "bias": 0.5}
+    for name, p in runner.params.items():
+        np.testing.assert_array_equal(loaded.params[name], p)
+
+
 def test_cells_without_layers_in_their_names():
     params = {
         "weight_ih": np.empty((3 * H, I)),
@@ -208,6 +317,15 @@ BAD = {
     "key": (lambda: RNN(3, 4, init={"bais": 1}), r"^init: expected keys among scheme, .* found bais$"),
     "choice": (lambda: GRU(3, 4, init={"input": ["zeros", 1]}), r"^init\['input'\]: .* found \['zeros', 1\]$"),
     "forget bias": (lambda: LSTM(3, 4, init={"forget_bias": math.inf}), r"^init\['forget_bias'\]: expected a finite"),
+    "of a layer": (lambda: Linear(3, 4, init="he"), r"^init: expected one of orthogonal, .* found 'he'$"),
+    "a layer's key": (lambda: Embedding(3, 4, init={"bias": 0}), r"^init: expected 'default', an .* dict of weight;"),
+    "no bias": (lambda: Linear(3, 4, bias=False, init={"bias": 0}), r"^init: .* found \{'bias': 0\}$"),
+    "an array's shape": (lambda: Linear(3, 4, init=np.ones((3, 4))), r"^init: expected shape \(4, 3\), found"),
+    "a bias's shape": (
+        lambda: LayerNorm(4, init={"bias": np.ones(3)}), r"^init\['bias'\]: expected shape \(4,\), found \(3,\)$"),
+    "an orthogonal vector": (lambda: LayerNorm(4, init="orthogonal"), r"^init\['weight'\]: expected a matrix for"),
+    "given before": (lambda: Linear(3, 4, init="given"), r"^init: expected the array or function"),
+    "a limit": (lambda: Linear(3, 4, init=("uniform", math.nan)), r"^init: expected a finite number"),
     "initialiser": (
         lambda: initialise(lstm(), np.random.default_rng(0), {"bias": "ones"}),
         r"^init\['bias'\]: .* found 'ones'$",

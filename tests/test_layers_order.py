@@ -42,7 +42,7 @@ ORDERS = {
     "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
         "_init", "module", "options", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers",
-        "sequential",
+        "modulestream", "sequential",
     ],
     "fastrnn.data": [
         "tbptt", "batch", "mapped", "given", "batches", "source", "windows", "scaling", "audio", "vocab", "bpe",
@@ -53,11 +53,12 @@ ORDERS = {
         "progress", "losses", "metrics", "optim", "averaging", "direction", "schedules", "callbacks", "fit",
     ],
     "fastrnn.train.callbacks": [
-        "base", "early_stopping", "model_checkpoint", "non_finite", "progress_bar", "records", "sampling",
+        "base", "early_stopping", "model_checkpoint", "non_finite", "progress_bar", "epoch_line", "records",
+        "sampling",
     ],
     "fastrnn.train.fit": [
-        "history", "interrupt", "figures", "position", "passes", "parts", "data", "savedparts", "state", "evaluation",
-        "update", "loop", "trainer",
+        "history", "interrupt", "figures", "position", "lossparts", "passes", "parts", "data", "savedparts", "state",
+        "evaluation", "update", "loop", "trainer",
     ],
     "fastrnn.distributed": [
         "guard", "lifeline", "muted", "share", "wishes", "ranks", "merged", "update", "evaluation", "loop", "trainer",

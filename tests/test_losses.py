@@ -92,7 +92,15 @@ def weighted(elements, weight, reduction):
         weight.reshape(weight.shape + (1,) * (elements.ndim - weight.ndim)), elements.shape
     )
     total = sum(w * e for w, e in zip(weight.flat, elements.flat) if w)
-    return total / weight.sum() if reduction == "mean" else total
+    return total / divisor(weight, reduction)
+
+
+def divisor(weight, reduction):
+    """Of the sum, where `weight` is that of each element (B, T, ...)."""
+    if reduction == "batchmean":
+        counted = [[w for w in sequence.flat if w] for sequence in weight]
+        return sum(sum(ws) / len(ws) for ws in counted if ws)
+    return weight.sum() if reduction == "mean" else 1
 
 
 def check(call, x, expected):
@@ -104,7 +112,7 @@ def check(call, x, expected):
     check_gradients(lambda: call(x)[0], {"prediction": x}, {"prediction": gradient})
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "batchmean"])
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_elementwise(name, weighting, reduction):
@@ -130,7 +138,7 @@ def cross_entropy_elements(x, target, class_weight=None, smoothing=0.0):
 CLASSES = RNG.integers(0, K, (B, T))
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "batchmean"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -147,24 +155,46 @@ def test_cross_entropy(weighting, options, reduction):
     loss, count = cross_entropy_elements(
         x, CLASSES, options.get("class_weight"), options.get("label_smoothing", 0)
     )
-    expected = (weight * loss).sum() / ((weight * count).sum() if reduction == "mean" else 1)
+    expected = (weight * loss).sum() / divisor(weight * count, reduction)
     check(lambda x: losses.cross_entropy(x, CLASSES, reduction=reduction, **options, **given), x, expected)
 
 
+def test_batchmean_is_summed_over_steps_and_averaged_over_sequences():
+    """As Zaremba et al. (2014) write it, and torch's "batchmean" of the elements."""
+    x = np.random.default_rng(6).normal(size=(B, T, K))
+    loss, _ = cross_entropy_elements(x, CLASSES)
+    found = losses.cross_entropy(x, CLASSES, reduction="batchmean")[0]
+    assert found == pytest.approx(loss.sum(1).mean(), rel=1e-12)
+    # a row of padding more changes nothing, and neither does a unit of the weights
+    more, classes = np.concatenate([x, x[:1]]), np.concatenate([CLASSES, CLASSES[:1]])
+    lengths = [*[T] * B, 0]
+    assert losses.cross_entropy(more, classes, lengths=lengths, reduction="batchmean")[0] == pytest.approx(found)
+    by_seven = np.full((B, T), 7.0)
+    assert losses.cross_entropy(x, CLASSES, sample_weight=by_seven, reduction="batchmean")[0] == pytest.approx(found)
+
+
+@pytest.mark.parametrize("reduction", losses.REDUCTIONS)
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 2)])
-def test_cross_entropy_takes_any_leading_shape(shape):
+def test_cross_entropy_takes_any_leading_shape(shape, reduction):
     x = np.random.default_rng(6).normal(size=(*shape, K))
     target = np.random.default_rng(7).integers(0, K, shape)
     loss, _ = cross_entropy_elements(x, target)
-    check(lambda x: losses.cross_entropy(x, target), x, loss.mean())
+    total = {"mean": loss.size, "sum": 1, "batchmean": len(loss) if shape else 1}[reduction]
+    check(lambda x: losses.cross_entropy(x, target, reduction=reduction), x, loss.sum() / total)
+    weight = np.full(shape, 2.0) if shape else None
+    expected = loss.sum() / total * (2 if shape and reduction == "sum" else 1)
+    options = {"sample_weight": weight, "reduction": reduction}
+    check(lambda x: losses.cross_entropy(x, target, **options), x, expected)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", *ELEMENTWISE])
+@pytest.mark.parametrize("reduction", ["mean", "batchmean"])
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_time_major_is_the_same(name, weighting):
+def test_time_major_is_the_same(name, weighting, reduction):
     given, _ = WEIGHTINGS[weighting]
     function, keywords, width, target, _ = ELEMENTWISE.get(name, (losses.cross_entropy, {}, K, CLASSES, None))
     x = np.random.default_rng(8).normal(size=(B, T, width))
+    given = {**given, "reduction": reduction}
     loss, gradient = function(x, target, **keywords, **given)
     turned = {key: np.swapaxes(value, 0, 1) if np.ndim(value) == 2 else value for key, value in given.items()}
     loss_t, gradient_t = function(
@@ -194,12 +224,14 @@ def test_what_padding_holds_does_not_matter(name):
 def test_nothing_valid_is_zero(name):
     function, keywords, width, target, _ = ELEMENTWISE.get(name, (losses.cross_entropy, {}, K, CLASSES, None))
     x = np.full((B, T, width), np.nan, np.float32)
-    loss, gradient = function(x, target, mask=np.zeros((B, T), bool), **keywords)
-    assert loss == 0.0
-    assert not gradient.any()
-    loss, gradient = function(x[:, :0], target[:, :0], **keywords)
-    assert loss == 0.0
-    assert gradient.shape == (B, 0, width)
+    for reduction in losses.REDUCTIONS:
+        options = {**keywords, "reduction": reduction}
+        loss, gradient = function(x, target, mask=np.zeros((B, T), bool), **options)
+        assert loss == 0.0
+        assert not gradient.any()
+        loss, gradient = function(x[:, :0], target[:, :0], **options)
+        assert loss == 0.0
+        assert gradient.shape == (B, 0, width)
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", *ELEMENTWISE])
@@ -393,14 +425,14 @@ BAD = {
         r"^label_smoothing: expected a finite number at least 0 and at most 1, found 1\.5$",
     ),
     "reduction of arrays": (
-        lambda: losses.mae(X, X, reduction=np.array(["mean", "sum"])),
+        lambda: losses.mae(X, X, reduction=np.array(["mean", "sum", "batchmean"])),
         ValueError,
-        r"^reduction: expected one of 'mean', 'sum'; found array",
+        r"^reduction: expected one of 'mean', 'sum', 'batchmean'; found array",
     ),
     "reduction": (
         lambda: losses.mae(X, X, reduction="none"),
         ValueError,
-        r"^reduction: expected one of 'mean', 'sum'; found 'none'$",
+        r"^reduction: expected one of 'mean', 'sum', 'batchmean'; found 'none'$",
     ),
     "quantiles": (
         lambda: losses.quantile(X, SCALAR),

@@ -4,8 +4,11 @@ import io
 import os
 import sys
 
+import numpy as np
 import pytest
 
+from fastrnn import LSTM, SGD, Linear, Sequential, Trainer, schedules
+from fastrnn.callbacks import EpochLine, ProgressBar
 from fastrnn.train import progress
 from fastrnn.train.progress import Progress
 
@@ -70,6 +73,44 @@ def test_a_terminal_gets_a_bar_and_lines_above_it():
     shown = terminal.getvalue()
     assert "\r" in shown and "epoch 1: 100%" in shown and "10.0/10.0" in shown and "1.5 bits" in shown
     assert "a line\n" in shown
+
+
+X = np.random.default_rng(0).normal(size=(8, 5, 2))
+Y = np.random.default_rng(1).integers(0, 3, (8, 5))
+
+
+def trainer(**options):
+    return Trainer(Sequential(LSTM(2, 3, seed=0), Linear(3, 3, seed=0)), optimizer=SGD(0.5), seed=0, **options)
+
+
+def test_a_fit_prints_a_line_an_epoch_if_asked(capsys):
+    fitted = trainer(metrics=("perplexity",), schedule=schedules.ExponentialDecay(0.5, 0.5))
+    history = fitted.fit(X, Y, epochs=2, validation_split=0.25, verbose=True)
+    out, err = capsys.readouterr()
+    assert err == ""
+    shown = "loss", "perplexity", "val_loss", "val_perplexity", "lr"
+    for k, line in enumerate(out.splitlines()):
+        figures = [f"{name} {history[name][k]:.4g}" for name in shown]
+        assert line == f"epoch {k + 1}/2: {', '.join(figures)}, {history['seconds'][k]:.1f} s"
+    assert out.count("\n") == 2
+    fitted.fit(X, Y, epochs=1, verbose=True, progress=False)
+    assert capsys.readouterr().out.startswith("epoch 1/1: loss"), "the epochs of this fit"
+    fitted.fit(X, Y, epochs=1)
+    assert capsys.readouterr() == ("", "")
+    with pytest.raises(TypeError, match="verbose: expected True or False, found 2"):
+        fitted.fit(X, Y, verbose=2)
+
+
+def test_lines_of_epochs_go_above_the_bar(monkeypatch):
+    terminal, log = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    bar = ProgressBar(delay=0.0)
+    trainer(callbacks=[EpochLine(stream=log, beside=bar)]).fit(X, Y, epochs=2, progress=bar)
+    assert [line.partition(":")[0] for line in log.getvalue().splitlines()] == ["epoch 1", "epoch 2"]
+    monkeypatch.setattr(sys, "stdout", terminal)
+    trainer().fit(X, Y, epochs=2, progress=ProgressBar(delay=0.0), verbose=True)
+    shown = terminal.getvalue()
+    assert "epoch 2/2: loss" in shown and "\repoch 1/2: loss" in shown, "the bar is cleared first"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no pseudo-terminals")

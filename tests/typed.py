@@ -49,6 +49,7 @@ from fastrnn import (
     MeanOverTime,
     MinGRU,
     MinLSTM,
+    Module,
     NonFiniteError,
     RMSprop,
     RNNCell,
@@ -58,7 +59,6 @@ from fastrnn import (
 )
 from fastrnn.callbacks import EarlyStopping
 from fastrnn.losses import mse
-from fastrnn.nn.module import Module
 
 x = np.zeros((5, 2, 3), np.float32)
 ids = np.zeros((2, 5), np.int64)
@@ -125,6 +125,15 @@ class Scale(Module):
     def __call__(self, x: Any, lengths: Any = None) -> Any:
         return x * self.factor
 
+    def forward(self, x: Any, state: Any = None, lengths: Any = None) -> Any:
+        return x * self.factor, None, self.save_for_backward(x.shape)
+
+    def backward(self, tape: Any, dy: Any = None, dstate: Any = None) -> Any:
+        (shape,) = self.saved_values(tape)
+        return np.zeros(shape) if dy is None else dy * self.factor, None
+
+
+fastrnn.register_module(Scale, "scale")
 
 class Batches:
     def __len__(self) -> int:
@@ -140,7 +149,7 @@ def training() -> None:
         fastrnn.callbacks.CSVLogger("a.csv"), fastrnn.callbacks.LearningRateMonitor(),
         fastrnn.callbacks.ProgressBar(delay=1.0), fastrnn.callbacks.ScheduledSampling("linear", 100),
         fastrnn.callbacks.TerminateOnNonFinite(), fastrnn.callbacks.Monitor("loss", 0.0, "min"),
-        fastrnn.diagnostics.GradientMonitor(x, every=10),
+        fastrnn.diagnostics.GradientMonitor(x, every=10), fastrnn.callbacks.EpochLine(epochs=3),
     ]
     net = Sequential(LSTM(3, 4), LastStep(direction="forward"), Linear(4, 1))
     trainer = Trainer(net, "mse", Adam(0.01), clip_norm=1.0, callbacks=callbacks, metrics=["mae"], seed=0,
@@ -150,11 +159,13 @@ def training() -> None:
         print(history["val_loss"][-1])
     except NonFiniteError as error:
         print(error)
-    trainer.fit(LaneStream(ids[0], 2, (4, 8)), epochs=1)
+    trainer.fit(LaneStream(ids[0], 2, (4, 8)), epochs=1, shuffle=False, verbose=True)
+    trainer.fit(x, x[:, 0, :1], batch_order=lambda epoch, rng: [rng.permutation(2)])
     trainer.fit(((x, x[:, 0, :1]) for _ in range(9)), steps_per_epoch=3, validation_data=iter([(x, x[:, 0, :1])]))
     trainer.evaluate(Batches())
     trainer.predict(Batches())
     fastrnn.sklearn.RNNClassifier().partial_fit(Batches(), classes=[0, 1])
+    Trainer(Linear(4, 1, init={"weight": ("uniform", 0.1), "bias": 0}), reduction="batchmean")
     averages: list[fastrnn.averaging.Average] = [fastrnn.averaging.EMA(), fastrnn.averaging.SWA(2, "step")]
     print(averages[0].params, averages[1].updates)
     optimizer: fastrnn.optim.Optimizer
@@ -167,6 +178,8 @@ def training() -> None:
     rates: list[fastrnn.schedules.Schedule] = [
         fastrnn.schedules.Constant(0.1), fastrnn.schedules.StepDecay(0.1, 10), fastrnn.schedules.LinearDecay(0.1, 9),
         fastrnn.schedules.ExponentialDecay(0.1, 0.9, per="batch"), fastrnn.schedules.CosineDecay(0.1, 100),
+        fastrnn.schedules.PiecewiseConstant([3], [0.1, 0.01]), fastrnn.schedules.Lambda(0.1, lambda step: 0.5**step),
+        fastrnn.schedules.Join([0.1, fastrnn.schedules.Constant(0.2)], [3]), fastrnn.schedules.Product([0.1, 0.5]),
         fastrnn.schedules.WarmUp(0.1, 10), fastrnn.schedules.ReduceOnPlateau(0.1, monitor="val_f1", mode="max"),
     ]
     print(rates[0].step(0.5) + rates[1].lr_at(3), rates[2].state_dict())

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .arrays import check_axes, check_floats, in_range, int_array, own_shape, real_array, refuse_frames, refuse_masked
-from .values import shown
+from .values import check_entries_of, shown
 
 
 def check_sequence(x, name):
@@ -117,3 +117,16 @@ def pad_sequences(arrays, lengths, batch_first):
     for row, array in zip(padded, arrays):
         row[:len(array)] = array
     return padded if batch_first else padded.swapaxes(0, 1), lengths
+
+
+def check_batches(batches, name, rows):
+    """The rows of each batch as int64 arrays, each a row of 0 .. rows - 1; some may be missing, some there twice."""
+    found = []
+    for k, batch in enumerate(check_entries_of(batches, name, "a sequence of int arrays, the rows of each batch")):
+        batch = check_axes(int_array(batch, f"{name}[{k}]"), f"{name}[{k}]", {1: "(n,)"})
+        if not batch.size:
+            raise ValueError(f"{name}[{k}]: expected at least one row, found none")
+        found.append(in_range(batch, f"{name}[{k}]", rows, None))
+    if not found:
+        raise ValueError(f"{name}: expected at least one batch, found none")
+    return found

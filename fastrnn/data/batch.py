@@ -58,6 +58,18 @@ class Batch(NamedTuple):
             return float(np.broadcast_to(weight, (batch, steps)).sum())
         return float((weight * (np.arange(steps) < counted[:, None])).sum())
 
+    def sequences(self, per_step):
+        """The number of sequences in which something counts, each times the mean of its weights that are not 0."""
+        if self.weight is not None and self.weight.ndim == 2 and per_step:
+            weight = self.weight
+            if self.counted is not None:
+                weight = weight * (np.arange(self.steps) < self.counted[:, None])
+            return float((weight.sum(1) / np.maximum((weight > 0).sum(1), 1)).sum())
+        counts = np.ones(len(self.x)) if self.weight is None else self.weight
+        if per_step and not isinstance(self.y, list):
+            counts = counts * (self.counted > 0 if self.counted is not None else self.steps > 0)
+        return float(counts.sum())
+
     def window(self, span):
         """The steps of a `Span` of a batch that has targets for every step."""
         first, new, stop, carry = span

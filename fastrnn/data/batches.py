@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..check.sequences import end_sequences
+from ..check.sequences import check_batches, end_sequences
 from ..check.values import check_bool, check_positive_int, shown
 from .batch import Batch, Targets
 from .given import as_array, as_labels, as_lengths, as_sequences, as_targets, as_weights, by_class, holds_ids
@@ -13,7 +13,7 @@ from .mapped import Mapped, is_mapped, read
 from .tbptt import check_tbptt, count, spans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from numpy.random import Generator
@@ -69,6 +69,8 @@ class Sequences:
 
     carries = False  # between batches
     check_batch = None  # a function that gets each `Batch`, where values are read from a file batch by batch
+    shuffle = True
+    batch_order = None  # of the caller's own
 
     def __init__(
         self,
@@ -129,10 +131,31 @@ class Sequences:
             "window": self.window,
             "accumulate": self.accumulate,
             "bucket": self.bucket,
+            **({} if self.shuffle else {"shuffle": False}),
+            **({} if self.batch_order is None else {"batch_order": "given"}),
         }
 
-    def order(self, rng: "Generator | None" = None) -> "list[Any]":
+    def ordered(self, shuffle: bool, batch_order: "Callable[[int, Generator], Any] | Any" = None) -> "Sequences":
+        """The same data in another order while training.
+
+        Parameters
+        ----------
+        shuffle : bool
+            Whether `order` heeds its `rng`.
+        batch_order : sequence of int arrays, or function of (epoch, Generator) that returns one, optional
+            The sequences of each update.
+        """
+        if batch_order is not None and not callable(batch_order):
+            batch_order = check_batches(batch_order, "batch_order", len(self))
+        return self._part(slice(None), shuffle=check_bool(shuffle, "shuffle"), batch_order=batch_order)
+
+    def order(self, rng: "Generator | None" = None, epoch: int = 0) -> "list[Any]":
         """The sequences of each update of one epoch as arrays of indices, shuffled by `rng` if given."""
+        if rng is not None and callable(self.batch_order):
+            return check_batches(self.batch_order(epoch, rng), f"batch_order({epoch})", len(self))
+        if rng is not None and self.batch_order is not None:
+            return self.batch_order
+        rng = rng if self.shuffle else None
         indices = np.arange(len(self)) if rng is None else rng.permutation(len(self))
         size = self.batch_size * self.accumulate
         if self.bucket:
@@ -247,7 +270,7 @@ class LaneStream:
     carries = True
     per_step = True
     decoded = False
-    lengths = weight = None
+    lengths = weight = batch_order = None
     check_batch = None  # as of `Sequences`
 
     def __init__(self, x: "ArrayLike", batch_size: int, seq_len: int | tuple[int, int], y: "ArrayLike | None" = None,
@@ -292,7 +315,7 @@ class LaneStream:
             "steps": self.steps,
         }
 
-    def order(self, rng: "Generator | None" = None) -> "list[Any]":
+    def order(self, rng: "Generator | None" = None, epoch: int = 0) -> "list[Any]":
         """One batch, of all lanes; there is nothing to shuffle."""
         return [slice(None)]
 

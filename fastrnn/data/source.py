@@ -109,7 +109,8 @@ class Source:
     """
 
     carries = mapped = False
-    lengths = weight = None
+    lengths = weight = batch_order = None
+    shuffle = True
 
     def __init__(self, source, make, per_step, window=None, accumulate=1):
         self._source, self._make, self._first = source, make, None
@@ -119,7 +120,7 @@ class Source:
         """Look at the first batch, before anything is done with it."""
         self._first = self._batch(0)
 
-    def order(self, rng=None):
+    def order(self, rng=None, epoch=0):
         """The numbers of the batches of each update of an epoch, shuffled by `rng` if given and if they can be."""
         numbers = np.arange(len(self))
         return [numbers[k : k + self.accumulate] for k in range(0, len(numbers), self.accumulate)]
@@ -156,11 +157,12 @@ class IndexedBatches(Source):
 
     def fingerprint(self):
         """What must be the same for an interrupted fit to go on."""
-        return {"batches": self._count, "window": self.window, "accumulate": self.accumulate}
+        return {"batches": self._count, "window": self.window, "accumulate": self.accumulate,
+                **({} if self.shuffle else {"shuffle": False})}
 
-    def order(self, rng=None):
+    def order(self, rng=None, epoch=0):
         order = super().order()
-        if rng is None:
+        if rng is None or not self.shuffle:
             return order
         numbers = rng.permutation(self._count)
         return [numbers[part] for part in order]
@@ -200,7 +202,7 @@ class IteratedBatches(Source):
         super().begin()
         self._held = self._first
 
-    def order(self, rng=None):
+    def order(self, rng=None, epoch=0):
         return super().order() if self._steps is not None else self._until_the_end()
 
     def _until_the_end(self):

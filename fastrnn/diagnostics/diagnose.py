@@ -9,8 +9,8 @@ from ..check.values import check_positive_int
 from ..engine.kinds import KINDS
 from ..nn.module import Module
 from ..train.fit.data import DataAdapter
-from ..train.fit.parts import find_loss
-from ..train.fit.passes import measure, to_layout
+from ..train.fit.lossparts import find_loss
+from ..train.fit.passes import measure_loss, to_layout
 from . import probe
 from .measures import dead_units, decay_of, gate_of, norms_by_distance, spectrum
 from .report import Diagnosis, Layer, Weights
@@ -98,7 +98,7 @@ def look(model, loss, batch, updates=None, step=None):
 def _forward(model, loss, batch):
     """(loss, its gradient with respect to the model's output, tape)"""
     prediction, _, tape = model.forward(to_layout(model, batch.x), None, batch.lengths)
-    return *measure(loss, model, prediction, batch), tape
+    return *measure_loss(loss, model, prediction, batch), tape
 
 
 class _Rows:

@@ -12,6 +12,8 @@ import numpy as np
 from ..files.checkpoint import CheckpointSeries
 from ..files.wholefile import MissingFileError, read_whole
 from ..train.callbacks import ModelCheckpoint
+from ..train.fit.lossparts import loss_reduction
+from ..train.fit.passes import regularizers
 from ..train.fit.trainer import Trainer
 from .evaluation import SharedEvaluation
 from .loop import SharedLoop
@@ -83,6 +85,9 @@ class DistributedTrainer(Trainer):
         self._wishes = Wishes()
         self._merged = MergedStates(self.ranks)
         super().__init__(model, loss, optimizer, **options)
+        if self.ranks.size > 1 and loss_reduction(self.loss) == "sum" and regularizers(self.model):
+            raise ValueError("reduction: expected 'mean' or 'batchmean' with ActivationRegularization in several "
+                             "processes, as its penalty is a mean; found 'sum'")
         seed = np.array([self._position.order_seed], np.int64)
         self.ranks.broadcast(seed)
         self._position.order_seed = int(seed[0])
@@ -227,9 +232,9 @@ class DistributedTrainer(Trainer):
             return data
         return Share(data, self.ranks.rank, self.ranks.size)
 
-    def _called(self, progress):
+    def _called(self, progress, epochs=0):
         if self.ranks.first:
-            return super()._called(progress)
+            return super()._called(progress, epochs)
         return [Muted(callback) if callback.writes else callback for callback in super()._called(False)]
 
     def _loop(self, data, validation, callbacks):

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..train.fit.figures import names
 from ..train.fit.history import NonFiniteError
+from ..train.fit.lossparts import loss_reduction
 from ..train.fit.update import Made, Update
 
 
@@ -37,12 +38,13 @@ class SharedUpdate(Update):
         trainer.model.set_rng(np.random.default_rng([self._order_seed, trainer.step, self._ranks.rank]))
         error = None
         try:
-            values, penalty, mass, states = super().gradient(batches, states)[:4]
+            values, penalty, mass, divisor, states = super().gradient(batches, states)[:5]
         except NonFiniteError as found:
-            error, mass, states = found, 1.0, None
+            error, mass, divisor, states = found, 1.0, 1.0, None
             values, penalty = dict.fromkeys(names(trainer.metrics), math.nan), 0.0
         sums = [value * mass for value in (*values.values(), penalty)]
-        *totals, total, stop, interrupt = self._combine([*sums, mass, *self._wishes.counts()], mass)
+        sums += mass, divisor, *self._wishes.counts()
+        *totals, total, divisor, stop, interrupt = self._combine(sums, divisor)
         self._wishes.heed([stop, interrupt])
         *means, penalty = (value / total if total else 0.0 for value in totals)
         values = dict(zip(values, means))
@@ -50,10 +52,10 @@ class SharedUpdate(Update):
             raise NonFiniteError(f"{self._where()}: the loss is {values['loss']}") from error
         if trainer.model.recurrent and (self._data.carries or self._data.window is not None):
             self._merged.join(states, self._data.rows)
-        return Made(values, penalty, total, states)
+        return Made(values, penalty, total, divisor, states)
 
-    def _combine(self, sums, mass):
-        """The sums over all ranks, and in `model.grads` the gradient of the batch of all.
+    def _combine(self, sums, divisor):
+        """The sums over all ranks, and in `model.grads` the gradient of the loss of all.
 
         One buffer goes out after BPTT. A sum for each layer during BPTT gains little, because MPI sums on the core that
         computes (bench/NOTES.md, One buffer for the sum over ranks).
@@ -66,11 +68,11 @@ class SharedUpdate(Update):
             pieces = np.split(self._flat, np.cumsum([g.size for g in grads])[:-1])
             self._pieces = [piece.reshape(g.shape) for piece, g in zip(pieces, grads)]
         for piece, g in zip(self._pieces, grads):
-            np.multiply(g, mass, out=piece, casting="same_kind")
+            np.multiply(g, divisor, out=piece, casting="same_kind")
         finish = self._ranks.start_adding(self._flat)
         finish_totals()
         finish()
-        total = totals[-3]
+        total = 1.0 if loss_reduction(self._trainer.loss) == "sum" else totals[-3]
         for piece, g in zip(self._pieces, grads):
             np.multiply(piece, 1 / total if total else 0.0, out=g, casting="same_kind")
         return totals.tolist()

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 from ..files.tensorfile import read_tensors, write_tensors
 from ..files.wholefile import naming
-from ..nn.module import Module
+from ..nn.module import Module, known_also
 from .build import build_model
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from .._types import PathLike
@@ -34,8 +35,14 @@ def save(model: "Module", path: "PathLike") -> None:
     write_tensors(path, "model", model.params, model.config(), readable=True)
 
 
-def load(path: "PathLike") -> "Any":
+def load(path: "PathLike", modules: "Mapping[str, type] | None" = None) -> "Any":
     """The model that `save` wrote to `path`.
+
+    Parameters
+    ----------
+    path : str or path-like
+    modules : dict of str to subclass of Module, optional
+        What the names of classes in the file stand for, beside those of this package and of those that are imported.
 
     Returns
     -------
@@ -46,10 +53,11 @@ def load(path: "PathLike") -> "Any":
     ------
     ValueError
         Naming the path, what was expected and what was found: a file of another kind or program, a
-        truncated or damaged one, a later format. It is a FileNotFoundError too where there is no file.
+        truncated or damaged one, a later format, one with a class that is not known. It is a FileNotFoundError too
+        where there is no file.
     """
     tensors, config = read_tensors(path, "model")
-    with naming(path, "a model of this version"):
+    with known_also(modules), naming(path, "a model of this version"):
         model = build_model(config, tensors)
         model.load_state_dict(tensors)
     return model

@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import memory
 from .._onethread import one_thread
+from ..check.arrays import check_real
 from ..check.values import check_number, shown
 
 MOST_BYTES = 2**46  # of one array, if the size of the memory is unknown
@@ -28,7 +29,14 @@ SCHEMES = {
     "irnn": ("identity", ("normal", 0.001), "zeros", None),  # Le, Jaitly and Hinton 2015, for relu
 }
 CHOICES = "recurrent", "input", "bias", "forget_bias"
-PLAIN = "orthogonal", "glorot_uniform", "glorot_normal", "zeros"
+# Those without a number of their own; Glorot and Bengio's (2010) and He et al.'s (2015) also by their first names.
+PLAIN = ("orthogonal", "glorot_uniform", "glorot_normal", "xavier_uniform", "xavier_normal", "he_uniform", "he_normal",
+         "kaiming_uniform", "kaiming_normal", "zeros")
+# name -> (whether uniform, what the variance is 2 over)
+BY_FANS = {f"{name}_{shape}": (shape == "uniform", fans)
+           for names, fans in ((("glorot", "xavier"), sum), (("he", "kaiming"), lambda fans: fans[0]))
+           for name in names for shape in ("uniform", "normal")}
+GIVEN = "given"  # what a file says of values that came as an array or by a function
 SCALED = "identity", "uniform", "normal", "constant"  # take a number
 
 
@@ -118,10 +126,10 @@ def initialise(params, layout, rng, init, hidden):
 
         "recurrent", "input", "bias" : str, number, pair or callable
             For ``weight_hh*``, for ``weight_ih*`` and ``weight_hr*``, and for the biases: "orthogonal",
-            "identity", "glorot_uniform", "glorot_normal", "uniform", "normal", "zeros", "constant"; a pair, tuple
-            or list, adds the number that "identity" (gain), "uniform" (limit), "normal" (standard deviation) and
-            "constant" take; a number is a constant; a callable gets (shape, rng). Files and copies of a module hold
-            what a callable has drawn, not the callable: their `init` names the scheme's choice instead.
+            "identity", "glorot_uniform", "glorot_normal" (also "xavier_..."), "he_uniform", "he_normal" (also
+            "kaiming_..."), "uniform", "normal", "zeros", "constant"; a pair, tuple or list, adds the number that
+            "identity" (gain), "uniform" (limit), "normal" (standard deviation) and "constant" take; a number is a
+            constant; a callable gets (shape, rng).
         "forget_bias" : number
             Bias of an LSTM's forget gates at the start, put into ``bias_ih*`` with zero in ``bias_hh*``.
     hidden : int
@@ -159,11 +167,57 @@ def initialise(params, layout, rng, init, hidden):
             blocks[place.opening] = forget_bias if name.startswith("bias_ih") else 0
 
 
-def without_callables(init):
-    """`init` as a file or a copy holds it, beside parameters that were drawn already."""
-    if not isinstance(init, dict):
-        return init
-    return {key: how for key, how in init.items() if not callable(how)}
+def initialise_layer(params, rng, init, default, limit):
+    """Draw the parameters of a layer, in place, in the order of the dictionary.
+
+    Parameters
+    ----------
+    params : dict of str to array
+        weight, and perhaps bias.
+    rng : numpy.random.Generator
+    init : "default", initialiser of the weight, or dict of "weight" and "bias" to initialisers
+        An initialiser is one of those of `initialise`, or an array of the parameter's shape.
+    default : dict of name to initialiser
+    limit : float
+        Of a bare "uniform".
+
+    Returns
+    -------
+    The `init` that a configuration holds.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For an unknown key or initialiser, or an array of another shape.
+    """
+    choices = init if isinstance(init, dict) else {"weight": init}
+    if isinstance(init, str) and init == "default":
+        choices = {}
+    if not choices.keys() <= params.keys():
+        raise ValueError(f"init: expected 'default', an initialiser, or a dict of {', '.join(params)}; "
+                         f"found {shown(init)}")
+    arrays = {}
+    for name, how in choices.items():
+        argument = f"init[{name!r}]" if isinstance(init, dict) else "init"
+        if isinstance(how, np.ndarray):
+            arrays[name] = check_real(how, argument)
+            if how.shape != params[name].shape:
+                raise ValueError(f"{argument}: expected shape {params[name].shape}, found {how.shape}")
+        else:
+            _choice(how, argument)
+    for name, array in params.items():
+        if name in arrays:
+            array[...] = arrays[name]
+        else:
+            fill(array, choices.get(name, default[name]), rng, limit, f"init[{name!r}]")
+    return plain(init)
+
+
+def plain(init):
+    """`init` as a configuration holds it: in the place of arrays and functions the note that there were some."""
+    if isinstance(init, dict):
+        return {name: plain(how) for name, how in init.items()}
+    return GIVEN if callable(init) or isinstance(init, np.ndarray) else init
 
 
 def fill(array, how, rng, limit=1.0, argument="initialiser"):
@@ -181,10 +235,11 @@ def fill(array, how, rng, limit=1.0, argument="initialiser"):
         array[...] = _orthogonal(array.shape, rng)
     elif name == "identity":
         array[...] = (1.0 if number is None else number) * np.eye(*array.shape)
-    elif name == "glorot_uniform":
-        array[...] = rng.uniform(-1, 1, array.shape) * math.sqrt(6 / sum(_fans(array.shape)))
-    elif name == "glorot_normal":
-        array[...] = rng.standard_normal(array.shape) * math.sqrt(2 / sum(_fans(array.shape)))
+    elif name in BY_FANS:
+        uniform, of = BY_FANS[name]
+        fans = of(_fans(array.shape))
+        array[...] = rng.uniform(-1, 1, array.shape) * math.sqrt(6 / fans) if uniform else \
+            rng.standard_normal(array.shape) * math.sqrt(2 / fans)
     elif name == "uniform":
         array[...] = rng.uniform(-1, 1, array.shape) * (limit if number is None else number)
     elif name == "normal":
@@ -200,6 +255,11 @@ def _choice(how, argument):
     if isinstance(how, numbers.Real):
         how = ("constant", how)
     name, *number = how if isinstance(how, (tuple, list)) and how else (how,)
+    if name is how and isinstance(how, str) and how == GIVEN:
+        if _loading.get() is not None:
+            return None, None
+        raise ValueError(f"{argument}: expected the array or function that the values once came from, which is not "
+                         f"kept; found {GIVEN!r}")
     if not isinstance(name, str) or name not in PLAIN + SCALED or len(number) > (name in SCALED):
         raise ValueError(f"{argument}: expected one of {', '.join(PLAIN + SCALED)}, the last {len(SCALED)} also in a "
                          f"pair with a number, or a number or a callable; found {shown(how)}")

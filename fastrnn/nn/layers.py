@@ -1,5 +1,6 @@
 """Layers without a state: they map each step alone, or reduce the steps of a sequence to one."""
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from .options import DIRECTIONS
 if TYPE_CHECKING:
     from typing import Any, Literal
 
-    from .._types import Array, ArrayLike, DType, Inputs, Ints, Outputs, Seed, State
+    from .._types import Array, ArrayLike, DType, Inputs, Ints, LayerInit, Outputs, Seed, State
 
 
 class Layer(Module, base=True):
@@ -103,7 +104,10 @@ class Embedding(Layer):
         Width E of the rows.
     dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
-        Source of the table, which is drawn from the standard normal distribution.
+        Source of the table.
+    init : str, pair, number, array or callable
+        Initialiser of the table: "normal" by default, the standard normal distribution; see `Linear`. An array (V, E)
+        may hold vectors that were trained elsewhere.
 
     Notes
     -----
@@ -114,13 +118,14 @@ class Embedding(Layer):
     takes_ids = True
 
     def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: "DType" = "float32",
-                 seed: "Seed" = None) -> None:
+                 seed: "Seed" = None, init: "LayerInit" = "default") -> None:
         super().__init__(dtype, seed)
         self.num_embeddings = check_positive_int(num_embeddings, "num_embeddings")
         self.embedding_dim = check_positive_int(embedding_dim, "embedding_dim")
         _init.claim((self.num_embeddings, self.embedding_dim), self.dtype, "weight")
         weight = room((self.num_embeddings, self.embedding_dim), self.dtype)
-        _init.fill(weight, "normal", self.rng)
+        self.init = _init.initialise_layer({"weight": weight}, self.rng, init, {"weight": "normal"},
+                                           1 / math.sqrt(self.embedding_dim))
         self._own({"weight": weight})
         self._pin()
 
@@ -143,7 +148,19 @@ class Linear(Layer):
     bias : bool
     dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
-        Source of the weight, which is drawn uniformly (Glorot and Bengio 2010); the bias starts at zero.
+        Source of the initial parameters.
+    init : str, pair, number, array, callable or dict
+        Initialiser of the weight, or a dict of "weight" and "bias" to initialisers. By default the weight is drawn
+        uniformly (Glorot and Bengio 2010), and the bias is zero. An initialiser is
+
+        - "glorot_uniform", "glorot_normal" (or "xavier_uniform", "xavier_normal"): variance 2 / (in + out);
+        - "he_uniform", "he_normal" (or "kaiming_uniform", "kaiming_normal"; He et al. 2015): variance 2 / in;
+        - "orthogonal" (Saxe et al. 2014) or "zeros";
+        - "uniform", from -1/sqrt(in) to 1/sqrt(in), or ("uniform", a), from -a to a;
+        - "normal" or ("normal", standard deviation); "identity" or ("identity", gain);
+        - a number, or ("constant", number);
+        - an array of the parameter's shape, or a function of (shape, numpy.random.Generator) that returns one. Files
+          keep the parameters, but of these two only a note, "given".
 
     Notes
     -----
@@ -153,17 +170,18 @@ class Linear(Layer):
     takes_ids = False
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = True, dtype: "DType" = "float32",
-                 seed: "Seed" = None) -> None:
+                 seed: "Seed" = None, init: "LayerInit" = "default") -> None:
         super().__init__(dtype, seed)
         self.in_features = check_positive_int(in_features, "in_features")
         self.out_features = check_positive_int(out_features, "out_features")
         self.bias = check_bool(bias, "bias")
         _init.claim((self.out_features, self.in_features), self.dtype, "weight")
         params = {"weight": room((self.out_features, self.in_features), self.dtype)}
-        _init.fill(params["weight"], "glorot_uniform", self.rng)
         if self.bias:
             _init.claim((self.out_features,), self.dtype, "bias")
             params["bias"] = room((self.out_features,), self.dtype)
+        self.init = _init.initialise_layer(params, self.rng, init, {"weight": "glorot_uniform", "bias": "zeros"},
+                                           1 / math.sqrt(self.in_features))
         self._own(params)
         del params
         self._pinned_grads = Pinned(self._grads, "grads")
@@ -211,25 +229,33 @@ class LayerNorm(Layer):
         Size of the last axis.
     eps : float, above 0
     dtype : "float32" or "float64"
+    seed : int, SeedSequence, Generator or None
+        Of initial parameters that are drawn.
+    init : number, str, pair, array, callable or dict
+        Of the weight, ones by default, or a dict of "weight" and "bias" to initialisers; see `Linear`. The bias is zero
+        by default.
 
     Notes
     -----
-    ``params``: weight (features,), ones at first, and bias (features,), zeros. The variance is the population's, as in
-    torch.nn.LayerNorm.
+    ``params``: weight and bias (features,). The variance is the population's, as in torch.nn.LayerNorm.
     """
 
     takes_ids = False
     keeps_features = True
     assignable = (("eps", partial(check_number, above=0)),)
 
-    def __init__(self, features: int, eps: float = 1e-5, *, dtype: "DType" = "float32") -> None:
-        super().__init__(dtype)
+    def __init__(self, features: int, eps: float = 1e-5, *, dtype: "DType" = "float32", seed: "Seed" = None,
+                 init: "LayerInit" = "default") -> None:
+        super().__init__(dtype, seed)
         self.features = check_positive_int(features, "features")
         self.eps = eps
         for name in ("weight", "bias"):
             _init.claim((self.features,), self.dtype, name)
-        self._own({name: room((self.features,), self.dtype) for name in ("weight", "bias")})
-        self._params["weight"][...] = 1
+        params = {name: room((self.features,), self.dtype) for name in ("weight", "bias")}
+        self.init = _init.initialise_layer(params, self.rng, init, {"weight": 1, "bias": "zeros"},
+                                           1 / math.sqrt(self.features))
+        self._own(params)
+        del params
         self._pin()
 
     def _apply(self, x, lengths, training):

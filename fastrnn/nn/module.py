@@ -4,18 +4,19 @@ import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..check.arrays import check_real
+from ..check.arrays import check_out, check_real
 from ..check.params import check_state_dict, check_writable_params
 from ..check.plain import plain_value
-from ..check.values import check_dtype, check_generator, shown
+from ..check.values import check_dtype, check_generator, check_mapping, shown
 from ..engine.runtime._arrays import Pinned, check_kept, room
 from ..engine.runtime._watch import Gate
-from ._init import claim_module, left_at_zero
+from ._init import claim, claim_module, left_at_zero, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,7 +58,8 @@ class ArrayDict(dict):
         return ArrayDict, (dict(self),)
 
 
-def _is_ours(cls):
+def is_ours(cls):
+    """Whether a class is one of this package."""
     return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
 
 
@@ -80,7 +82,7 @@ class Fixed:
 
     def __init_subclass__(cls, **kwargs: "Any") -> None:
         super().__init_subclass__(**kwargs)
-        if "__init__" in vars(cls) and _is_ours(cls):
+        if "__init__" in vars(cls) and is_ours(cls):
             code = cls.__init__.__code__
             names = code.co_varnames[1:code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4)]
             cls._fixed |= {name for name in names if not isinstance(getattr(cls, name, None), property)}
@@ -105,11 +107,43 @@ class Fixed:
 
 
 class Module(Fixed):
-    """A piece of a network with parameters, a training pass and an inference pass.
+    """A piece of a network with parameters, a training pass and an inference pass: the base of all, and of one's own.
 
-    A subclass calls ``super().__init__(dtype, seed)``, hands its arrays over with `_own` and defines
-    ``__call__``, `forward` and `backward`. It stores each constructor argument (all but ``seed``) under the
-    argument's name: `config`, `module_from_config`, copying and pickling need no more.
+    A subclass stores each constructor argument (all but ``seed``) under the argument's name, which is all that
+    `config`, files, copying and pickling need, calls ``super().__init__(dtype, seed)``, hands its arrays over with
+    `register_parameters` and defines
+
+    ``forward(x, state=None, lengths=None) -> (y, state, tape)``
+        The training pass. The tape is ``self.save_for_backward(...)`` of whatever `backward` needs; the state is None
+        where there is none.
+    ``backward(tape, dy=None, dstate=None) -> (dx, dstate)``
+        Adds to `grads`, from ``self.saved_values(tape)``; dy of None stands for zeros.
+    ``__call__(x, lengths=None)``, or with a state ``__call__(x, state=None, lengths=None)``
+        Inference, where it differs from what `forward` returns.
+
+    It sets the attributes `recurrent`, `pools_time` and `needs_time` below where they apply. An attribute `batch_first`
+    is set by the `Sequential` around it to the layout of x, (B, T, ...) or (T, B, ...). States are arrays (L, B, ...),
+    or tuples of such, zeros for None. In a stream of a `Sequential` such a module is called step by step, on x with one
+    step, unless it has a method ``stream(batch_size)`` of its own::
+
+        class Scale(fastrnn.Module):
+            def __init__(self, features, dtype="float32"):
+                super().__init__(dtype)
+                self.features = features
+                self.register_parameters({"scale": np.ones(features, dtype)})
+
+            def forward(self, x, state=None, lengths=None):
+                return x * self.params["scale"], None, self.save_for_backward(x)
+
+            def backward(self, tape, dy=None, dstate=None):
+                (x,) = self.saved_values(tape)
+                dy = np.zeros_like(x) if dy is None else dy
+                self.grads["scale"] += (dy * x).reshape(-1, self.features).sum(0)
+                return dy * self.params["scale"], None
+
+    Modules that are put together in another way than one after another, such as around a sum, are a subclass of
+    `Sequential` that uses its passes. A file names a class by its module and name; see `register_module` and the
+    argument `modules` of `load` for other names.
 
     Parameters
     ----------
@@ -129,6 +163,8 @@ class Module(Fixed):
     takes_ids : bool or None
         True where x is of ids, integers; False where it is of numbers, a vector for each step; None where a class of
         one's own does not say. A `Sequential` takes what its first module takes.
+    needs_time : bool
+        True if x must have a time axis.
     takes_target : bool
         True if `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
     """
@@ -138,6 +174,7 @@ class Module(Fixed):
     pools_time: bool = False
     keeps_features: bool = False
     takes_ids: bool | None = None
+    needs_time: bool = False
     takes_target: bool = False
     # An _arrays.Pinned each, if compiled code takes the arrays anew in each call.
     _pinned_params = _pinned_grads = None
@@ -160,6 +197,31 @@ class Module(Fixed):
         self._params = ArrayDict(params)
         self._grads = ArrayDict({name: (room if p.dtype in (np.float32, np.float64) else np.zeros)(p.shape, p.dtype)
                                  for name, p in params.items()})
+
+    def register_parameters(self, params: "Mapping[str, Array]") -> None:
+        """Take arrays as the live parameters, each with a gradient of zeros beside it; for the constructor to call.
+
+        Parameters
+        ----------
+        params : dict of str to array
+            C-contiguous and of the module's dtype; the arrays themselves are kept.
+        """
+        check_mapping(params, "params")
+        for name, array in params.items():
+            if not isinstance(name, str):
+                raise TypeError(f"params: expected names that are strings, found {shown(name)}")
+            check_out(array, np.shape(array), self.dtype, f"params[{name!r}]")
+            claim(array.shape, self.dtype, name)
+        self._own(params)
+
+    def save_for_backward(self, *values: "Any") -> "Tape":
+        """The tape for `forward` to return: it keeps these values for one `backward` of this module."""
+        return Tape(self, *values)
+
+    def saved_values(self, tape: "Tape") -> "tuple[Any, ...]":
+        """The values that `save_for_backward` was given, for `backward`; a second time they are refused."""
+        open_tape(tape, self)
+        return tape.take()
 
     def _pin(self):
         """Remember the arrays as they are now, so that calls notice a change of shape, type or memory."""
@@ -235,9 +297,9 @@ class Module(Fixed):
         """The modules that this one consists of."""
         return ()
 
-    def _leaves(self):
-        """The modules inside, or this one, that consist of no others, in the order in which they run."""
-        return [module for module in walk(self) if not module._children()]
+    def _stages(self):
+        """Modules of which each takes the output of the one before: those inside, or itself."""
+        return [self]
 
     @contextlib.contextmanager
     def _closing(self):
@@ -252,7 +314,8 @@ class Module(Fixed):
 
     def config(self) -> "dict[str, Any]":
         """dict of the type's name and the JSON-able constructor arguments; see `module_from_config`."""
-        values = {name: plain_value(self._argument(name)) for name in _arguments(type(self))}
+        values = {name: plain_value(plain(self.init) if name == "init" else self._argument(name))
+                  for name in _arguments(type(self))}
         if "dtype" in values:
             values["dtype"] = self.dtype.name
         return {"type": _type_name(type(self)), **values}
@@ -266,9 +329,12 @@ class Module(Fixed):
         """The module of `config`: the constructor arguments without the type."""
         return cls(**check_arguments(cls, config))
 
-    def __call__(self, x: "Any", lengths: "Any" = None) -> "Any":
-        """Inference. Recurrent modules take ``(x, state=None, lengths=None)`` and return (y, state)."""
-        raise NotImplementedError(f"{type(self).__name__} defines no __call__")
+    def __call__(self, x: "Any", *args: "Any", **options: "Any") -> "Any":
+        """Inference, what `forward` puts out: ``module(x, lengths=None)`` is y, of a recurrent module
+        ``module(x, state=None, lengths=None)`` is (y, state)."""
+        if self.recurrent:
+            return self.forward(x, *args, **options)[:2]
+        return self.forward(x, None, *args, **options)[0]
 
     def forward(self, x: "Any", state: "State" = None, lengths: "Ints | None" = None) -> "tuple[Any, State, Tape]":
         """Training pass. Returns (y, state, tape); state is None if the module has none."""
@@ -380,6 +446,55 @@ class Turn:
         return Turn, (self._name,)  # nobody is inside a copy
 
 
+_also: "ContextVar[Mapping[str, type]]" = ContextVar("also", default=MappingProxyType({}))
+
+
+def register_module(cls: type, name: str) -> type:
+    """Let files name a class of one's own by `name`, wherever it is defined, when they are written and read.
+
+    Without it a class is in files under its module and qualified name, such as "mine.layers.Scale".
+
+    Parameters
+    ----------
+    cls : subclass of Module
+    name : str
+        One that no other class has.
+
+    Returns
+    -------
+    type
+        `cls`.
+    """
+    check_module_class(cls, "cls")
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"name: expected a text, found {shown(name)}")
+    if _registry.get(name, cls) is not cls or (is_ours(cls) and name != cls.__name__):
+        raise ValueError(f"name: expected one that no other class has, found {shown(name)}")
+    cls._file_name = name
+    _registry[name] = cls
+    return cls
+
+
+def check_module_class(cls, name):
+    """A subclass of Module."""
+    if not (isinstance(cls, type) and issubclass(cls, Module)):
+        raise TypeError(f"{name}: expected a subclass of fastrnn.Module, found {shown(cls)}")
+
+
+@contextlib.contextmanager
+def known_also(modules):
+    """Within it configurations may name these classes too, by these names."""
+    if modules is not None:
+        check_mapping(modules, "modules")
+        for name, cls in modules.items():
+            check_module_class(cls, f"modules[{shown(name)}]")
+    token = _also.set(modules or {})
+    try:
+        yield
+    finally:
+        _also.reset(token)
+
+
 def module_from_config(config: "dict[str, Any]") -> "Any":
     """The module that a `Module.config` dictionary describes, with fresh parameters.
 
@@ -388,13 +503,15 @@ def module_from_config(config: "dict[str, Any]") -> "Any":
     """
     config = dict(check_config(config))
     name = config.pop("type", None)
-    if not isinstance(name, str) or name not in _registry:
-        known = ", ".join(sorted(_registry))
-        raise ValueError(f"config['type']: expected one of {known}; found {shown(name)}")
+    cls = (_also.get().get(name) or _registry.get(name)) if isinstance(name, str) else None
+    if cls is None:
+        known = ", ".join(sorted({*_registry, *_also.get()}))
+        raise ValueError(f"config['type']: expected one of {known}, or a class of one's own that has been imported or "
+                         f"is named by load(path, modules={{name: class}}); found {shown(name)}")
     if "dtype" in config and config["dtype"] not in ("float32", "float64"):
         raise ValueError(f"config['dtype']: expected 'float32' or 'float64', found {config['dtype']!r:.80}")
     claim_module()
-    return _registry[name].from_config(config)
+    return cls.from_config(config)
 
 
 def check_config(config):
@@ -430,9 +547,9 @@ def _rebuild(cls, config, state, source):
 
 def _type_name(cls):
     """Bare name of the package's own types, dotted path of users' types, so that the two never clash."""
-    if _is_ours(cls):
+    if is_ours(cls):
         return cls.__name__
-    return f"{cls.__module__}.{cls.__qualname__}"
+    return vars(cls).get("_file_name") or f"{cls.__module__}.{cls.__qualname__}"
 
 
 @functools.cache

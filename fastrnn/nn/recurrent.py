@@ -6,7 +6,7 @@ from ..check.values import check_bool, check_bound, check_number, check_positive
 from ..engine.kinds import KINDS
 from ..engine.loops._weights import Weights
 from ..engine.runtime._arrays import room
-from ._init import claim, initialise, without_callables
+from ._init import claim, initialise
 from .module import Module
 from .options import engine_options, plain_activations
 
@@ -81,7 +81,7 @@ class Recurrent(Module, base=True):
     def _argument(self, name):
         if name == "activations":
             return self.activation_functions
-        return without_callables(self.init) if name == "init" else super()._argument(name)
+        return super()._argument(name)
 
     @property
     def _state(self):

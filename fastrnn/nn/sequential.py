@@ -13,7 +13,19 @@ from ..check.values import check_bool
 from ._init import claim_again
 from .cells import Cell
 from .layers import Embedding, LastStep, LayerStream, Linear
-from .module import ArrayDict, Compound, Module, Tape, Turn, check_config, direction_of, module_from_config, open_tape
+from .module import (
+    ArrayDict,
+    Compound,
+    Module,
+    Tape,
+    Turn,
+    _type_name,
+    check_config,
+    direction_of,
+    module_from_config,
+    open_tape,
+)
+from .modulestream import ModuleStream, has_stream
 from .runners import Runner
 
 if TYPE_CHECKING:
@@ -86,7 +98,7 @@ class Sequential(Compound):
         self.recurrent = any(module.recurrent for module in modules)
         self.pools_time = any(module.pools_time for module in modules)
         self.takes_ids = modules[0].takes_ids
-        leaves = self._leaves()
+        leaves = self._stages()
         self._skips_padding = isinstance(leaves[0], Runner)    # and checks lengths
         _tell_last_steps(leaves)
         self.batch_first = batch_first
@@ -102,6 +114,11 @@ class Sequential(Compound):
 
     def _children(self):
         return self.modules
+
+    def _stages(self):
+        if type(self).__call__ is not Sequential.__call__:  # a subclass puts its modules together in its own way
+            return [self]
+        return [stage for module in self.modules for stage in module._stages()]
 
     @property
     def batch_first(self) -> bool:
@@ -123,7 +140,7 @@ class Sequential(Compound):
 
     def config(self) -> "dict[str, Any]":
         """dict of the type's name, the modules' configurations and `batch_first`."""
-        return {"type": "Sequential", "modules": [module.config() for module in self.modules],
+        return {"type": _type_name(type(self)), "modules": [module.config() for module in self.modules],
                 "batch_first": self.batch_first, "tie_embeddings": self.tie_embeddings}
 
     @classmethod
@@ -237,10 +254,14 @@ class Sequential(Compound):
 
     def stream(self, batch_size: int = 1) -> "SequentialStream":
         """A session that takes one step at a time, with a state of its own and the weights of the network."""
+        if type(self).__call__ is not Sequential.__call__:
+            return ModuleStream(self, batch_size, self.batch_first)
         for k, module in enumerate(self.modules):
-            if not callable(getattr(module, "stream", None)):
+            if not has_stream(module):
                 raise TypeError(f"modules[{k}]: expected one with a stream, found {type(module).__name__}")
-        return SequentialStream([module.stream(batch_size) for module in self.modules], self._gate)
+        return SequentialStream([module.stream(batch_size) if callable(getattr(module, "stream", None))
+                                 else ModuleStream(module, batch_size, self.batch_first)
+                                 for module in self.modules], self._gate)
 
     def __repr__(self):
         tied = ", tie_embeddings=True" if self.tie_embeddings else ""

@@ -1,9 +1,17 @@
 """Losses with their gradients.
 
 Every function takes (prediction, target) and returns (loss, gradient): a float, summed in double, and an
-array of the prediction's shape and dtype. The loss is the mean over the valid elements, weighted if there are
-weights: the sum of weight times loss, divided by the sum of the weights; 0 with a zero gradient if no element
-is valid. ``reduction="sum"`` omits the division.
+array of the prediction's shape and dtype. The loss of the elements l[b, t], of sequence b and step t, with weights
+w[b, t], which are 1 where none are given and 0 in padding, is by `reduction`
+
+    "mean"          sum_bt w[b, t] l[b, t] / sum_bt w[b, t]
+    "sum"           sum_bt w[b, t] l[b, t]
+    "batchmean"     sum_bt w[b, t] l[b, t] / sum_b v[b],   v[b] the mean of sequence b's weights that are not 0
+
+"batchmean" is summed over the steps and averaged over the sequences, or lanes of a stream, as in Zaremba et al. (2014):
+without weights the divisor is the number of sequences that have a valid element. Where an element has further axes,
+as several features, "mean" divides by their number too, the sums run over them. The loss is 0 with a zero gradient
+where nothing is valid.
 
 All functions share these parameters:
 
@@ -14,8 +22,9 @@ mask : bool array, optional
     True for valid elements; has the shape of the elements or of their leading axes.
 sample_weight : array, optional
     Not negative. One weight per sequence, (B,), or an array of a shape that `mask` could have.
-reduction : "mean" or "sum"
+reduction : "mean", "sum" or "batchmean"
 batch_first : bool
+    Whether the first axis counts the sequences, or else, where there are two, the second.
 
 Padding and elements of weight 0 contribute neither loss nor gradient, for any prediction and target.
 Every error is a ValueError or TypeError that names the argument.
@@ -36,15 +45,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Literal
 
-    from .._types import Array, ArrayLike, Inputs, Ints
+    from .._types import Array, ArrayLike, Inputs, Ints, Reduction
 
+REDUCTIONS = "mean", "sum", "batchmean"
 LOG_FLOOR = -100.0  # of the logarithm of a probability, as in torch
 
 
 def cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" = None,
                   mask: "ArrayLike | None" = None, sample_weight: "ArrayLike | None" = None,
                   class_weight: "ArrayLike | None" = None, label_smoothing: float = 0.0,
-                  reduction: "Literal['mean', 'sum']" = "mean", batch_first: bool = True) -> "tuple[float, Array]":
+                  reduction: "Reduction" = "mean", batch_first: bool = True) -> "tuple[float, Array]":
     """Softmax cross-entropy of logits x: log(sum_k exp(x_k)) - x_target.
 
     Parameters
@@ -54,7 +64,7 @@ def cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Int
     target : int array (...)
         Classes 0 .. K-1.
     class_weight : array (K,), optional
-        Multiplies the loss of the elements of each class, and their count in the mean's divisor.
+        Multiplies the weights of the elements of each class.
     label_smoothing : float in [0, 1]
         Fraction of each target that is spread evenly over all classes.
     lengths, mask, sample_weight, reduction, batch_first
@@ -74,7 +84,7 @@ def cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Int
         class_weight = check_vector(class_weight, "class_weight", classes, low=0)
         of_target = class_weight[np.clip(target, 0, classes - 1)]  # padding may hold any number
         counted = of_target if weight is None else weight * of_target
-    scale = _scale(counted, target.size, reduction)
+    scale = _scale(counted, shape, reduction, batch_first)
     gradient = np.empty_like(prediction)
     total = _loss.cross_entropy(gradient.reshape(-1, classes), prediction.reshape(-1, classes),
                                 target.reshape(-1), None if weight is None else weight.reshape(-1),
@@ -84,7 +94,7 @@ def cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Int
 
 def binary_cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, from_logits: bool = True,
                          pos_weight: float = 1.0, lengths: "Ints | None" = None, mask: "ArrayLike | None" = None,
-                         sample_weight: "ArrayLike | None" = None, reduction: "Literal['mean', 'sum']" = "mean",
+                         sample_weight: "ArrayLike | None" = None, reduction: "Reduction" = "mean",
                          batch_first: bool = True) -> "tuple[float, Array]":
     """Cross-entropy of yes-no outputs, -pos_weight t log(p) - (1 - t) log(1 - p) with p = sigmoid(x).
 
@@ -121,7 +131,7 @@ def binary_cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, from_l
 
 
 def mse(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" = None, mask: "ArrayLike | None" = None,
-        sample_weight: "ArrayLike | None" = None, reduction: "Literal['mean', 'sum']" = "mean",
+        sample_weight: "ArrayLike | None" = None, reduction: "Reduction" = "mean",
         batch_first: bool = True) -> "tuple[float, Array]":
     """Squared error, (prediction - target)^2.
 
@@ -144,7 +154,7 @@ def mse(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" 
 
 
 def mae(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" = None, mask: "ArrayLike | None" = None,
-        sample_weight: "ArrayLike | None" = None, reduction: "Literal['mean', 'sum']" = "mean",
+        sample_weight: "ArrayLike | None" = None, reduction: "Reduction" = "mean",
         batch_first: bool = True) -> "tuple[float, Array]":
     """Absolute error, |prediction - target|, with slope 0 where they are equal. Arguments as for `mse`."""
     x, target, weight, scale = _elements(
@@ -155,7 +165,7 @@ def mae(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" 
 
 def huber(prediction: "ArrayLike", target: "ArrayLike", *, delta: float = 1.0, lengths: "Ints | None" = None,
           mask: "ArrayLike | None" = None, sample_weight: "ArrayLike | None" = None,
-          reduction: "Literal['mean', 'sum']" = "mean", batch_first: bool = True) -> "tuple[float, Array]":
+          reduction: "Reduction" = "mean", batch_first: bool = True) -> "tuple[float, Array]":
     """Huber's (1964) loss of e = prediction - target: e^2 / 2 up to delta, delta (|e| - delta / 2) beyond.
 
     Parameters
@@ -181,7 +191,7 @@ def huber(prediction: "ArrayLike", target: "ArrayLike", *, delta: float = 1.0, l
 
 def quantile(prediction: "ArrayLike", target: "ArrayLike", *, quantiles: "Sequence[float]" = (0.1, 0.5, 0.9),
              lengths: "Ints | None" = None, mask: "ArrayLike | None" = None, sample_weight: "ArrayLike | None" = None,
-             reduction: "Literal['mean', 'sum']" = "mean", batch_first: bool = True) -> "tuple[float, Array]":
+             reduction: "Reduction" = "mean", batch_first: bool = True) -> "tuple[float, Array]":
     """Pinball loss (Koenker and Bassett 1978) of e = target - prediction, max(q e, (q - 1) e); slope 0 at 0.
 
     Parameters
@@ -213,7 +223,7 @@ def quantile(prediction: "ArrayLike", target: "ArrayLike", *, quantiles: "Sequen
 def gaussian_nll(prediction: "ArrayLike", target: "ArrayLike", *,
                  scale: "Literal['log_variance', 'softplus']" = "log_variance", min_scale: float = 1e-3,
                  lengths: "Ints | None" = None, mask: "ArrayLike | None" = None,
-                 sample_weight: "ArrayLike | None" = None, reduction: "Literal['mean', 'sum']" = "mean",
+                 sample_weight: "ArrayLike | None" = None, reduction: "Reduction" = "mean",
                  batch_first: bool = True) -> "tuple[float, Array]":
     """Negative log-likelihood of a normal distribution, log(2 pi) / 2 + log(s) + ((target - mean) / s)^2 / 2.
 
@@ -253,7 +263,7 @@ def gaussian_nll(prediction: "ArrayLike", target: "ArrayLike", *,
 
 def ctc(prediction: "ArrayLike", target: "Inputs", lengths: "Ints | None" = None, target_lengths: "Ints | None" = None,
         *, blank: int = 0, zero_infinity: bool = False, mask: "ArrayLike | None" = None,
-        sample_weight: "ArrayLike | None" = None, reduction: "Literal['mean', 'sum']" = "mean",
+        sample_weight: "ArrayLike | None" = None, reduction: "Reduction" = "mean",
         batch_first: bool = True) -> "tuple[float, Array]":
     """Connectionist temporal classification (Graves et al. 2006): labels without a time for each.
 
@@ -278,9 +288,9 @@ def ctc(prediction: "ArrayLike", target: "Inputs", lengths: "Ints | None" = None
         steps. Its loss is inf and its gradient NaN; if true, both are 0.
     mask : bool array (B,), optional
     sample_weight : array (B,), optional
-    reduction : "mean" or "sum"
-        The elements are the sequences: "mean" divides by their number, or by the sum of their weights. (torch's
-        "mean" first divides each loss by its number of labels.)
+    reduction : "mean", "sum" or "batchmean"
+        The elements are the sequences: "mean" and "batchmean" divide by their number, or by the sum of their weights.
+        (torch's "mean" first divides each loss by its number of labels.)
     batch_first : bool
 
     Returns
@@ -302,7 +312,7 @@ def ctc(prediction: "ArrayLike", target: "Inputs", lengths: "Ints | None" = None
     lengths = check_lengths(np.full(batch, steps) if lengths is None else lengths, batch, steps)
     weight = check_element_weights((batch,), None, mask, sample_weight, True)
     labels, starts = check_labels(target, target_lengths, batch, x.shape[2], blank, weight)
-    scale = _scale(weight, batch, reduction)
+    scale = _scale(weight, (batch,), reduction, True)
     loss, gradient = np.empty(batch), np.empty_like(x)
     _ctc.ctc(loss, gradient, x, labels, starts, lengths, weight, blank, zero_infinity, scale, batch_first)
     total = loss.sum() if weight is None else loss[weight > 0] @ weight[weight > 0]
@@ -314,7 +324,7 @@ def _elements(prediction, target, lengths, mask, sample_weight, reduction, batch
     prediction = check_prediction(prediction)
     weight = check_element_weights(prediction.shape, lengths, mask, sample_weight, batch_first)
     target = check_real_target(target, prediction.shape, prediction.dtype)
-    scale = _scale(weight, prediction.size, reduction)
+    scale = _scale(weight, prediction.shape, reduction, batch_first)
     return _without_padding(prediction, weight), _without_padding(target, weight), weight, scale
 
 
@@ -323,12 +333,24 @@ def _without_padding(array, weight):
     return array if weight is None or weight.all() else np.where(weight > 0, array, array.dtype.type(0))
 
 
-def _scale(weight, count, reduction):
-    """The factor of the summed loss and the gradient."""
-    if check_option(reduction, "reduction", ("mean", "sum")) == "sum":
+def _scale(weight, shape, reduction, batch_first):
+    """The factor of the summed loss and the gradient, for elements of this shape."""
+    reduction = check_option(reduction, "reduction", REDUCTIONS)
+    if reduction == "sum":
         return 1.0
-    total = float(count if weight is None else weight.sum())
+    if reduction == "batchmean":
+        total = _sequences(weight, shape, 0 if batch_first or len(shape) < 2 else 1)
+    else:
+        total = float(math.prod(shape) if weight is None else weight.sum())
     return 1 / total if total > 0 else 0.0
+
+
+def _sequences(weight, shape, batch_axis):
+    """The number of sequences along an axis that have an element that counts, each times the mean of its weights."""
+    if weight is None:
+        return float(shape[batch_axis] if shape and math.prod(shape) else math.prod(shape))
+    weight = np.moveaxis(weight, batch_axis, 0).reshape(shape[batch_axis], -1) if shape else weight.reshape(1, 1)
+    return float((weight.sum(1) / np.maximum((weight > 0).sum(1), 1)).sum())
 
 
 def _reduce(loss, slope, weight, scale):

@@ -2,19 +2,34 @@
 
 Each computes the rate after a number of steps, `lr_at`, and counts the steps itself: set ``optimizer.lr =
 schedule.lr`` at the start and ``optimizer.lr = schedule.step(metric)`` after each batch or epoch, see `per`.
+
+The schedule of Zaremba et al. (2014), a rate of 1 for four epochs and then half of it after each, in three ways::
+
+    ExponentialDecay(1.0, 0.5, hold=4)
+    Join([1.0, ExponentialDecay(0.5, 0.5)], [4])
+    Lambda(1.0, lambda epoch: 0.5 ** max(0, epoch - 3))
 """
 
+import bisect
 import functools
 import inspect
+import itertools
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from ..check.saved import check_count, check_figure, check_optional, check_saved_state, check_saved_values
-from ..check.values import check_measured, check_number, check_option, check_positive_int
+from ..check.saved import MOST_STEPS, check_count, check_figure, check_optional, check_saved_state, check_saved_values
+from ..check.values import (
+    check_entries_of,
+    check_measured,
+    check_number,
+    check_option,
+    check_positive_int,
+    shown,
+)
 from .direction import sign_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any, Literal
 
 
@@ -51,6 +66,13 @@ class Schedule:
     def _values(self) -> "dict[str, Any]":
         """The constructor's arguments; attributes have their names, except the base rate."""
         return {name: getattr(self, "base_lr" if name == "lr" else name) for name in _arguments(type(self))}
+
+    def __repr__(self):
+        try:
+            values = self._values()
+        except AttributeError:  # of a subclass that keeps its arguments in another way
+            return object.__repr__(self)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     def lr_at(self, step: int) -> float:
         """The rate after `step` steps; step 0 is the first batch or epoch."""
@@ -119,20 +141,68 @@ class StepDecay(Schedule):
 
 
 class ExponentialDecay(Schedule):
-    """lr * gamma^step.
+    """lr * gamma^max(0, step + 1 - hold): constant for `hold` steps, then times gamma at each.
 
     Parameters
     ----------
     lr : float, at least 0
     gamma : float, above 0
+    hold : int, at least 1
+        Steps at the base rate; with 1 the decay begins at once, lr * gamma^step.
     """
 
-    def __init__(self, lr: float, gamma: float, per: "Literal['epoch', 'batch']" = "epoch") -> None:
+    def __init__(self, lr: float, gamma: float, per: "Literal['epoch', 'batch']" = "epoch", hold: int = 1) -> None:
         super().__init__(lr, per)
         self.gamma = check_number(gamma, "gamma", above=0)
+        self.hold = check_positive_int(hold, "hold")
 
     def lr_at(self, step: int) -> float:
-        return _decayed(self.base_lr, self.gamma, check_count(step, "step"))
+        return _decayed(self.base_lr, self.gamma, max(0, check_count(step, "step") + 1 - self.hold))
+
+
+class PiecewiseConstant(Schedule):
+    """rates[k] for boundaries[k-1] <= step < boundaries[k].
+
+    Parameters
+    ----------
+    boundaries : sequence of n ints, at least 1, ascending
+        The steps at which the rate changes.
+    rates : sequence of n + 1 floats, at least 0
+    """
+
+    def __init__(self, boundaries: "Sequence[int]", rates: "Sequence[float]",
+                 per: "Literal['epoch', 'batch']" = "epoch") -> None:
+        rates = check_entries_of(rates, "rates", "a sequence of numbers")
+        self.boundaries = _boundaries(boundaries, len(rates), "rates")
+        self.rates = tuple(check_number(rate, f"rates[{k}]", low=0) for k, rate in enumerate(rates))
+        super().__init__(self.rates[0], per)
+
+    def lr_at(self, step: int) -> float:
+        return self.rates[bisect.bisect_right(self.boundaries, check_count(step, "step"))]
+
+
+class Lambda(Schedule):
+    """lr * function(step), of a function of one's own.
+
+    A checkpoint keeps the count of steps, not the function: `Trainer.resume` takes the schedule again.
+
+    Parameters
+    ----------
+    lr : float, at least 0
+    function : callable
+        Takes a step, 0 for the first, and returns a factor of at least 0.
+    """
+
+    def __init__(self, lr: float, function: "Callable[[int], float]",
+                 per: "Literal['epoch', 'batch']" = "epoch") -> None:
+        super().__init__(lr, per)
+        if not callable(function):
+            raise TypeError(f"function: expected a function of the step, found {shown(function)}")
+        self.function = function
+
+    def lr_at(self, step: int) -> float:
+        step = check_count(step, "step")
+        return self.base_lr * check_number(self.function(step), f"function({step})", low=0)
 
 
 class CosineDecay(Schedule):
@@ -259,6 +329,121 @@ class WarmUp(Schedule):
         self.count = count
 
 
+class _Composed(Schedule):
+    """Base of the schedules that are made of others, which count steps of their own.
+
+    Parameters
+    ----------
+    schedules : sequence of Schedule or float
+        At least one, none twice; a number is a constant. All have one `per`, those that take a figure one `monitor`.
+    per : "epoch" or "batch"
+        Where all are numbers; else the schedules' own.
+    """
+
+    def __init__(self, schedules: "Sequence[Schedule | float]", per: "Literal['epoch', 'batch']") -> None:
+        schedules = check_entries_of(schedules, "schedules", "a sequence of schedules")
+        own = [schedule for schedule in schedules if isinstance(schedule, Schedule)]
+        if not schedules or len(set(map(id, own))) < len(own):
+            raise ValueError(f"schedules: expected at least one, each only once; found {shown(schedules)}")
+        found = list(dict.fromkeys(schedule.per for schedule in own))
+        if len(found) > 1:
+            raise ValueError("schedules: expected one unit of steps, found some per epoch and some per batch")
+        per = found[0] if found else per
+        figures = {schedule.monitor for schedule in own if _watches(schedule)}
+        if len(figures) > 1:
+            raise ValueError(f"schedules: expected one monitor, found {', '.join(sorted(map(repr, figures)))}")
+        self.schedules = tuple(schedule if isinstance(schedule, Schedule) else
+                               Constant(check_number(schedule, f"schedules[{k}]", low=0), per)
+                               for k, schedule in enumerate(schedules))
+        super().__init__(self.schedules[0].base_lr, per)
+
+    @property
+    def monitor(self) -> str | None:
+        """That of the schedules that take a figure."""
+        return next((schedule.monitor for schedule in self.schedules if _watches(schedule)), None)
+
+    def check(self, measured: "Sequence[str]") -> None:
+        for schedule in self.schedules:
+            schedule.check(measured)
+
+    def state_dict(self) -> "dict[str, Any]":
+        return {"count": self.count, "schedules": [schedule.state_dict() for schedule in self.schedules]}
+
+    def load_state_dict(self, state: "dict[str, Any]") -> None:
+        check_saved_state(state, ("count", "schedules"))
+        count, states = check_count(state["count"], "state['count']"), state["schedules"]
+        if not isinstance(states, (list, tuple)) or len(states) != len(self.schedules):
+            raise ValueError(f"state['schedules']: expected {len(self.schedules)} states, found {shown(states)}")
+        before = [schedule.state_dict() for schedule in self.schedules]
+        try:
+            for schedule, one in zip(self.schedules, states):
+                schedule.load_state_dict(one)
+        except (TypeError, ValueError):
+            for schedule, one in zip(self.schedules, before):
+                schedule.load_state_dict(one)
+            raise
+        self.count = count
+
+
+class Join(_Composed):
+    """Schedules one after another: schedules[k], its step 0 at boundaries[k-1], up to boundaries[k].
+
+    Parameters
+    ----------
+    schedules : sequence of n + 1 Schedule or float
+        A number is a constant; all have one `per`.
+    boundaries : sequence of n ints, at least 1, ascending
+    per : "epoch" or "batch"
+        Where all are numbers; else the schedules' own.
+    """
+
+    def __init__(self, schedules: "Sequence[Schedule | float]", boundaries: "Sequence[int]",
+                 per: "Literal['epoch', 'batch']" = "epoch") -> None:
+        super().__init__(schedules, per)
+        self.boundaries = _boundaries(boundaries, len(self.schedules), "schedules")
+
+    def lr_at(self, step: int) -> float:
+        schedule, start = self._part(check_count(step, "step"))
+        return schedule.lr_at(step - start)
+
+    def step(self, metric: float | None = None) -> float:
+        """As `Schedule.step`; a schedule sees the metrics of its own steps."""
+        self._part(self.count)[0].step(metric)
+        self.count += 1
+        return self.lr
+
+    def _part(self, step):
+        """The schedule at a step, and where it begins."""
+        k = bisect.bisect_right(self.boundaries, step)
+        return self.schedules[k], (0, *self.boundaries)[k]
+
+
+class Product(_Composed):
+    """The product of schedules' rates, as of a decay and of a warm-up's factors.
+
+    Parameters
+    ----------
+    schedules : sequence of Schedule or float
+        A number is a constant factor; all have one `per`.
+    per : "epoch" or "batch"
+        Where all are numbers; else the schedules' own.
+    """
+
+    def __init__(self, schedules: "Sequence[Schedule | float]", per: "Literal['epoch', 'batch']" = "epoch") -> None:
+        super().__init__(schedules, per)
+        self.base_lr = check_number(math.prod(schedule.base_lr for schedule in self.schedules), "lr", low=0)
+
+    def lr_at(self, step: int) -> float:
+        return math.prod(schedule.lr_at(step) for schedule in self.schedules)
+
+    def step(self, metric: float | None = None) -> float:
+        """As `Schedule.step`, of every schedule."""
+        for schedule in self.schedules:
+            schedule.step(metric)
+        self.count += 1
+        return self.lr
+
+
 class ReduceOnPlateau(Schedule):
     """Multiply the rate by `factor` once a figure has not improved for more than `patience` steps.
 
@@ -344,6 +529,25 @@ class ReduceOnPlateau(Schedule):
             return not math.isnan(metric)
         sign = sign_of("loss" if self.monitor is None else self.monitor, self.mode)
         return sign * metric > sign * self.best + self.threshold * abs(self.best)
+
+
+def _watches(schedule):
+    """Whether a schedule's rate depends on what was measured."""
+    if isinstance(schedule, WarmUp):
+        return _watches(schedule.after)
+    if isinstance(schedule, _Composed):
+        return any(map(_watches, schedule.schedules))
+    return type(schedule).step is not Schedule.step
+
+
+def _boundaries(values, parts, name):
+    """Ascending steps, one fewer than there are parts."""
+    values = tuple(check_positive_int(step, f"boundaries[{k}]", high=MOST_STEPS)
+                   for k, step in enumerate(check_entries_of(values, "boundaries", "a sequence of ints")))
+    if len(values) + 1 != parts or any(a >= b for a, b in itertools.pairwise(values)):
+        raise ValueError(f"boundaries: expected ascending steps, one fewer than {name}, of which there are {parts}; "
+                         f"found {shown(values)}")
+    return values
 
 
 def _decayed(lr, gamma, times):

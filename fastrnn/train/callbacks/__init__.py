@@ -2,6 +2,7 @@
 
 from .base import Callback, Monitor
 from .early_stopping import EarlyStopping
+from .epoch_line import EpochLine
 from .model_checkpoint import ModelCheckpoint
 from .non_finite import TerminateOnNonFinite
 from .progress_bar import ProgressBar
@@ -12,6 +13,7 @@ __all__ = [
     "CSVLogger",
     "Callback",
     "EarlyStopping",
+    "EpochLine",
     "LearningRateMonitor",
     "ModelCheckpoint",
     "Monitor",

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ... import memory
-from ...check.values import check_positive_int, shown
+from ...check.values import check_bool, check_positive_int, shown
 from ...data.batch import Batch, Targets
 from ...data.batches import LaneStream, Sequences
 from ...data.given import check_class_range, check_id_range, check_kind, holds_ids
@@ -11,9 +11,9 @@ from ...data.mapped import read
 from ...data.source import IndexedBatches, IteratedBatches, Seen, is_indexed, is_iterator, is_source, unpacked
 from ...data.tbptt import check_tbptt
 from ...nn.layers import Embedding
-from ...nn.module import direction_of, walk
+from ...nn.module import direction_of, is_ours, walk
 from .. import losses
-from .parts import takes_labels
+from .lossparts import own_loss, takes_labels
 from .passes import infer
 
 
@@ -35,14 +35,18 @@ class DataAdapter:
 
     def for_fit(
         self, X, y, *, class_weight, batch_size, validation_data, validation_split, window, accumulate, bucket,
-        steps_per_epoch, **given
+        steps_per_epoch, shuffle=True, batch_order=None, **given
     ):
         """(data to train on, held-out data or None), each `Sequences`, a `LaneStream` or a `Source`; see
         `Trainer.fit`."""
         weights = {"class_weight": class_weight, "batch_size": batch_size}
         if _gives_batches(X, y):
+            if batch_order is not None:
+                raise ValueError("batch_order: expected None with data that come batch by batch, "
+                                 f"found {shown(batch_order)}")
             data = self._source(X, y, steps_per_epoch, window=window, accumulate=accumulate, bucket=bucket,
                                 class_weight=class_weight, training=True, **given)
+            data.shuffle = check_bool(shuffle, "shuffle")
             if validation_split:
                 raise ValueError("validation_split: expected 0 for data that come batch by batch; give others as "
                                  f"validation_data; found {validation_split}")
@@ -53,18 +57,26 @@ class DataAdapter:
         if steps_per_epoch is not None:
             raise ValueError("steps_per_epoch: expected None but for batches of a source without a len(), "
                              f"found {shown(steps_per_epoch)}")
+        if batch_order is not None and (isinstance(X, LaneStream) or bucket):
+            what = "a LaneStream" if isinstance(X, LaneStream) else "bucket_by_length"
+            raise ValueError(f"batch_order: expected None with {what}, found {shown(batch_order)}")
+        if bucket is None and (batch_order is not None or not check_bool(shuffle, "shuffle")):
+            bucket = False
         data = self._batches(X, y, window=window, accumulate=accumulate, bucket=bucket, **weights, **given)
         self._check_values(data)
-        self._check_memory(data)
+        held_out = None
         if validation_data is not None:
             if validation_split:
                 raise ValueError(f"validation_split: expected 0 beside validation_data, found {validation_split}")
-            return data, self._validation(validation_data, **weights)
-        if not validation_split:
-            return data, None
-        if data.carries:
-            raise ValueError("validation_split: expected 0 for a LaneStream; give another as validation_data")
-        return data.split(validation_split)
+            held_out = self._validation(validation_data, **weights)
+        elif validation_split:
+            if data.carries:
+                raise ValueError("validation_split: expected 0 for a LaneStream; give another as validation_data")
+            data, held_out = data.split(validation_split)
+        if not data.carries:
+            data = data.ordered(shuffle, batch_order)
+        self._check_memory(data)
+        return data, held_out
 
     def for_evaluation(self, X, y, **given):
         """The data as `Sequences`, a `LaneStream` or a `Source`; see `Trainer.evaluate`."""
@@ -89,7 +101,7 @@ class DataAdapter:
     def training_bytes(self, X, y, **given):
         """Bytes that a training pass over the largest batch takes; see `Trainer.memory_estimate`."""
         data = self._batches(X, y, targets=y is not None, **given)
-        return memory.training_bytes(self._model, **_largest_batch(data))
+        return memory.training_bytes(self._model, **_largest_batch(data), x=self._sample(data))
 
     def _batches(
         self, X, y, *, lengths=None, sample_weight=None, class_weight=None, batch_size=32, window=None, accumulate=1,
@@ -250,20 +262,40 @@ class DataAdapter:
         if model.takes_target:
             model.check_source([read(data.x[0])] if data.mapped else data.x)
             return model.source_size if model.source == "ids" else None, model.target_size
-        first, classes = model._leaves()[0], None
-        if self._loss is losses.cross_entropy:
-            step = data.x[0].shape[1:], data.x[0].dtype
+        first, classes = model._stages()[0], None
+        known = first.num_embeddings if isinstance(first, Embedding) else None
+        if own_loss(self._loss) is losses.cross_entropy:
+            sample = Batch(self._sample(data), None, None, None)
+            step = sample.x.shape[1:], sample.x.dtype
             if step not in self._classes:
-                y, _ = infer(model, Batch(np.zeros((1, 1, *step[0]), step[1]), None, None, None))
+                if known is not None:
+                    check_id_range(sample, known)
+                y, _ = infer(model, sample)
                 self._classes[step] = y.shape[-1]
             classes = self._classes[step]
-        return first.num_embeddings if isinstance(first, Embedding) else None, classes
+        return known, classes
+
+    def _sample(self, data):
+        """The longest of the sequences, or its first window, (1, T, ...), to see what the model makes of it.
+
+        Its first step where all modules are this package's, whose outputs are as wide whatever the number of steps.
+        """
+        if self._model.takes_target:
+            return None
+        row = 0 if data.lengths is None else int(data.lengths.argmax())
+        steps = data.x.shape[1] if data.lengths is None else int(data.lengths[row])
+        if all(is_ours(type(module)) for module in walk(self._model)):
+            steps = min(steps, 1)
+        elif data.window is not None:
+            steps = min(steps, data.window[1])
+        return read(data.x[row][:steps])[None]
 
     def _check_memory(self, data):
         largest = _largest_batch(data, self._shares)
         found = f"{largest['batch']} sequences of {largest['steps']} steps"
         remedy = "use a smaller batch_size, tbptt, or runners with recompute=True"
-        memory.require(memory.training_bytes(self._model, **largest), "batch_size", found, remedy)
+        needed = memory.training_bytes(self._model, **largest, x=self._sample(data))
+        memory.require(needed, "batch_size", found, remedy)
 
 
 def _gives_batches(X, y):
@@ -275,10 +307,11 @@ def _largest_batch(data, shares=1):
     """The arguments of `memory.training_bytes` for the batch, or window, with the most memory: one of its `shares`."""
     first = data.x[0]
     found = {"ids": first.ndim == 1, "width": first.shape[-1]}
-    batch = -(-min(data.batch_size, len(data)) // shares)
+    batch = -(-(data.batch_size if data.batch_order is not None else min(data.batch_size, len(data))) // shares)
     lengths = None
     if data.lengths is not None:
-        lengths = -np.sort(-data.lengths)[:batch]
+        lengths = -np.sort(-data.lengths)
+        lengths = np.full(batch, lengths[0]) if batch > len(lengths) else lengths[:batch]
     steps = data.x.shape[1] if lengths is None else int(lengths[0])
     if data.window is not None:
         steps = min(steps, data.window[1])

@@ -74,10 +74,11 @@ class Loop:
 
     def _begin(self, epochs):
         trainer, position, data = self._trainer, self._position, self._data
+        order = data.order() if data.batch_order is None else position.plan(data, trainer.epoch)
         position.begin(data.fingerprint())
         trainer.model.set_rng(trainer.rng)
         trainer.stop = trainer.completed = trainer.history.interrupted = False
-        per_epoch = sum(data.updates(indices) for indices in data.order())
+        per_epoch = sum(data.updates(indices) for indices in order)
         trainer.extent = (position.done, max(epochs * per_epoch, position.done))
 
     def _epoch(self):

@@ -1,11 +1,10 @@
 """The parts of a trainer, by name or by value."""
 
 import fnmatch
-import functools
 from collections.abc import Mapping
 
 from ...check.values import check_entries_of, check_number, shown
-from .. import losses, optim
+from .. import optim
 from ..callbacks import Callback
 
 OPTIMIZERS = {
@@ -15,33 +14,6 @@ OPTIMIZERS = {
     "rmsprop": optim.RMSprop,
     "adagrad": optim.Adagrad,
 }
-LOSSES = {function.__name__: function for function in (
-    losses.cross_entropy, losses.mse, losses.mae, losses.huber, losses.binary_cross_entropy, losses.quantile,
-    losses.gaussian_nll, losses.ctc,
-)}  # fmt: skip
-
-
-def find_loss(loss):
-    """The function of `fastrnn.losses` with this name, or `loss` itself."""
-    if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise ValueError(f"loss: expected one of {', '.join(LOSSES)} or a function; found {shown(loss)}")
-        return LOSSES[loss]
-    if not callable(loss):
-        raise TypeError(f"loss: expected a name or a function, found {type(loss).__name__}")
-    return loss
-
-
-def loss_name(loss):
-    """The name of one of this package's losses, None for any other function."""
-    return next((name for name, function in LOSSES.items() if function is loss), None)
-
-
-def takes_labels(loss):
-    """Whether the targets of a loss are labels, any number for each sequence."""
-    while isinstance(loss, functools.partial):
-        loss = loss.func
-    return loss is losses.ctc
 
 
 def find_optimizer(optimizer):

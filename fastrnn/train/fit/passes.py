@@ -1,12 +1,16 @@
 """Passes of one `Batch` through a model in the model's own layout: inference, training, losses and metrics."""
 
 import contextlib
+import functools
 import itertools
+import math
 
 import numpy as np
 
 from ...nn.layers import ActivationRegularization, counted_steps
 from ...nn.module import walk
+from .. import losses
+from .lossparts import loss_reduction, own_loss
 
 
 def infer(model, batch, state=None):
@@ -36,6 +40,36 @@ def measure(function, model, prediction, batch):
     if weight is not None:
         options["sample_weight"] = weight
     return function(prediction, y, **options)
+
+
+def measure_loss(loss, model, prediction, batch):
+    """(loss as a mean over the elements, gradient of the loss as it is reduced)."""
+    reduction, per_step = loss_reduction(loss), not model.pools_time
+    decoded = model.takes_target and reduction == "batchmean"  # the function sees ids, not sequences
+    value, gradient = measure(functools.partial(loss, reduction="sum") if decoded else loss, model, prediction, batch)
+    if reduction == "mean":
+        return value, gradient
+    divisor = loss_divisor(loss, model, batch)
+    if decoded:
+        value, gradient = value / divisor, gradient / gradient.dtype.type(divisor)
+    elements = batch.mass(per_step) * _per_step(loss, prediction.shape[2 if per_step and not decoded else 1 :])
+    return value * divisor / elements, gradient
+
+
+def loss_divisor(loss, model, batch):
+    """What the sum of the weighted losses of a batch is divided by; up to a constant factor where it is a mean."""
+    reduction, per_step = loss_reduction(loss), not model.pools_time
+    if reduction == "sum":
+        return 1.0
+    return batch.sequences(per_step) if reduction == "batchmean" else batch.mass(per_step)
+
+
+def _per_step(loss, shape):
+    """Elements of the loss in a step's prediction of this shape."""
+    function = own_loss(loss)
+    if function in (losses.cross_entropy, losses.ctc):
+        return math.prod(shape[:-1])
+    return math.prod(shape) // (2 if function is losses.gaussian_nll else 1)
 
 
 def batch_first(model):

@@ -1,5 +1,7 @@
 """The place of a fit between two of its updates."""
 
+import zlib
+
 import numpy as np
 
 from .figures import added
@@ -27,6 +29,8 @@ class Position:
         Initial states of the next window, one for each batch of the update.
     averaged : bool
         Whether the average includes this epoch.
+    order_sum : int or None
+        Checksum of the epoch's batches if the caller gives them.
     updates, sums, mass, norm, penalty, lr, seconds
         For the record of the epoch: the number of updates, and sums over them; `lr` is the last update's.
     """
@@ -57,7 +61,19 @@ class Position:
 
     def order(self, data, epoch):
         """The sequences of each update of an epoch; `epoch` counts all epochs of the trainer."""
-        return data.order(np.random.default_rng([self.order_seed, epoch]))
+        order = self.plan(data, epoch)
+        if data.batch_order is not None:
+            found = zlib.crc32(np.concatenate([[len(batch), *batch] for batch in order], dtype=np.int64))
+            if self.between_epochs:
+                self.order_sum = found
+            elif self.order_sum != found:
+                self._waits = True
+                raise ValueError("batch_order: expected the batches of the epoch that goes on, found others")
+        return order
+
+    def plan(self, data, epoch):
+        """As `order`, without a check of the epoch that goes on."""
+        return data.order(np.random.default_rng([self.order_seed, epoch]), epoch)
 
     def add(self, made):
         """Add the figures of an `Update` to the record."""
@@ -99,4 +115,5 @@ class Position:
 
     def _start_epoch(self):
         self.batch, self.window, self.states, self.averaged, self.updates, self.sums = 0, 0, None, False, 0, {}
+        self.order_sum = None
         self.mass = self.norm = self.penalty = self.lr = self.seconds = 0.0

@@ -17,8 +17,11 @@ OPTIMIZER_TYPES = {cls.__name__: cls for cls in OPTIMIZERS.values()}
 AVERAGE_TYPES = {cls.__name__: cls for cls in (averaging.EMA, averaging.SWA)}
 SCHEDULE_TYPES = {cls.__name__: cls for cls in (
     schedules.Constant, schedules.StepDecay, schedules.ExponentialDecay, schedules.CosineDecay, schedules.LinearDecay,
-    schedules.OneCycle, schedules.WarmUp, schedules.ReduceOnPlateau,
+    schedules.OneCycle, schedules.WarmUp, schedules.ReduceOnPlateau, schedules.PiecewiseConstant, schedules.Join,
+    schedules.Product,
 )}  # fmt: skip
+# Arguments that schedules have got since, and what they are in checkpoints from before.
+SINCE = {"ReduceOnPlateau": {"monitor": None}, "ExponentialDecay": {"hold": 1}}
 BIT_GENERATOR_TYPES = {cls.__name__: cls for cls in (
     np.random.MT19937, np.random.PCG64, np.random.PCG64DXSM, np.random.Philox, np.random.SFC64,
 )}  # fmt: skip
@@ -42,24 +45,32 @@ def check_machine(saved):
 
 
 def schedule_config(schedule):
-    """A schedule's type and constructor arguments."""
-    arguments = {name: schedule_config(value) if isinstance(value, schedules.Schedule) else value
-                 for name, value in schedule._values().items()}
-    return {"type": type(schedule).__name__, **arguments}
+    """A schedule's type and constructor arguments; of a function of the caller's there is nothing to keep."""
+    return {"type": type(schedule).__name__, **{name: _described(value) for name, value in schedule._values().items()}}
+
+
+def _described(value):
+    if isinstance(value, schedules.Schedule):
+        return schedule_config(value)
+    if isinstance(value, (list, tuple)):
+        return [_described(item) for item in value]
+    return None if callable(value) else value
 
 
 def schedule_from_config(config):
     """The schedule that `schedule_config` describes."""
     if not isinstance(config, Mapping):
         raise TypeError(f"schedule: expected a dict that describes one, found {type(config).__name__}")
-    values = {
-        name: schedule_from_config(value) if isinstance(value, Mapping) else value
-        for name, value in config.items()
-        if name != "type"
-    }
-    if config.get("type") == schedules.ReduceOnPlateau.__name__:
-        values.setdefault("monitor", None)  # in checkpoints from before it had one
+    values = {name: _from_description(value) for name, value in config.items() if name != "type"}
+    for name, value in SINCE.get(config.get("type"), {}).items() if isinstance(config.get("type"), str) else ():
+        values.setdefault(name, value)
     return rebuild(SCHEDULE_TYPES, config.get("type"), values, "schedule")
+
+
+def _from_description(value):
+    if isinstance(value, Mapping):
+        return schedule_from_config(value)
+    return [_from_description(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def rebuild(types, name, arguments, what):

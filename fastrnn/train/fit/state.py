@@ -19,7 +19,7 @@ from ...check.saved import (
 from ...check.values import check_bool, check_positive_int
 from ...models.build import build_model
 from ..metrics import find_metrics
-from .parts import loss_name
+from .lossparts import described_loss, loss_description
 from .savedparts import (
     check_machine,
     check_options,
@@ -74,6 +74,7 @@ _FIT = {
     "data": _dict,
     **dict.fromkeys(("epoch", "done", "batch", "window", "updates"), check_count),
     "states": check_optional(_states),
+    "order_sum": check_optional(check_count),
     "averaged": check_bool,
     "sums": check_figures,
     **dict.fromkeys(("mass", "norm", "penalty", "lr", "seconds"), check_figure),
@@ -82,6 +83,10 @@ _FIT = {
 
 def _fit(value, name):
     check_saved_values(value, _FIT)
+
+
+def _loss(value, name):
+    (_dict if isinstance(value, dict) else check_text)(value, name)
 
 
 def _machine(value, name):
@@ -95,7 +100,7 @@ _STATE = {
     "optimizer": _dict,
     "schedule": check_optional(_dict),
     "average": check_optional(_dict),
-    "loss": check_optional(check_text),
+    "loss": check_optional(_loss),
     "metrics": _list_of({"name": check_text, "named": check_bool}),
     "options": _dict,
     "order_seed": _seed,
@@ -122,7 +127,7 @@ def trainer_state(trainer):
         "optimizer": trainer.optimizer.state_dict(),
         "schedule": schedule,
         "average": trainer.average and trainer.average.state_dict(),
-        "loss": loss_name(trainer.loss),
+        "loss": loss_description(trainer.loss),
         "metrics": [{"name": metric.name, "named": metric.named} for metric in trainer.metrics],
         "options": {name: getattr(trainer, name) for name in OPTIONS},
         "order_seed": trainer._position.order_seed,
@@ -141,11 +146,13 @@ def trainer_from_state(
     cls, state, *, model=None, loss=None, optimizer=None, schedule=None, metrics=None, average=None, callbacks=()
 ):
     """A trainer of class `cls` from a `trainer_state`; see `Trainer.resume`."""
+    if isinstance(state, dict) and isinstance(state.get("fit"), dict):
+        state = {**state, "fit": {"order_sum": None, **state["fit"]}}  # checkpoints from before have no order_sum
     check_saved_values(state, _STATE)
     params = state["params"]
     model = build_model(state["model"], params) if model is None else model
     check_state_dict(params, model.params)
-    loss = state["loss"] if loss is None else loss
+    loss = described_loss(state["loss"]) if loss is None else loss
     if loss is None:
         raise ValueError("loss: expected the function that the checkpoint was trained with, found None")
     metrics = _metrics(metrics, state["metrics"])

@@ -5,20 +5,21 @@ from typing import TYPE_CHECKING
 
 from ...check.plain import plain_value
 from ...check.saved import check_bit_generator
-from ...check.values import check_bound, check_generator, check_number, check_positive_int
+from ...check.values import check_bool, check_bound, check_generator, check_number, check_positive_int
 from ...data.tbptt import check_tbptt
 from ...files.checkpoint import CheckpointSeries, read_checkpoint, write_checkpoint
 from ...files.wholefile import naming
 from ...nn.module import Module
 from .. import averaging, schedules
-from ..callbacks import Callback, ProgressBar
+from ..callbacks import Callback, EpochLine, ProgressBar
 from ..metrics import find_metrics
 from .data import DataAdapter
 from .evaluation import Evaluation
 from .history import History
 from .history import NonFiniteError as NonFiniteError  # programs take it from here
 from .loop import Loop
-from .parts import find_callbacks, find_l2, find_loss, find_optimizer, instance, optional
+from .lossparts import find_loss
+from .parts import find_callbacks, find_l2, find_optimizer, instance, optional
 from .position import Position
 from .state import trainer_from_state, trainer_state
 from .update import Update
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ..._types import Inputs, Ints, Outputs, PathLike, Seed, Source, Weights
+    from ..._types import BatchOrder, Inputs, Ints, Outputs, PathLike, Reduction, Seed, Source, Weights
     from ...data.batches import LaneStream
     from ..metrics import Metric
     from ..optim import Optimizer
@@ -45,9 +46,16 @@ class Trainer:
         output per sequence, else one per step.
     loss : str or callable
         A function of `fastrnn.losses` or its name, or any callable ``loss(prediction, target)`` that returns (float,
-        gradient); it gets `lengths`, `sample_weight` and `batch_first` by keyword if they matter.
+        gradient); it gets `lengths`, `sample_weight` and `batch_first` by keyword if they matter. A function of
+        `fastrnn.losses` with options is ``functools.partial(losses.huber, delta=0.5)``.
     optimizer : str or Optimizer
         "sgd", "adam", "adamw", "rmsprop" or "adagrad" with its defaults, or an optimiser.
+    reduction : "mean", "sum" or "batchmean", optional
+        How the loss combines the elements of an update, see `fastrnn.losses`; "mean" by default. "batchmean", summed
+        over the steps of a window and averaged over the sequences or lanes, is the loss of Zaremba et al. (2014).
+        `clip_norm` and the rate act on the gradient of that loss. Figures are means over elements for every
+        reduction, so that they can be compared. With `accumulate`, or in several processes, the loss is that of all
+        batches together.
     clip_norm, clip_value : float, optional
         Bound of the gradient's norm over all parameters; bound of each element, applied first.
     schedule : Schedule, optional
@@ -103,6 +111,7 @@ class Trainer:
         loss: "str | Callable[..., Any]" = "cross_entropy",
         optimizer: "str | Optimizer" = "adam",
         *,
+        reduction: "Reduction | None" = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
         schedule: "schedules.Schedule | None" = None,
@@ -115,7 +124,7 @@ class Trainer:
         seed: "Seed" = None,
     ) -> None:
         self.model: Any = instance(model, Module, "model: expected a fastrnn module")
-        self.loss = find_loss(loss)
+        self.loss = find_loss(loss, reduction)
         self.optimizer = find_optimizer(optimizer)
         self.clip_norm = check_bound(clip_norm, "clip_norm")
         self.clip_value = check_bound(clip_value, "clip_value")
@@ -155,7 +164,10 @@ class Trainer:
         class_weight: "Weights | None" = None,
         bucket_by_length: bool | None = None,
         steps_per_epoch: int | None = None,
+        shuffle: bool = True,
+        batch_order: "BatchOrder | None" = None,
         progress: bool = True,
+        verbose: bool = False,
     ) -> History:
         """Train for `epochs` epochs.
 
@@ -181,11 +193,23 @@ class Trainer:
         bucket_by_length : bool, optional
             Whether to make batches of sequences of about the same length, which need less padding: sequences are
             shuffled, sorted by length in pools of 32 updates, cut into batches, and these shuffled. By default
-            true if lengths differ.
+            true if lengths differ and the order is not the caller's.
         steps_per_epoch : int, optional
             Batches that make an epoch, for a source without a len().
+        shuffle : bool
+            Whether each epoch takes the sequences in an order of its own, drawn from the trainer's seed. False takes
+            them as they stand in X, or by length with ``bucket_by_length=True``. A LaneStream is never shuffled.
+        batch_order : sequence of int arrays, or callable, optional
+            The rows of X that make each update of an epoch, in their order: a row may come twice, as in oversampling,
+            or not at all. A callable takes (epoch, rng), the epochs finished so far and a numpy.random.Generator that
+            depends on the trainer's seed and the epoch, and returns such a sequence; if it depends on nothing else, it
+            resumes exactly. Rows are those that `validation_split` leaves. An update of more than `batch_size` rows is
+            computed in batches of that size, with the gradient of all.
         progress : bool or Callback
             Show progress on standard error if it takes over two seconds; a callback shows it in its own way.
+        verbose : bool
+            Whether to print a line on standard output after each epoch: loss, metrics, validation, rate, seconds; see
+            `fastrnn.callbacks.EpochLine`.
 
         Returns
         -------
@@ -225,6 +249,7 @@ class Trainer:
         """
         epochs = check_positive_int(epochs, "epochs")
         validation_split = check_number(validation_split, "validation_split", low=0, below=1)
+        verbose = check_bool(verbose, "verbose")
         data, validation = self._adapter().for_fit(
             X,
             y,
@@ -238,8 +263,10 @@ class Trainer:
             accumulate=self.accumulate,
             bucket=bucket_by_length,
             steps_per_epoch=steps_per_epoch,
+            shuffle=shuffle,
+            batch_order=batch_order,
         )
-        self._loop(self._share(data), self._share(validation), self._called(progress)).run(epochs)
+        self._loop(self._share(data), self._share(validation), self._called(progress, verbose and epochs)).run(epochs)
         return self.history
 
     def evaluate(
@@ -411,11 +438,13 @@ class Trainer:
         """This process's share of data with targets, or None of None."""
         return data
 
-    def _called(self, progress):
-        """The callbacks of a fit, in the order of their calls."""
-        if isinstance(progress, Callback):
-            return find_callbacks([*self.callbacks, progress])
-        return find_callbacks([*self.callbacks, ProgressBar()] if progress else self.callbacks)
+    def _called(self, progress, epochs=0):
+        """The callbacks of a fit, in the order of their calls; with a line for each of so many epochs."""
+        shown = [progress if isinstance(progress, Callback) else ProgressBar()] if progress else []
+        if epochs:
+            beside = shown[0] if shown and isinstance(shown[0], ProgressBar) else None
+            shown.append(EpochLine(epochs, beside=beside))
+        return find_callbacks([*self.callbacks, *shown])
 
     def _loop(self, data, validation, callbacks):
         """The `Loop` of a fit."""

@@ -8,7 +8,8 @@ import numpy as np
 from .. import optim
 from .figures import names
 from .history import NonFiniteError
-from .passes import TrainingPass, add_l2, counted_together, measure, regularizers
+from .lossparts import loss_reduction
+from .passes import TrainingPass, add_l2, counted_together, loss_divisor, measure, measure_loss, regularizers
 
 
 class Made(NamedTuple):
@@ -17,6 +18,7 @@ class Made(NamedTuple):
     values : dict of the loss' and the metrics' means.
     penalty : the regularisation's part of the loss.
     mass : the weight of its elements; 0 means that there was no update.
+    divisor : the divisor of the loss of all batches, up to a constant factor.
     states : the states of each batch, for the next window.
     norm : the gradient's norm before clipping.
     lr : the rate of the step.
@@ -25,6 +27,7 @@ class Made(NamedTuple):
     values: dict
     penalty: float
     mass: float
+    divisor: float
     states: list
     norm: float = 0.0
     lr: float = 0.0
@@ -83,13 +86,17 @@ class Update:
         return made._replace(penalty=penalty, norm=norm, lr=lr)
 
     def gradient(self, batches, states):
-        """`Made` without a step: the batches' mean gradient is in `model.grads`."""
+        """`Made` without a step: the gradient of the batches' loss is in `model.grads`."""
         trainer, model = self._trainer, self._trainer.model
         states = list(states or [None] * len(batches))
         batches = {k: batch for k, batch in enumerate(batches) if batch is not None}
         per_step = not model.pools_time
         masses = {k: batch.mass(per_step) for k, batch in batches.items()}
         mass = sum(masses.values())
+        divisors = {k: loss_divisor(trainer.loss, model, batch) for k, batch in batches.items()}
+        divisor = sum(divisors.values())
+        if loss_reduction(trainer.loss) == "sum":
+            divisors = dict.fromkeys(divisors, divisor := 1.0)
         model.zero_grad()
         values = dict.fromkeys(names(trainer.metrics), 0.0)
         penalty = 0.0
@@ -103,15 +110,16 @@ class Update:
                         penalty += run.penalty
                     continue
                 part = masses[k] / mass
-                loss, gradient = measure(trainer.loss, model, run.prediction, batch)
+                loss, gradient = measure_loss(trainer.loss, model, run.prediction, batch)
                 if not math.isfinite(loss):
                     raise NonFiniteError(f"{self._where()}: the loss is {loss}")
                 values["loss"] += loss * part
                 penalty += run.penalty
                 for metric in trainer.metrics:
                     values[metric.name] += measure(metric, model, run.prediction, batch) * part
-                run.backward(gradient if part == 1 else gradient * gradient.dtype.type(part))
-        return Made(values, penalty, mass, states)
+                share = divisors[k] / divisor
+                run.backward(gradient if share == 1 else gradient * gradient.dtype.type(share))
+        return Made(values, penalty, mass, divisor, states)
 
     def _clip(self):
         """Clip the gradients; returns their norm before."""

@@ -52,7 +52,7 @@ def code_ranges(numpy):
     found = []
     for line in Path("/proc/self/maps").read_text().splitlines():
         bounds, mode, *_, path = line.split(maxsplit=5)
-        if "x" in mode and ("/fastrnn/_" in path or (numpy and "_multiarray_umath" in path)):
+        if "x" in mode and ("/fastrnn/engine/" in path or (numpy and "_multiarray_umath" in path)):
             found += (int(at, 16) for at in bounds.split("-"))
     return found
 

@@ -79,13 +79,11 @@ def targets(private=False):
     with contextlib.suppress(ImportError):
         found.update(f"fastrnn.sklearn.{name}" for name in importlib.import_module("fastrnn.sklearn").__all__)
     if private:
-        for one in pkgutil.iter_modules(fastrnn.__path__):
-            space = importlib.import_module(f"fastrnn.{one.name}") if one.name.startswith("_") and one.name not in (
-                "__main__", "_pool") else None
-            if space and not getattr(space, "__file__", ".py").endswith(".py"):
-                for name, value in vars(space).items():
-                    if callable(value) and not name.startswith("__") and name not in ("use_isa",):
-                        found.add(f"fastrnn.{one.name}.{name}")
+        for one in pkgutil.walk_packages(fastrnn.engine.__path__, "fastrnn.engine."):
+            space = importlib.import_module(one.name)
+            if not space.__name__.endswith("._pool") and not space.__file__.endswith(".py"):
+                found.update(f"{one.name}.{name}" for name, value in vars(space).items()
+                             if callable(value) and not name.startswith("__") and name != "use_isa")
     return sorted(found)
 
 

@@ -208,7 +208,7 @@ def test_compiled_functions_take_no_wrong_arguments(module):
 PLAIN = {"_kernels.available_isas", "_kernels.isa", "_backend.wanted", "_pool.limit", "_signals._find_main"}
 # What is given no arrays: `empty` calls them.
 WITHOUT_ARRAYS = {
-    "_arrays.Memory", "_arrays.Pinned.intact", "_attention.Packing", "_decoder.DecoderTape", "_engine.Activations",
+    "_arrays.ArrayMemory", "_arrays.Pinned.intact", "_attention.Packing", "_decoder.DecoderTape", "_engine.Activations",
     "_engine.Span", "_kind.Gate", "_kind.Parameter", "_kind.Placed", "_kind.Kind", "_kind.Kind.knows",
     "_kind.Kind.layout", "_products.Packing", "_watch.Gate", "_watch.Gate.closing", "_watch.Watched",
     "_watch.Watched.expose", "_watch.Watched.before_load", "_workspace.Workspace",

@@ -154,17 +154,17 @@ def initialise(params, layout, rng, init, hidden):
     for key, how in given.items():
         _choice(how, f"init[{key!r}]")
     for name, array in params.items():
-        place = layout[name]
-        if place.start == "ones":
+        placed = layout[name]
+        if placed.start == "ones":
             fill(array, 1, rng)
             continue
-        blocks = array.reshape(place.blocks, array.shape[0] // place.blocks, *array.shape[1:])
+        blocks = array.reshape(placed.blocks, array.shape[0] // placed.blocks, *array.shape[1:])
         # a vector of weights has no rows to be orthogonal
-        key, how = ("bias", "glorot_uniform") if place.start == "vector" else (place.start, given[place.start])
+        key, how = ("bias", "glorot_uniform") if placed.start == "vector" else (placed.start, given[placed.start])
         for block in blocks:
             fill(block, how, rng, 1 / math.sqrt(hidden), f"init[{key!r}]")
-        if place.opening is not None and forget_bias is not None:
-            blocks[place.opening] = forget_bias if name.startswith("bias_ih") else 0
+        if placed.opening is not None and forget_bias is not None:
+            blocks[placed.opening] = forget_bias if name.startswith("bias_ih") else 0
 
 
 def initialise_layer(params, rng, init, default, limit):

@@ -54,11 +54,11 @@ class Recurrent(Module, base=True):
         layout = {}
         for suffix, width in zip(suffixes, input_sizes):
             square = {"square"} if cell.knows("square") and width == hidden else set()
-            for name, place in cell.layout(words | square, width, hidden, projection or hidden, window).items():
-                layout[name + suffix] = place
-        for name, place in layout.items():
-            claim(place.shape, self.dtype, name)
-        params = {name: room(place.shape, self.dtype) for name, place in layout.items()}
+            for name, placed in cell.layout(words | square, width, hidden, projection or hidden, window).items():
+                layout[name + suffix] = placed
+        for name, placed in layout.items():
+            claim(placed.shape, self.dtype, name)
+        params = {name: room(placed.shape, self.dtype) for name, placed in layout.items()}
         initialise(params, layout, self.rng, self.init, hidden)
         self._own(params)
         del params

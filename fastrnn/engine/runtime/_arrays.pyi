@@ -7,7 +7,7 @@ from numpy import ndarray
 _Array = ndarray[Any, Any]
 
 @final
-class Memory: ...
+class ArrayMemory: ...
 
 class Pinned:
     mapping: dict[str, _Array]

@@ -46,7 +46,7 @@ cdef struct Layer:
     const CellOps *ops
     fr_int input_size, hidden, out          # I, H, P
     fr_int window, features                 # I = window * features: inputs side by side, oldest first, and their width
-    fr_int gates                            # G*H
+    fr_int gate_size                        # G*H
     fr_int ld_z                             # distance between rows of z: G*H, or a little more, see `_weights`
     fr_int saved                            # E*H + the cell's values whose number does not depend on H
     bint relu
@@ -130,7 +130,7 @@ cdef inline CellOps no_cell() noexcept nogil:
 
 cdef inline fr_int step_work(const Layer *layer) noexcept nogil:
     """Multiply-adds of one step of one sequence."""
-    return layer.gates * (layer.input_size + (layer.out if layer.ops.scan_forward == NULL else 0))
+    return layer.gate_size * (layer.input_size + (layer.out if layer.ops.scan_forward == NULL else 0))
 
 
 cdef inline Step lone_step() noexcept nogil:
@@ -189,16 +189,16 @@ cdef inline char *peephole(const Params *params, int part) noexcept nogil:
 # For cells whose recurrent product is one matrix and whose biases just add up.
 
 cdef inline void pack_whole(Layer *layer, Arena *arena) noexcept nogil:
-    layer.bias = summed_bias(arena, layer, layer.gates, layer.params.bias_ih, layer.params.bias_hh)
-    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gates, layer.input_size)
-    layer.p_hh = pack_rows(arena, layer.k, layer.params.weight_hh, layer.gates, layer.out)
+    layer.bias = summed_bias(arena, layer, layer.gate_size, layer.params.bias_ih, layer.params.bias_hh)
+    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gate_size, layer.input_size)
+    layer.p_hh = pack_rows(arena, layer.k, layer.params.weight_hh, layer.gate_size, layer.out)
 
 
 cdef inline void pack_whole_transposed(Layer *layer, Arena *arena) noexcept nogil:
-    layer.q_ih = pack_columns(arena, layer.k, layer.params.weight_ih, layer.input_size, layer.gates)
-    layer.q_hh = pack_columns(arena, layer.k, layer.params.weight_hh, layer.out, layer.gates)
+    layer.q_ih = pack_columns(arena, layer.k, layer.params.weight_ih, layer.input_size, layer.gate_size)
+    layer.q_hh = pack_columns(arena, layer.k, layer.params.weight_hh, layer.out, layer.gate_size)
 
 
 cdef inline int whole_product(const Layer *layer, Product *products) noexcept nogil:
-    products[0] = Product(False, 0, 0, layer.gates, False)
+    products[0] = Product(False, 0, 0, layer.gate_size, False)
     return 1

@@ -49,7 +49,7 @@ cdef void pack_forward_after(Layer *layer, Arena *arena) noexcept nogil:
 
 
 cdef void pack_forward_before(Layer *layer, Arena *arena) noexcept nogil:
-    layer.bias = summed_bias(arena, layer, layer.gates, layer.params.bias_ih, layer.params.bias_hh)
+    layer.bias = summed_bias(arena, layer, layer.gate_size, layer.params.bias_ih, layer.params.bias_hh)
     pack_recurrent(layer, arena)
 
 

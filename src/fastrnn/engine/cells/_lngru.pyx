@@ -19,7 +19,7 @@ from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.cells._gru import GRU
 from fastrnn.engine.runtime._kernels cimport fr_int, fr_matrix
 from fastrnn.engine.cells._norm cimport (
-    STATS, add_values, normalise, normalise_backward, place, set_values, sum_shift, take_norm)
+    STATS, add_values, normalise, normalise_backward, block_at, set_values, sum_shift, take_norm)
 from fastrnn.engine.runtime._panels cimport matrix, multiply, pack_rows, zero
 
 cdef enum:
@@ -50,13 +50,13 @@ cdef void pack_norm(Layer *layer, Arena *arena) noexcept nogil:
 
 cdef inline char *part_of_n(const Layer *layer, const char *values) noexcept nogil:
     """The part of values: [3H] or rows of them that belongs to n; NULL stays NULL."""
-    return place(layer, values, N) if values != NULL else NULL
+    return block_at(layer, values, N) if values != NULL else NULL
 
 
 cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
     pack_norm(layer, arena)
-    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gates, layer.input_size)
-    layer.p_hh = pack_rows(arena, layer.k, layer.params.weight_hh, layer.gates, layer.out)
+    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gate_size, layer.input_size)
+    layer.p_hh = pack_rows(arena, layer.k, layer.params.weight_hh, layer.gate_size, layer.out)
 
 
 cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
@@ -66,8 +66,8 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 
 cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept nogil:
     cdef fr_int H = layer.hidden, E = layer.saved
-    cdef char *hh = place(layer, s.saved, NORM_HH)
-    cdef char *u = place(layer, s.saved, U)
+    cdef char *hh = block_at(layer, s.saved, NORM_HH)
+    cdef char *u = block_at(layer, s.saved, U)
     cdef char *z_n = part_of_n(layer, s.z)
     # hh: [R,3H] = h_in: [R,H] W_hh^T
     product(s, matrix(hh, E), matrix(s.h_in, s.ld_h_in), &layer.p_hh, zero())
@@ -83,8 +83,8 @@ cdef void step_forward(const Layer *layer, const Step *s, bint keep) noexcept no
 
 cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
     cdef fr_int H = layer.hidden, E = layer.saved
-    cdef char *hh = place(layer, s.saved, NORM_HH)
-    cdef char *u = place(layer, s.saved, U)
+    cdef char *hh = block_at(layer, s.saved, NORM_HH)
+    cdef char *u = block_at(layer, s.saved, U)
     cdef char *z_n = part_of_n(layer, s.z)
     cdef fr_matrix dh_in = matrix(s.dh_in, H)
     layer.k.gru_backward(s.z, layer.ld_z, u, E, s.dh, H, s.h_prev, s.ld_h_prev, s.rows, H)
@@ -99,16 +99,16 @@ cdef void step_backward(const Layer *layer, const Step *s) noexcept nogil:
 
 
 cdef int products(const Layer *layer, Product *p) noexcept nogil:
-    p[0] = Product(True, NORM_HH * layer.hidden, 0, layer.gates, False)
+    p[0] = Product(True, NORM_HH * layer.hidden, 0, layer.gate_size, False)
     return 1
 
 
 cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
-    add_values(layer, layer.grads.gain_ih, place(layer, sums, GAIN_IH), 3)
-    add_values(layer, layer.grads.gain_hh, place(layer, sums, GAIN_HH), 3)
-    add_values(layer, layer.grads.bias_ih, place(layer, sums, SHIFT), 3)
-    add_values(layer, layer.grads.bias_hh, place(layer, sums, SHIFT), N)
-    add_values(layer, part_of_n(layer, layer.grads.bias_hh), place(layer, sums, SHIFT_U), 1)
+    add_values(layer, layer.grads.gain_ih, block_at(layer, sums, GAIN_IH), 3)
+    add_values(layer, layer.grads.gain_hh, block_at(layer, sums, GAIN_HH), 3)
+    add_values(layer, layer.grads.bias_ih, block_at(layer, sums, SHIFT), 3)
+    add_values(layer, layer.grads.bias_hh, block_at(layer, sums, SHIFT), N)
+    add_values(layer, part_of_n(layer, layer.grads.bias_hh), block_at(layer, sums, SHIFT_U), 1)
 
 
 cdef CellOps lngru_ops

@@ -22,7 +22,7 @@ from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.cells._lstm import LSTM
 from fastrnn.engine.runtime._kernels cimport fr_int
 from fastrnn.engine.cells._norm cimport (
-    STATS, add_values, normalise, normalise_backward, place, set_values, sum_shift, take_norm)
+    STATS, add_values, normalise, normalise_backward, block_at, set_values, sum_shift, take_norm)
 from fastrnn.engine.runtime._panels cimport matrix, multiply, pack_columns, pack_rows, zero
 
 cdef enum:
@@ -58,8 +58,8 @@ cdef void pack_norm(Layer *layer, Arena *arena) noexcept nogil:
 
 cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
     pack_norm(layer, arena)
-    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gates, layer.input_size)
-    layer.p_hh = pack_rows(arena, layer.k, layer.params.weight_hh, layer.gates, layer.out)
+    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gate_size, layer.input_size)
+    layer.p_hh = pack_rows(arena, layer.k, layer.params.weight_hh, layer.gate_size, layer.out)
     if layer.params.weight_hr != NULL:
         layer.p_hr = pack_rows(arena, layer.k, layer.params.weight_hr, layer.out, layer.hidden)
 
@@ -73,7 +73,7 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 
 cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_int ld) noexcept nogil:
     cdef fr_int H = layer.hidden, E = layer.saved, moved = shift_of(layer), stats = SAVED + moved
-    cdef char *hh = place(layer, s.saved, NORM_HH + moved)
+    cdef char *hh = block_at(layer, s.saved, NORM_HH + moved)
     # hh: [R,4H] = h_in: [R,P] W_hh^T
     product(s, matrix(hh, E), matrix(s.h_in, s.ld_h_in), &layer.p_hh, zero())
     barrier(s)
@@ -88,10 +88,10 @@ cdef inline void gates_forward(const Layer *layer, const Step *s, char *m, fr_in
 
 cdef inline void gates_backward(const Layer *layer, const Step *s, const char *dm) noexcept nogil:
     cdef fr_int H = layer.hidden, E = layer.saved, moved = shift_of(layer), stats = SAVED + moved
-    cdef char *hh = place(layer, s.saved, NORM_HH + moved)
+    cdef char *hh = block_at(layer, s.saved, NORM_HH + moved)
     cdef char *dn = unit_room(layer, s)
-    layer.k.lstm_output_backward(dn, H, s.z, layer.ld_z, dm, H, place(layer, s.saved, NORM_C + moved), E,
-                                 place(layer, layer.norm, GAIN_C), place(layer, layer.norm, SHIFT_C), s.rows, H)
+    layer.k.lstm_output_backward(dn, H, s.z, layer.ld_z, dm, H, block_at(layer, s.saved, NORM_C + moved), E,
+                                 block_at(layer, layer.norm, GAIN_C), block_at(layer, layer.norm, SHIFT_C), s.rows, H)
     sum_shift(layer, s, dn, H, SHIFT_C, 1)
     normalise_backward(layer, s, dn, H, dn, H, NORM_C + moved, 2, stats, GAIN_C, 1)
     layer.k.add(s.dc, H, dn, H, s.rows, H)
@@ -127,17 +127,17 @@ cdef void projected_backward(const Layer *layer, const Step *s) noexcept nogil:
 
 
 cdef int products(const Layer *layer, Product *p) noexcept nogil:
-    p[0] = Product(True, (NORM_HH + shift_of(layer)) * layer.hidden, 0, layer.gates, False)
+    p[0] = Product(True, (NORM_HH + shift_of(layer)) * layer.hidden, 0, layer.gate_size, False)
     return 1
 
 
 cdef void add_sums(const Layer *layer, const char *sums) noexcept nogil:
-    add_values(layer, layer.grads.gain_ih, place(layer, sums, GAIN_IH), 4)
-    add_values(layer, layer.grads.gain_hh, place(layer, sums, GAIN_HH), 4)
-    add_values(layer, layer.grads.gain_c, place(layer, sums, GAIN_C), 1)
-    add_values(layer, layer.grads.bias_ih, place(layer, sums, SHIFT), 4)
-    add_values(layer, layer.grads.bias_hh, place(layer, sums, SHIFT), 4)
-    add_values(layer, layer.grads.bias_c, place(layer, sums, SHIFT_C), 1)
+    add_values(layer, layer.grads.gain_ih, block_at(layer, sums, GAIN_IH), 4)
+    add_values(layer, layer.grads.gain_hh, block_at(layer, sums, GAIN_HH), 4)
+    add_values(layer, layer.grads.gain_c, block_at(layer, sums, GAIN_C), 1)
+    add_values(layer, layer.grads.bias_ih, block_at(layer, sums, SHIFT), 4)
+    add_values(layer, layer.grads.bias_hh, block_at(layer, sums, SHIFT), 4)
+    add_values(layer, layer.grads.bias_c, block_at(layer, sums, SHIFT_C), 1)
 
 
 cdef CellOps lnlstm_ops, lnlstm_projected_ops

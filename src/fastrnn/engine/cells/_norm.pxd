@@ -14,7 +14,7 @@ cdef enum:
     STATS = 16      # room for one to four rstd of each row; whole vectors keep rows aligned
 
 
-cdef inline char *place(const Layer *layer, const char *base, fr_int at, fr_int more=0) noexcept nogil:
+cdef inline char *block_at(const Layer *layer, const char *base, fr_int at, fr_int more=0) noexcept nogil:
     """Element at * H + more."""
     return <char *>base + (at * layer.hidden + more) * layer.k.itemsize
 
@@ -23,7 +23,7 @@ cdef inline void set_values(const Layer *layer, char *norm, fr_int at, fr_int wi
                             const char *second) noexcept nogil:
     """[width * H] values from `at` on = first + second, either of which may be NULL."""
     cdef fr_int i, nbytes = width * layer.hidden * layer.k.itemsize
-    cdef char *dst = place(layer, norm, at)
+    cdef char *dst = block_at(layer, norm, at)
     for i in range(nbytes):
         dst[i] = first[i] if first != NULL else 0
     if second != NULL:
@@ -51,9 +51,9 @@ cdef inline void normalise(const Layer *layer, const Step *s, char *y, fr_int ld
     norm(x) goes to place `scaled`, and each row's rstd to element `stat` after place `stats`."""
     fits(layer, scaled, stat, stats, gain, width)
     fr_must(shift + width <= layer.ops.sums, "a shift lies outside the cell's")
-    layer.k.norm_forward(y, ldy, place(layer, s.saved, scaled), layer.saved, place(layer, s.saved, stats, stat),
-                         layer.saved, x, ldx, place(layer, layer.norm, gain),
-                         place(layer, layer.norm, shift) if shift >= 0 else NULL, s.rows, width * layer.hidden)
+    layer.k.norm_forward(y, ldy, block_at(layer, s.saved, scaled), layer.saved, block_at(layer, s.saved, stats, stat),
+                         layer.saved, x, ldx, block_at(layer, layer.norm, gain),
+                         block_at(layer, layer.norm, shift) if shift >= 0 else NULL, s.rows, width * layer.hidden)
 
 
 cdef inline void normalise_backward(const Layer *layer, const Step *s, char *dx, fr_int lddx, const char *dy,
@@ -61,16 +61,16 @@ cdef inline void normalise_backward(const Layer *layer, const Step *s, char *dx,
                                     fr_int width) noexcept nogil:
     """dx: [R, width * H] from dy; adds the gain's gradient to the sums."""
     fits(layer, scaled, stat, stats, gain, width)
-    layer.k.norm_backward(dx, lddx, place(layer, s.sums, gain), dy, lddy, place(layer, s.saved, scaled), layer.saved,
-                          place(layer, s.saved, stats, stat), layer.saved, place(layer, layer.norm, gain), s.rows,
-                          width * layer.hidden)
+    layer.k.norm_backward(dx, lddx, block_at(layer, s.sums, gain), dy, lddy, block_at(layer, s.saved, scaled),
+                          layer.saved, block_at(layer, s.saved, stats, stat), layer.saved,
+                          block_at(layer, layer.norm, gain), s.rows, width * layer.hidden)
 
 
 cdef inline void sum_shift(const Layer *layer, const Step *s, const char *dy, fr_int lddy, fr_int shift,
                            fr_int width) noexcept nogil:
     """Add the shift's gradient to the sums."""
     fr_must(shift + width <= layer.ops.sums, "a shift lies outside the cell's")
-    layer.k.sum_rows(place(layer, s.sums, shift), dy, lddy, s.rows, width * layer.hidden)
+    layer.k.sum_rows(block_at(layer, s.sums, shift), dy, lddy, s.rows, width * layer.hidden)
 
 
 cdef inline char *take_norm(Layer *layer, Arena *arena) noexcept nogil:

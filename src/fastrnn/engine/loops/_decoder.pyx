@@ -25,7 +25,7 @@ from fastrnn.engine.runtime._kernels cimport fr_kernels, fr_load, fr_matrix, fr_
 from fastrnn.engine.runtime._panels cimport matrix, multiply, zero
 from fastrnn.engine.runtime._pool cimport run, workers_for
 from fastrnn.engine.runtime._rows cimport carve_rows, index_rows, load_state, store_last, store_state
-from fastrnn.engine.loops._sequence cimport carve_backward, carve_forward, place, share, weight_gradient
+from fastrnn.engine.loops._sequence cimport carve_backward, carve_forward, set_step, share, weight_gradient
 from fastrnn.engine.runtime._signals cimport STEP_COST, look, settle, watch
 from fastrnn.engine.runtime._workspace cimport (
     keep_workspace, pop_or_none, room_in, free_workspace, take_array, take_scratch)
@@ -171,7 +171,7 @@ cdef void forward_task(void *arg, int part) noexcept nogil:
         context = NULL
         if call.before:
             context = track.x + (first * I + call.embedding) * size
-            place(&step, call.packed + call.layers - 1, rows, top, t, call.keep)
+            set_step(&step, call.packed + call.layers - 1, rows, top, t, call.keep)
             if call.keep:
                 memcpy(track.reading.queries + first * H * size, step.h_prev, step.rows * H * size)
             attend(&call.attention, &call.memory, &track.reading, rows.seq, step.rows, t, first, step.h_prev, H,
@@ -179,7 +179,7 @@ cdef void forward_task(void *arg, int part) noexcept nogil:
         width = I
         for layer in range(call.layers):
             cell = call.packed + layer
-            place(&step, cell, rows, runs + layer, t, call.keep)
+            set_step(&step, cell, rows, runs + layer, t, call.keep)
             step.z = runs[layer].z + (first * cell.ld_z * size if call.keep else 0)
             # z: [R,GH] = x: [R,I] W_ih^T + start
             multiply(matrix(step.z, cell.ld_z), matrix(x, width), &cell.p_ih, matrix(cell.bias, 0), step.rows)
@@ -250,7 +250,7 @@ cdef void backward_task(void *arg, int part) noexcept nogil:
                             top.h + (rows.batch + first) * H * size, H, top.dh, H)
         for layer in range(call.layers - 1, -1, -1):
             cell = call.packed + layer
-            place(&step, cell, rows, runs + layer, t, True)
+            set_step(&step, cell, rows, runs + layer, t, True)
             step.z = runs[layer].z + first * cell.ld_z * size
             step.dh = step.dh_in = runs[layer].dh
             step.dc = runs[layer].dc
@@ -502,7 +502,7 @@ cdef class Decoder:
         cdef Rows *rows
         cdef int part
         for part in range(call.layers):
-            madds += call.packed[part].gates * (call.packed[part].input_size + call.packed[part].out)
+            madds += call.packed[part].gate_size * (call.packed[part].input_size + call.packed[part].out)
         if call.attends:
             madds += a.query * a.width + steps * (a.width * (TANH_MADDS if a.additive else 1) + a.values)
         call.madds = fr_product(madds + STEP_COST, <fr_int>lengths.sum())

@@ -121,7 +121,7 @@ cdef class Engine:
         call.interrupt = NULL
         call.threads = workers_for(fr_product(madds, total))
         call.parts = <int>max(1, min(call.threads, B))
-        call.shares = call.threads * (2 if call.packed.gates >= 2 * SHARE_ROWS * call.threads else 1)
+        call.shares = call.threads * (2 if call.packed.gate_size >= 2 * SHARE_ROWS * call.threads else 1)
         if call.parts > 1 and madds * call.packed.k.itemsize <= NEARBY_BYTES * self.weights.count:
             if not call.keep:
                 call.parts = <int>max(call.parts, min(PARTS_A_THREAD * call.threads, B // PART_ROWS))
@@ -233,7 +233,7 @@ cdef class Engine:
         cdef Call *call = &act.call
         cdef Rows *rows
         cdef Arena arena
-        cdef fr_int b, place, stop
+        cdef fr_int b, number, stop
         cdef fr_int[::1] order
         cdef fr_int[::1] length
         cdef int part
@@ -253,13 +253,13 @@ cdef class Engine:
             rows = &call.rows[part]
             for b in range(rows.batch):
                 if lengths is None:
-                    place = rows.first + b
+                    number = rows.first + b
                     rows.whole[b] = call.whole
                 else:
-                    place = order[part + b * call.parts]
-                    rows.whole[b] = length[place]
+                    number = order[part + b * call.parts]
+                    rows.whole[b] = length[number]
                 rows.length[b] = min(rows.whole[b], stop) - call.start
-                rows.seq[b] = place
+                rows.seq[b] = number
             index_rows(rows)
         return 0
 
@@ -609,7 +609,7 @@ cdef class Engine:
                 reverse = backwards(call, direction)
                 if gates is not None:
                     _view(&view, gates[index], NULL)
-                    width = min(cell.gates, gates.shape[3]) * size
+                    width = min(cell.gate_size, gates.shape[3]) * size
                     if cell.ops.values_saved:
                         scatter(&view, at.saved + cell.ops.values * cell.hidden * size, cell.saved * size, rows,
                                 reverse, width)

@@ -278,7 +278,7 @@ cdef int pieces_of(const Call *call, const Layer *cell) noexcept nogil:
     # Most rows of dz that one product sums.
     cdef fr_int rows = max(<fr_int>BLOCK_ROWS, call.batch) // call.parts + 1
     return <int>max(1, min(rows * step_work(cell) // call.shares // PIECE + 1,
-                           cell.gates // call.shares // PIECE_GATES))
+                           cell.gate_size // call.shares // PIECE_GATES))
 
 
 cdef void weights_task(void *arg, int part) noexcept nogil:

@@ -30,7 +30,7 @@ cdef struct Run:
 cdef fr_int block_count(const Rows *rows) noexcept nogil
 cdef void carve_forward(const Layer *layer, const Rows *rows, Run *run, Arena *arena, bint keep) noexcept nogil
 cdef void carve_backward(const Layer *layer, const Rows *rows, Run *run, Arena *arena) noexcept nogil
-cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t, bint keep) noexcept nogil
+cdef void set_step(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t, bint keep) noexcept nogil
 cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint keep, fr_team *team, int part,
                   Interrupt *interrupt) noexcept nogil
 cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *dy, fr_int stride, char *dx,

@@ -31,7 +31,7 @@ cdef enum:
 cdef inline fr_int block_rows(const Layer *layer) noexcept nogil:
     """Rows of z that one input product computes."""
     cdef fr_int size = layer.k.itemsize
-    return max(<fr_int>BLOCK_BYTES, layer.gates * layer.input_size * size // WEIGHTS_A_BLOCK) // (layer.ld_z * size)
+    return max(<fr_int>BLOCK_BYTES, layer.gate_size * layer.input_size * size // WEIGHTS_A_BLOCK) // (layer.ld_z * size)
 
 
 cdef inline fr_int block_end(const Layer *layer, const Rows *rows, fr_int t) noexcept nogil:
@@ -84,8 +84,8 @@ cdef inline char *sums_at(const Layer *layer, const Rows *rows, const Run *run, 
     return run.sums + t // rows.block * layer.ops.sums * layer.hidden * layer.k.itemsize
 
 
-cdef void place(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t,
-                bint keep) noexcept nogil:
+cdef void set_step(Step *step, const Layer *layer, const Rows *rows, const Run *run, fr_int t,
+                   bint keep) noexcept nogil:
     """Point `step` at the states of step t."""
     cdef fr_int size = layer.k.itemsize, before = row_before(rows, t), now = rows.batch + rows.offset[t]
     step.rows = rows.active[t]
@@ -112,7 +112,7 @@ cdef inline fr_scan place_scan(Step *step, const Layer *layer, const Rows *rows,
     """A scan over the steps t .. end - 1, all of the same sequences; `step.z` is the z of t."""
     cdef fr_int size = layer.k.itemsize
     cdef fr_scan scan
-    place(step, layer, rows, run, t, keep)
+    set_step(step, layer, rows, run, t, keep)
     scan = scan_of(layer, step, end - t, run.step_y // size if run.y != NULL else step.rows * layer.out, keep)
     if layer.skips:
         scan.skip = run.x + rows.offset[t] * layer.input_size * size
@@ -184,7 +184,7 @@ cdef void forward(const Layer *layer, const Rows *rows, const Run *run, bint kee
                 return
             continue
         while t < end:
-            place(&step, layer, rows, run, t, keep)
+            set_step(&step, layer, rows, run, t, keep)
             step.z = block + (rows.offset[t] - first) * ld_z * size
             if run.noise == NULL:
                 layer.ops.step_forward(layer, &step, keep)
@@ -216,10 +216,10 @@ cdef void input_gradient(char *dx, const Layer *layer, const Run *run, const Ste
 
 cdef void sum_columns(const Layer *layer, const Run *run, const Step *step, fr_int first, fr_int end) noexcept nogil:
     """Add the column sums of rows first .. end of dz to the step's `sums`; a team shares the columns."""
-    cdef fr_int size = layer.k.itemsize, column = 0, after = layer.gates
+    cdef fr_int size = layer.k.itemsize, column = 0, after = layer.gate_size
     if step.team != NULL:
-        column = share(layer.gates, step.part, step.team.size)
-        after = share(layer.gates, step.part + 1, step.team.size)
+        column = share(layer.gate_size, step.part, step.team.size)
+        after = share(layer.gate_size, step.part + 1, step.team.size)
     layer.k.sum_rows(step.sums + column * size, run.z + (first * layer.ld_z + column) * size, layer.ld_z, end - first,
                      after - column)
 
@@ -229,7 +229,7 @@ cdef void whole_input_gradient(char *dx, const Layer *layer, const Rows *rows, c
     """All rows of dx, in pieces if an interrupt may end the call."""
     cdef fr_int first = 0, piece = rows.count
     if interrupt != NULL:
-        piece = max(<fr_int>PIECE_ROWS, PIECE // (layer.input_size * layer.gates + 1))
+        piece = max(<fr_int>PIECE_ROWS, PIECE // (layer.input_size * layer.gate_size + 1))
     while first < rows.count and not look(interrupt):
         input_gradient(dx, layer, run, step, first, min(first + piece, rows.count))
         first += piece
@@ -252,7 +252,7 @@ cdef void scan_backward(const Layer *layer, const Rows *rows, const Run *run, St
         scan.dy = dy + rows.offset[first] * stride * size
         scan.ld_dy = stride
         step.sums = sums_at(layer, rows, run, first)
-        scan.sums = step.sums + layer.gates * size
+        scan.sums = step.sums + layer.gate_size * size
         scan.carry = run.dc if layer.ops.has_c else run.dh
         scan.ld_carry = layer.hidden
         scan.trace = run.dh_steps.data != NULL
@@ -299,7 +299,7 @@ cdef void backward(const Layer *layer, const Rows *rows, const Run *run, char *d
         return
     for t in range(rows.steps - 1, -1, -1):
         keep_apart()
-        place(&step, layer, rows, run, t, True)
+        set_step(&step, layer, rows, run, t, True)
         step.z = run.z + rows.offset[t] * layer.ld_z * size
         layer.k.add(run.dh, P, dy + rows.offset[t] * stride * size, stride, step.rows, P)
         if run.dh_steps.data != NULL:
@@ -342,7 +342,7 @@ cdef void bias_gradient(const Layer *layer, const Block *block, const Run *run, 
     cdef int i
     memset(sums, 0, (end - m) * size)
     layer.k.sum_rows(sums, z + m * size, layer.ld_z, block.count, end - m)
-    layer.k.add(layer.grads.bias_ih + m * size, layer.gates, sums, layer.gates, 1, end - m)
+    layer.k.add(layer.grads.bias_ih + m * size, layer.gate_size, sums, layer.gate_size, 1, end - m)
     for i in range(count):
         first = max(m, products[i].row)
         last = min(end, products[i].row + products[i].width)
@@ -352,8 +352,8 @@ cdef void bias_gradient(const Layer *layer, const Block *block, const Run *run, 
             layer.k.sum_rows(layer.grads.bias_hh + first * size, saved + (first - products[i].row) * size, layer.saved,
                              block.count, last - first)
         else:
-            layer.k.add(layer.grads.bias_hh + first * size, layer.gates, sums + (first - m) * size, layer.gates, 1,
-                        last - first)
+            layer.k.add(layer.grads.bias_hh + first * size, layer.gate_size, sums + (first - m) * size,
+                        layer.gate_size, 1, last - first)
 
 
 cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Block *block, const Run *run,
@@ -386,7 +386,7 @@ cdef void recurrent_gradient(const Layer *layer, const Rows *rows, const Block *
 cdef void weight_gradient(const Layer *layer, const Rows *rows, const Run *run, fr_int block, int part, int parts,
                           const Scratch *work) noexcept nogil:
     """One worker's rows of every weight gradient of the layer, summed over the steps of one block of `rows`."""
-    cdef fr_int size = layer.k.itemsize, G = layer.gates, H = layer.hidden
+    cdef fr_int size = layer.k.itemsize, G = layer.gate_size, H = layer.hidden
     cdef Product p[2]
     cdef fr_int m = share(G, part, parts), end = share(G, part + 1, parts), after
     cdef fr_int most = layer.k.gemm_tn_work // size     # columns that `work` has room for

@@ -128,18 +128,19 @@ cdef class Weights(Watched):
             layer.input_size = window * layer.features
             layer.hidden = hidden
             layer.out = out
-            layer.gates = layer.ops.gates * hidden
-            layer.ld_z = layer.gates + (LINE // self.itemsize if layer.gates * self.itemsize % SHARED_SETS == 0 else 0)
+            layer.gate_size = layer.ops.gates * hidden
+            apart = LINE // self.itemsize if layer.gate_size * self.itemsize % SHARED_SETS == 0 else 0
+            layer.ld_z = layer.gate_size + apart
             layer.saved = layer.ops.saved * hidden + layer.ops.stats
             layer.relu = relu
             if general:
                 options = &layer.options
                 options.f, options.g, options.h = [activation_of(one) for one in activations[i % directions]]
                 options.clip, options.coupled = clip, coupled
-            for name, place in kind.layout(all_words, layer.features, hidden, out, window).items():
+            for name, placed in kind.layout(all_words, layer.features, hidden, out, window).items():
                 whole = name + suffixes[i]
-                field(&layer.params, name)[0] = _data(params, whole, "params", typenum, place.shape)
-                field(&layer.grads, name)[0] = _data(grads, whole, "grads", typenum, place.shape)
+                field(&layer.params, name)[0] = _data(params, whole, "params", typenum, placed.shape)
+                field(&layer.grads, name)[0] = _data(grads, whole, "grads", typenum, placed.shape)
                 names.add(whole)
         if params.keys() != names or grads.keys() != names:
             raise ValueError(f"params, grads: expected {', '.join(sorted(names))}; found {', '.join(sorted(params))} "
@@ -196,12 +197,12 @@ cdef class Weights(Watched):
             arena.used = 0
             for i in range(self.count):
                 layer = &packed.layers[i]
-                nbytes = layer.gates * layer.out * layer.k.itemsize
-                w_hh = take_array(&arena, layer.gates, layer.out, layer.k.itemsize)
-                dw_hh = take_array(&arena, 0 if for_forward else layer.gates, layer.out, layer.k.itemsize)
+                nbytes = layer.gate_size * layer.out * layer.k.itemsize
+                w_hh = take_array(&arena, layer.gate_size, layer.out, layer.k.itemsize)
+                dw_hh = take_array(&arena, 0 if for_forward else layer.gate_size, layer.out, layer.k.itemsize)
                 if turn == 0:
                     continue
-                drop_weights(w_hh, self.layers[i].params.weight_hh, layer.k.itemsize, layer.gates, layer.out, p,
+                drop_weights(w_hh, self.layers[i].params.weight_hh, layer.k.itemsize, layer.gate_size, layer.out, p,
                              purpose_seed(seed, i, FOR_WEIGHTS), False)
                 layer.params.weight_hh = w_hh
                 if not for_forward:
@@ -217,7 +218,7 @@ cdef class Weights(Watched):
         cdef int i
         for i in range(self.count):
             layer = &packed.layers[i]
-            drop_weights(self.layers[i].grads.weight_hh, layer.grads.weight_hh, layer.k.itemsize, layer.gates,
+            drop_weights(self.layers[i].grads.weight_hh, layer.grads.weight_hh, layer.k.itemsize, layer.gate_size,
                          layer.out, p, purpose_seed(seed, i, FOR_WEIGHTS), True)
 
     def set_dropout(self, double recurrent, double zone_h, double zone_c, double weight):

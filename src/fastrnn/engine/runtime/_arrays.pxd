@@ -29,7 +29,7 @@ cpdef object room(shape, dtype)
 cdef tuple plain_parts(object parts, str name)
 
 
-cdef class Memory:
+cdef class ArrayMemory:
     cdef object array
 
 

@@ -48,7 +48,7 @@ cdef tuple plain_parts(object parts, str name):
 
 @cython.final
 @cython.no_gc       # the garbage collector cannot reach the array from here
-cdef class Memory:
+cdef class ArrayMemory:
     """The owner of the memory of arrays that `room` makes. NumPy does not resize an array that does not own its memory,
     and a read-only array can be made writeable again if its memory is writeable."""
 
@@ -60,7 +60,7 @@ cdef class Memory:
 
 cpdef object room(shape, dtype):
     """Zeros, as from `numpy.zeros`, but aligned to 64 bytes, and nobody can resize the array."""
-    cdef Memory memory = Memory()
+    cdef ArrayMemory memory = ArrayMemory()
     cdef cnp.ndarray like = np.broadcast_to(np.zeros((), dtype), shape)
     cdef cnp.ndarray own, array
     cdef uintptr_t start
@@ -214,7 +214,7 @@ cdef class Pinned:
             self.pins[i] = _pin_of(array)
         self.memories = tuple([array.base for array in self.arrays])
         for i in range(len(self.arrays)):
-            self.pins[i].in_room = isinstance(self.memories[i], Memory)
+            self.pins[i].in_room = isinstance(self.memories[i], ArrayMemory)
 
     def __dealloc__(self):
         free(self.pins)

@@ -30,7 +30,7 @@ cdef inline char *at(const View *view, fr_int t, fr_int b) noexcept nogil:
     return view.data + t * view.stride_t + b * view.stride_b
 
 
-cdef inline char *place(const View *view, const Rows *rows, fr_int t, fr_int j, bint reverse) noexcept nogil:
+cdef inline char *step_of(const View *view, const Rows *rows, fr_int t, fr_int j, bint reverse) noexcept nogil:
     """Row (t, j) in the caller's array."""
     t += rows.start
     return at(view, rows.whole[j] - 1 - t if reverse else t, rows.seq[j])

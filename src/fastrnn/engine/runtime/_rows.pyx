@@ -43,7 +43,7 @@ cdef void gather(char *dst, const View *src, const Rows *rows, bint reverse, fr_
     cdef fr_int t, j
     for t in range(rows.steps):
         for j in range(rows.active[t]):
-            memcpy(dst, place(src, rows, t, j, reverse), nbytes)
+            memcpy(dst, step_of(src, rows, t, j, reverse), nbytes)
             dst += nbytes
 
 
@@ -51,7 +51,7 @@ cdef void scatter_step(const View *dst, const char *src, fr_int stride, const Ro
                        fr_int nbytes) noexcept nogil:
     cdef fr_int j
     for j in range(rows.active[t]):
-        memcpy(place(dst, rows, t, j, reverse), src + j * stride, nbytes)
+        memcpy(step_of(dst, rows, t, j, reverse), src + j * stride, nbytes)
 
 
 cdef void scatter(const View *dst, const char *src, fr_int stride, const Rows *rows, bint reverse,
@@ -68,7 +68,7 @@ cdef void add_scattered(const View *dst, const char *src, const Rows *rows, cons
     cdef fr_int t, j
     for t in range(rows.steps):
         for j in range(rows.active[t]):
-            k.add(place(dst, rows, t, j, reverse), width, src, width, 1, width)
+            k.add(step_of(dst, rows, t, j, reverse), width, src, width, 1, width)
             src += width * k.itemsize
 
 

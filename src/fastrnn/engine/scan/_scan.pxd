@@ -57,17 +57,17 @@ cdef inline fr_scan scan_of(const Layer *layer, const Step *step, fr_int steps, 
 
 
 cdef inline void pack_input(Layer *layer, Arena *arena) noexcept nogil:
-    layer.bias = summed_bias(arena, layer, layer.gates, layer.params.bias_ih, NULL)
-    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gates, layer.input_size)
+    layer.bias = summed_bias(arena, layer, layer.gate_size, layer.params.bias_ih, NULL)
+    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gate_size, layer.input_size)
 
 
 cdef inline void pack_input_transposed(Layer *layer, Arena *arena) noexcept nogil:
-    layer.q_ih = pack_columns(arena, layer.k, layer.params.weight_ih, layer.input_size, layer.gates)
+    layer.q_ih = pack_columns(arena, layer.k, layer.params.weight_ih, layer.input_size, layer.gate_size)
 
 
 cdef inline void add_bias_sums(const Layer *layer, const char *sums) noexcept nogil:
     if layer.grads.bias_ih != NULL:
-        layer.k.add(layer.grads.bias_ih, layer.gates, sums, layer.gates, 1, layer.gates)
+        layer.k.add(layer.grads.bias_ih, layer.gate_size, sums, layer.gate_size, 1, layer.gate_size)
 
 
 cdef inline int no_products(const Layer *layer, Product *products) noexcept nogil:

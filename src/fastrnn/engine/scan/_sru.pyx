@@ -43,12 +43,12 @@ cdef void pack_backward(Layer *layer, Arena *arena) noexcept nogil:
 
 cdef void pack_forward(Layer *layer, Arena *arena) noexcept nogil:
     cdef fr_int size = layer.k.itemsize
-    layer.bias = take_array(arena, layer.gates, 1, size)
+    layer.bias = take_array(arena, layer.gate_size, 1, size)
     if layer.bias != NULL:
-        memset(layer.bias, 0, layer.gates * size)
+        memset(layer.bias, 0, layer.gate_size * size)
         if layer.params.bias_ih != NULL:
             memcpy(block(layer, layer.bias, 1), layer.params.bias_ih, 2 * layer.hidden * size)
-    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gates, layer.input_size)
+    layer.p_ih = pack_rows(arena, layer.k, layer.params.weight_ih, layer.gate_size, layer.input_size)
     pack_state_weights(layer, arena)
 
 

@@ -13,7 +13,7 @@ from fastrnn.bench.cells import Cell, grid
 from fastrnn.bench.compare import TOLERANCE, difference
 from fastrnn.bench.driver import Effort, measure
 from fastrnn.bench.machine import Limits, measure_limits
-from fastrnn.bench.peers import OURS, PEERS, Source, installed
+from fastrnn.bench.peers import BLAS, OURS, PEERS, Source, installed
 from fastrnn.bench.problem import VALID, build_problem, least_seconds, recurrent_bytes, windows
 from fastrnn.bench.work import Stopwatch, Work
 from fastrnn.bench.workers import Worker, WorkerError
@@ -205,13 +205,13 @@ def test_worker_that_dies_says_why(monkeypatch):
 
 @pytest.fixture(scope="module")
 def records():
-    peers, _ = installed()
+    peers = [*installed()[0], BLAS]
     tiny = [Cell(table, *shape) for table, rows in TINY.items() for shape in rows]
     return [report.finish(record) for record in measure(tiny, peers, BRIEF, AnyLimits(1, 1e11, {}))]
 
 
 def test_every_library_did_the_same_work(records):
-    peers, _ = installed()
+    peers = [*installed()[0], BLAS]
     assert len(records) == sum(map(len, TINY.values()))
     for record in records:
         assert record["failed"] == {}
@@ -286,7 +286,8 @@ def test_table_text():
 
 @pytest.fixture
 def only_ours(monkeypatch):
-    monkeypatch.setattr(command, "installed", lambda: ([OURS], ["torch: skipped, not installed (pip install torch)"]))
+    found = [OURS], ["torch: skipped, not installed (pip install torch)"]
+    monkeypatch.setattr(command, "installed", lambda names=None: found)
     monkeypatch.setattr(command, "QUICK", BRIEF)
     monkeypatch.setattr(cells, "QUICK", {"step": TINY["step"][:1], "sequence": TINY["sequence"]})
 

@@ -72,7 +72,7 @@ ORDERS = {
         "cells", "work", "onnx_graph", "problem", "peers", "workers", "worker", "compare", "driver", "machine", "cold",
         "plot", "report", "command",
     ],
-    "fastrnn.bench.peers": ["fastrnn", "jax", "onnxruntime", "openvino", "torch"],
+    "fastrnn.bench.peers": ["fastrnn", "blas", "jax", "onnxruntime", "openvino", "torch"],
     "fastrnn.examples": [
         "files", "nab", "gradients", "adding", "digits", "addition", "anomaly", "captions", "character", "forecasting",
         "long", "music", "names", "search", "sentiment", "strings", "translation",

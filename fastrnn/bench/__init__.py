@@ -6,7 +6,7 @@ import time and memory, `report` and `plot` show the results. `bench/README.md` 
 """
 
 
-def run(quick=False, threads=None, json_path=None, plot_path=None, tables=None):
+def run(quick=False, threads=None, json_path=None, plot_path=None, tables=None, blas=False):
     """Measure, print the tables, and write the results.
 
     Parameters
@@ -20,6 +20,8 @@ def run(quick=False, threads=None, json_path=None, plot_path=None, tables=None):
         Where to write everything measured, and a picture of the ratios.
     tables : sequence of str, optional
         Names of `fastrnn.bench.cells.TABLES`; by default all.
+    blas : bool
+        Measure fastrnn with SciPy's BLAS for all products (FASTRNN_BLAS=1) in the place of other libraries.
 
     Returns
     -------
@@ -34,4 +36,4 @@ def run(quick=False, threads=None, json_path=None, plot_path=None, tables=None):
     """
     from .command import run_command
 
-    return run_command(quick, threads, json_path, plot_path, tables)
+    return run_command(quick, threads, json_path, plot_path, tables, blas)

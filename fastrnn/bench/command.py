@@ -14,7 +14,7 @@ from .cells import TABLES, grid
 from .cold import measure_cold
 from .driver import FULL, QUICK, measure
 from .machine import describe, measure_limits
-from .peers import OURS, installed
+from .peers import BLAS, OURS, installed
 from .plot import save_plot
 from .problem import recurrent_bytes
 from .report import finish, summarise, summary_text, table_text
@@ -22,7 +22,7 @@ from .report import finish, summarise, summary_text, table_text
 COLD_ROUNDS = {True: 2, False: 7}
 
 
-def run_command(quick, threads, json_path, plot_path, tables):
+def run_command(quick, threads, json_path, plot_path, tables, blas=False):
     """See `fastrnn.bench.run`."""
     for table in tables or ():
         check_option(table, "tables", tuple(TABLES))
@@ -35,7 +35,7 @@ def run_command(quick, threads, json_path, plot_path, tables):
         check_writable(json_path)
     if plot_path is not None:
         check_plot(plot_path, "--plot")
-    peers, missing = installed()
+    peers, missing = installed([BLAS] if blas else None)
     for line in missing:
         print(line)
     session = Session(quick, counts, peers, tables)
@@ -58,7 +58,7 @@ class Session:
     def __init__(self, quick, counts, peers, tables):
         self.quick, self.counts, self.peers = quick, counts, peers
         self.cells = grid(quick, counts, tables)
-        self.starts = tables is None or "start" in tables
+        self.starts = (tables is None or "start" in tables) and BLAS not in peers  # starts as fastrnn does
         self.records, self.limits, self.versions, self.absent = [], [], {}, {}
         self.complete = False
         self._start = time.monotonic()

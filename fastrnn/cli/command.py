@@ -175,7 +175,8 @@ def add_bench(commands):
         "library failed or its results differed.",
         epilog="examples:\n"
         "  fastrnn bench --quick\n"
-        "  fastrnn bench --threads 1 --only step --only training --json results.json",
+        "  fastrnn bench --threads 1 --only step --only training --json results.json\n"
+        "  fastrnn bench --blas --only sequence --only training",
     )
     parser.add_argument("--quick", action="store_true", help="a small part of the grid, under two minutes")
     counts = "measure with N threads only (default: with one and with all CPUs)"
@@ -184,13 +185,15 @@ def add_bench(commands):
     parser.add_argument("--plot", metavar="F", help="write a picture of the ratios to this file")
     tables = f"this table alone, of {', '.join(TABLES)}; may be repeated"
     parser.add_argument("--only", action="append", choices=tuple(TABLES), metavar="TABLE", help=tables)
+    blas = "measure fastrnn with SciPy's BLAS for all products (FASTRNN_BLAS=1) in the place of other libraries"
+    parser.add_argument("--blas", action="store_true", help=blas)
     parser.set_defaults(run=run_bench)
 
 
 def run_bench(args):
     from ..bench import run
 
-    return run(args.quick, args.threads, args.json, args.plot, args.only)
+    return run(args.quick, args.threads, args.json, args.plot, args.only, args.blas)
 
 
 def add_example(commands):

@@ -14,6 +14,7 @@ import importlib.util
 from dataclasses import dataclass, field
 
 OURS = "fastrnn"
+BLAS = "blas"  # fastrnn with all products by SciPy's BLAS: no peer, measured where asked for
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ PEERS = {
     "torch": Source(("torch",)),
     "onnxruntime": Source(("onnxruntime", "onnx")),
     "openvino": Source(("openvino", "onnx"), {"OPENVINO_TELEMETRY_DISABLED": "1"}),
+    BLAS: Source(("fastrnn",), {"FASTRNN_BLAS": "1"}),
     "jax": Source(("jax", "jaxlib"), {"JAX_PLATFORMS": "cpu"}, affinity=True),
 }
 
@@ -41,7 +43,7 @@ PEERS = {
 def installed(names=None):
     """(names of the peers to measure, ours first; lines about those that are not installed)."""
     found, lines = [], []
-    for name in PEERS if names is None else [OURS, *names]:
+    for name in [name for name in PEERS if name != BLAS] if names is None else [OURS, *names]:
         missing = PEERS[name].missing()
         if missing:
             lines.append(f"{name}: skipped, not installed (pip install {' '.join(missing)})")

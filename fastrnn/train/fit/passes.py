@@ -33,7 +33,7 @@ def measure(function, model, prediction, batch):
     if per_step and not batch_first(model):
         if not isinstance(y, list):
             y = y.swapaxes(0, 1)
-            weight = weight if weight is None or weight.ndim == 1 else weight.T
+            weight = weight if weight is None or weight.ndim == 1 else weight.swapaxes(0, 1)
         options["batch_first"] = False
     if per_step and batch.lengths is not None:
         options["lengths"] = batch.counted

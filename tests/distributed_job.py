@@ -58,6 +58,7 @@ def cases():
         "weights of steps": (tagger(), {}, {"X": X, "y": steps, "lengths": LENGTHS, "sample_weight": d["step_weight"]}),
         "weights of classes": (tagger(), {"l2": 0.01}, {**lists, "class_weight": {0: 3.0, 2: 0.5}}),
         "few rows of weight": (tagger(), {"clip_norm": 0.1}, {**lists, "sample_weight": d["few"]}),
+        "frozen": (tagger().freeze("0.weight_*"), {"clip_norm": 0.1, "l2": 0.01}, lists),
         "sequences": (classifier(), {"metrics": ("accuracy",)}, {"X": X, "y": classes, "validation_split": 0.3}),
         "ragged sequences": (classifier(), {}, {"X": ragged(X), "y": classes, "sample_weight": d["weight"]}),
         "windows": (tagger(), {"tbptt": (2, 3)}, lists),

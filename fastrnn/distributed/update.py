@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from ..train.fit.figures import names
+from ..check.params import frozen_names
+from ..train.fit.figures import names as figure_names
 from ..train.fit.history import NonFiniteError
 from ..train.fit.lossparts import loss_reduction
 from ..train.fit.update import Made, Update
@@ -31,7 +32,7 @@ class SharedUpdate(Update):
         super().__init__(trainer, l2, data.mean_weight)
         self._data, self._order_seed = data, order_seed
         self._ranks, self._wishes, self._merged = ranks, wishes, merged
-        self._flat = self._pieces = None  # all gradients side by side, and each of them there
+        self._names = self._flat = self._pieces = None  # all gradients side by side, and each of them there
 
     def gradient(self, batches, states):
         """As `Update.gradient`, of all ranks' rows; the states are those of this rank's."""
@@ -42,7 +43,7 @@ class SharedUpdate(Update):
             made = super().gradient(batches, states)
         except NonFiniteError as found:
             error = found
-            made = Made(dict.fromkeys(names(trainer.metrics), math.nan), 0.0, 1.0, 1.0, 1.0, None)
+            made = Made(dict.fromkeys(figure_names(trainer.metrics), math.nan), 0.0, 1.0, 1.0, 1.0, None)
         sums = [value * made.mass for value in made.values.values()]
         sums += [made.mass, made.penalty * made.divisor, made.weight, made.divisor, *self._wishes.counts()]
         *totals, mass, penalty, weight, divisor, stop, interrupt = self._combine(sums, made.divisor)
@@ -62,8 +63,11 @@ class SharedUpdate(Update):
         """
         totals = np.array(sums, np.float64)
         finish_totals = self._ranks.start_adding(totals)
-        grads = list(self._trainer.model.grads.values())
-        if self._flat is None:
+        grads = self._trainer.model.grads
+        names = grads.keys() - frozen_names(grads)
+        grads = [grad for name, grad in grads.items() if name in names]
+        if self._flat is None or names != self._names:
+            self._names = names
             self._flat = np.empty(sum(g.size for g in grads), np.result_type(*grads))
             pieces = np.split(self._flat, np.cumsum([g.size for g in grads])[:-1])
             self._pieces = [piece.reshape(g.shape) for piece, g in zip(pieces, grads)]

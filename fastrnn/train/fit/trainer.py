@@ -43,11 +43,13 @@ class Trainer:
     ----------
     model : Module
         A network whose layout `fit` follows. If it ends in a pooling module (its `pools_time` is true), it has one
-        output per sequence, else one per step.
+        output per sequence, else one per step. Frozen parameters (`Module.freeze`) stay as they are.
     loss : str or callable
         A function of `fastrnn.losses` or its name, or any callable ``loss(prediction, target)`` that returns (float,
-        gradient); it gets `lengths`, `sample_weight` and `batch_first` by keyword if they matter. A function of
-        `fastrnn.losses` with options is ``functools.partial(losses.huber, delta=0.5)``.
+        gradient); it gets `lengths`, `sample_weight` and `batch_first` by keyword if they matter. With `sample_weight`
+        it returns the weighted mean, divided by the sum of the batch's weights; the trainer then applies the equation
+        in the notes of `fit`. A function of `fastrnn.losses` with options is ``functools.partial(losses.huber,
+        delta=0.5)``. Class weights among its options divide by their sum in each batch: give them to `fit` instead.
     optimizer : str or Optimizer
         "sgd", "adam", "adamw", "rmsprop" or "adagrad" with its defaults, or an optimiser.
     reduction : "mean", "sum" or "batchmean", optional
@@ -252,7 +254,7 @@ class Trainer:
         weight 0 too; padding does not count, nor in m. Without weights, and with equal ones, this is the plain mean
         over the batch's valid elements. With the reduction "batchmean" n is the number of sequences; with "sum" the
         equation is sum_i w_i l_i. `clip_norm` and `clip_value` are multiplied by sum_i w_i / (n m) where that is
-        above 1, so that they do not take weight from heavy rows.
+        above 1, so that they do not take weight from heavy rows. Batches whose weights are all 0 make no update.
 
         After an interrupt, or from a checkpoint, a fit continues exactly where it was if you call `fit` on the trainer
         that `resume` returns; `epochs` is then the total of that fit. Any other call starts a new fit.
@@ -272,6 +274,9 @@ class Trainer:
         anything changes.
         """
         epochs = check_positive_int(epochs, "epochs")
+        if self.model.params and len(self.model.frozen) == len(self.model.params):
+            raise ValueError(f"model: expected a parameter to train, found all {len(self.model.params)} frozen; "
+                             "unfreeze some by model.unfreeze(pattern)")
         if mean_weight is not None:
             mean_weight = check_number(mean_weight, "mean_weight", above=0)
         validation_split = check_number(validation_split, "validation_split", low=0, below=1)

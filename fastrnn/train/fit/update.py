@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...check.params import frozen_names
 from .. import optim
 from .figures import names
 from .history import NonFiniteError
@@ -151,7 +152,8 @@ class Update:
         else:
             norm = optim.clip_grad_norm(grads, trainer.clip_norm * weight)
         if not math.isfinite(norm):
-            bad = [name for name, grad in grads.items() if not np.isfinite(grad).all()]
+            frozen = frozen_names(grads)
+            bad = [name for name, grad in grads.items() if name not in frozen and not np.isfinite(grad).all()]
             raise NonFiniteError(
                 f"{self._where()}: the gradient of {', '.join(bad) or 'all parameters'} is not finite (norm {norm})"
             )

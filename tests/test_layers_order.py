@@ -45,7 +45,8 @@ ORDERS = {
         "modulestream", "sequential",
     ],
     "fastrnn.data": [
-        "tbptt", "batch", "mapped", "given", "batches", "source", "windows", "scaling", "audio", "vocab", "bpe",
+        "tbptt", "batch", "mapped", "given", "weights", "batches", "source", "windows", "scaling", "audio", "vocab",
+        "bpe",
     ],
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],

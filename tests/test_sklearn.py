@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sklearn.utils.estimator_checks
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -84,6 +85,106 @@ def test_a_weight_is_a_number_of_repetitions():
         weighted = clone(estimator).fit(X, target, sample_weight=weight)
         other = clone(estimator).fit(repeated, np.repeat(target, weight))
         assert np.array_equal(weighted._raw(X), other._raw(X))
+
+
+@pytest.mark.parametrize("estimator", [RNNClassifier, RNNRegressor])
+def test_weights_are_repetitions_where_nothing_is_drawn(estimator):
+    """scikit-learn's own check, and weights that are no whole numbers, to rounding: full batches, no dropout."""
+    checks = sklearn.utils.estimator_checks
+    exact = estimator(hidden_size=8, epochs=30, batch_size=1000, dropout=0.0, dtype="float64", random_state=0)
+    check = getattr(checks, "check_sample_weight_equivalence_on_dense_data", None) or getattr(
+        checks, "check_sample_weight_equivalence", None)
+    if check is not None:
+        check(estimator.__name__, exact)
+    X, y, gap = ragged(30)
+    target = y if estimator is RNNClassifier else gap
+    copies = np.arange(30) % 4
+    weighted = clone(exact).fit(X, target, sample_weight=0.3 * copies)
+    repeated = clone(exact).fit([x for x, w in zip(X, copies) for _ in range(w)], np.repeat(target, copies))
+    np.testing.assert_allclose(weighted._raw(X), repeated._raw(X), rtol=1e-6, atol=1e-8)
+    plain = clone(exact).fit(X, target)
+    assert np.abs(weighted._raw(X) - plain._raw(X)).max() > 1e-3
+
+
+def test_repeated_samples_count_as_often_as_they_are_there():
+    X, y = np.r_[np.zeros((90, 1)), np.arange(1, 11)[:, None] * 1e-9], np.r_[np.zeros(90, int), np.ones(10, int)]
+    small = {"hidden_size": 1, "epochs": 40, "batch_size": 8, "dropout": 0.0, "standardize": False, "random_state": 0}
+    fits = [RNNClassifier(**small).fit(X, y)]
+    order = np.random.default_rng(0).permutation(100)
+    fits.append(RNNClassifier(**small).fit(X[order], y[order]))
+    assert np.array_equal(fits[0].predict_proba(X), fits[1].predict_proba(X))
+    heavy = {**small, "epochs": 400, "clip_norm": None}
+    fits.append(RNNClassifier(**heavy).fit(X[89:], y[89:], sample_weight=[90.0] + [1] * 10))
+    fits.append(RNNClassifier(**{**heavy, "clip_norm": 1.0}).fit(X[89:], y[89:], sample_weight=[90.0] + [1] * 10))
+    for fit in fits:
+        assert 0.05 < fit.predict_proba([[0.0]])[0, 1] < 0.2
+    assert RNNRegressor(**small).fit(X, y).predict([[0.0]]) == pytest.approx(0.1, abs=0.05)
+
+
+def test_balanced_counts_weights_and_repetitions():
+    one = {"hidden_size": 1, "epochs": 1, "class_weight": "balanced"}
+    X, y = [[0.0]] * 9 + [[1.0]], ["a"] * 9 + ["b"]
+    for fit in (
+        RNNClassifier(**one).fit(X, y),
+        RNNClassifier(**one).fit(X[8:], y[8:], sample_weight=[4.5, 0.5]),
+        RNNClassifier(**one).fit([[0.0], *X], ["c", *y], sample_weight=[0, *[1] * 10]),
+    ):
+        np.testing.assert_allclose(fit._class_weight, [5 / 9, 5])
+    tagger = RNNTagger(**one).fit([[0.0, 1, 2], [0.0]], [["a", "a", "b"], ["b"]], sample_weight=[1, 0.5])
+    np.testing.assert_allclose(tagger._class_weight, [3.5 / 4, 3.5 / 3])
+
+
+@pytest.mark.parametrize("estimator", [RNNClassifier, RNNTagger])
+def test_class_weights_that_say_nothing_are_errors(estimator):
+    X, y = np.arange(12.0).reshape(6, 2), np.array([["a", "b"]] * 6)
+    y = y if estimator is RNNTagger else y[:, 0].copy()
+    if estimator is RNNClassifier:
+        y[3:] = "b"
+    wrong = [
+        ({"c": 2.0}, ValueError, "class_weight: expected labels that occur in y, among .* found 'c'"),
+        ({"a": 1.0, "b": 3.0, "c": 2.0}, ValueError, "class_weight: expected labels that occur in y"),
+        ({"a": -1.0}, ValueError, r"class_weight\['a'\]: expected a finite number at least 0"),
+        ({"a": 0.0, "b": 0.0}, ValueError, "expected an element with a weight above 0, found all zero"),
+        ("even", ValueError, "class_weight: expected one of 'balanced'; found 'even'"),
+        ([1.0, 2.0], TypeError, "class_weight: expected a dict of label -> weight, 'balanced' or None, found list"),
+    ]
+    for class_weight, kind, message in wrong:
+        with pytest.raises(kind, match=message):
+            estimator(hidden_size=2, epochs=1, class_weight=class_weight).fit(X, y)
+    with pytest.raises(ValueError, match="sample_weight: expected at least one weight above 0, found all zero"):
+        estimator(hidden_size=2, epochs=1).fit(X, y, sample_weight=np.zeros(6))
+
+
+def test_partial_fit_weighs_within_its_call_unless_told_otherwise():
+    X, _, gap = ragged(24)
+    labels = np.where(gap > 0, "first", "second")
+    weight = np.where(np.arange(24) < 12, 0.5, 5.5)
+    for estimator, y, first in (
+        (RNNClassifier, labels, {"classes": ["first", "second"]}),
+        (RNNRegressor, gap, {}),
+        (RNNTagger, [np.repeat(label, len(x)) for x, label in zip(X, labels)], {"classes": ["first", "second"]}),
+    ):
+        base = estimator(hidden_size=4, dropout=0.0, standardize=False, random_state=0, dtype="float64", batch_size=50,
+                         weight_decay=0.0, clip_norm=None)
+
+        def moved(part, base=base, y=y, first=first, **given):
+            fit = clone(base)
+            fit._optimizer = None
+            fit.partial_fit(X, y, **first)
+            before = fit.network_.state_dict()
+            fit._optimizer = fastrnn.SGD(0.1)
+            fit.partial_fit(X[part], y[part], **given)
+            return np.concatenate([(fit.network_.params[name] - p).ravel() for name, p in before.items()])
+
+        light, heavy = slice(0, 12), slice(12, 24)
+        plain = moved(light), moved(heavy)
+        for part, of_call, expected in ((light, 0.5, plain[0]), (heavy, 5.5, plain[1])):
+            # Equal within the call: as none. With the mean of all, 3: in proportion to it
+            assert np.array_equal(moved(part, sample_weight=weight[part]), expected)
+            scaled = moved(part, sample_weight=weight[part], mean_weight=3.0)
+            np.testing.assert_allclose(scaled, expected * of_call / 3, rtol=1e-9, atol=1e-12)
+        with pytest.raises(ValueError, match="mean_weight: expected a finite number above 0"):
+            clone(base).partial_fit(X, y, mean_weight=-1, **first)
 
 
 def test_class_weights_move_the_decision():

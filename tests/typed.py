@@ -76,6 +76,7 @@ def runners() -> None:
         print(state, dx, dstate)
         layer.zero_grad()
         layer.recompute = True
+        print(layer.freeze("weight_*").frozen, layer.unfreeze().num_parameters)
     ragged, _ = GRU(3, 4, activations=("sigmoid", ("affine", 1.0, 0.0)))([x[:, 0], x[:2, 1]])
     print([part.shape for part in ragged])
     weights: dict[str, np.ndarray] = lstm.state_dict()

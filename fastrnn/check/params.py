@@ -1,9 +1,43 @@
 """Parameters by name, and the gradients and accumulators of an optimiser."""
 
+import fnmatch
+
 import numpy as np
 
 from .arrays import own_shape, real_array
-from .values import check_mapping
+from .values import check_mapping, shown
+
+
+def matching_names(params, patterns, name):
+    """The names of `params` that match any of the shell `patterns`, each of which matches at least one."""
+    found = set()
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise TypeError(f"{name}: expected patterns of parameters' names, found {shown(pattern)}")
+        matched = fnmatch.filter(params, pattern)
+        if not matched:
+            raise ValueError(f"{name}: expected patterns of parameters, {', '.join(params) or '(none)'}; "
+                             f"found {shown(pattern)}")
+        found.update(matched)
+    return [one for one in params if one in found]
+
+
+def check_frozen(names, params, name):
+    """Names of `params`, in a list or tuple, as a file has them."""
+    if not isinstance(names, (list, tuple)) or not all(isinstance(one, str) for one in names):
+        raise TypeError(f"{name}: expected a list of names, found {shown(names)}")
+    unknown = [one for one in names if one not in params]
+    if unknown:
+        raise ValueError(f"{name}: expected names of parameters, {', '.join(params) or '(none)'}; "
+                         f"found {shown(unknown[0])}")
+
+
+def frozen_names(*mappings):
+    """The names in dicts of parameters or gradients that are not to be trained."""
+    found = frozenset()
+    for mapping in mappings:
+        found |= getattr(mapping, "frozen", found)
+    return found
 
 
 def check_state_dict(mapping, params):
@@ -32,13 +66,16 @@ def check_writable_params(params):
             raise ValueError(f"params[{name!r}]: expected a writable array, found a read-only one")
 
 
-def check_update(params, grads, slots):
-    """(params, grads) of an update, as dicts of views; raises unless gradients and accumulators fit the parameters."""
+def check_update(params, grads, slots, missed=()):
+    """(params, grads) of an update, as dicts of views; raises unless gradients and accumulators fit the parameters.
+
+    Parameters that have `missed` steps, because they were frozen, need no accumulators.
+    """
     for mapping, name in (params, "params"), (grads, "grads"):
         check_mapping(mapping, name)
     params, grads = ({name: own_shape(array) if isinstance(array, np.ndarray) else array
                       for name, array in mapping.items()} for mapping in (params, grads))
-    earlier = [(arrays.keys(), "the earlier steps") for arrays in slots.values()]
+    earlier = [(arrays.keys() | missed if missed else arrays.keys(), "the earlier steps") for arrays in slots.values()]
     for names, what in [(grads.keys(), "grads"), *earlier]:
         if names != params.keys():
             raise ValueError(f"params: expected the names in {what}, {', '.join(names) or '(none)'}; "
@@ -53,7 +90,8 @@ def check_update(params, grads, slots):
                                  f"found strides {array.strides}")
         if not p.flags.writeable:
             raise ValueError(f"params[{name!r}]: expected a writeable array, found a read-only one")
-        others = [(grads[name], "gradient"), *((arrays[name], "earlier steps") for arrays in slots.values())]
+        others = [(grads[name], "gradient"),
+                  *((arrays[name], "earlier steps") for arrays in slots.values() if name in arrays)]
         for array, kind in others:
             if array.shape != p.shape or array.dtype != p.dtype:
                 raise ValueError(f"params[{name!r}]: expected {array.dtype} of shape {array.shape} "

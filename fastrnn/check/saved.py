@@ -111,12 +111,19 @@ def check_same_arrays(found, params, name):
 
 def check_optimizer_state(state, type_name, hyper):
     """What `Optimizer.state_dict` returned for this type of optimiser."""
-    check_saved_state(state, ("type", "steps", "hyper", "arrays"))
+    check_mapping(state, "state")
+    check_saved_state({name: value for name, value in state.items() if name != "missed"},
+                      ("type", "steps", "hyper", "arrays"))
     if state["type"] != type_name:
         raise ValueError(f"state['type']: expected {type_name!r}, found {shown(state['type'])}")
     check_positive_int(state["steps"], "state['steps']", 0, MOST_STEPS)
     check_hyper(state["hyper"], hyper)
     check_arrays(state["arrays"], "state['arrays']")
+    missed = state.get("missed", {})
+    check_mapping(missed, "state['missed']")
+    for name, count in missed.items():
+        check_text(name, "state['missed']")
+        check_positive_int(count, "state['missed'] of a parameter", 1, state["steps"])
 
 
 def check_hyper(found, names):

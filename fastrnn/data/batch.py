@@ -55,8 +55,13 @@ class Batch(NamedTuple):
             return float(batch * steps if counted is None else counted.sum())
         weight = self.weight[:, None] if self.weight.ndim == 1 else self.weight
         if counted is None:
-            return float(np.broadcast_to(weight, (batch, steps)).sum())
-        return float((weight * (np.arange(steps) < counted[:, None])).sum())
+            return float(np.broadcast_to(weight, (batch, steps, *weight.shape[2:])).sum())
+        valid = np.arange(steps) < counted[:, None]
+        return float((weight * valid.reshape(batch, steps, *(1,) * (weight.ndim - 2))).sum())
+
+    def unweighted(self):
+        """The same batch, in which every element weighs 1."""
+        return self if self.weight is None else self._replace(weight=np.ones_like(self.weight))
 
     def sequences(self, per_step):
         """The number of sequences in which something counts, each times the mean of its weights that are not 0."""

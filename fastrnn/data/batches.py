@@ -8,9 +8,10 @@ import numpy as np
 from ..check.sequences import check_batches, end_sequences
 from ..check.values import check_bool, check_positive_int, shown
 from .batch import Batch, Targets
-from .given import as_array, as_labels, as_lengths, as_sequences, as_targets, as_weights, by_class, holds_ids
+from .given import as_array, as_labels, as_lengths, as_sequences, as_targets, holds_ids
 from .mapped import Mapped, is_mapped, read
 from .tbptt import check_tbptt, count, spans
+from .weights import as_weights, by_class, mean_weight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -61,6 +62,11 @@ class Sequences:
         are sorted by length within pools of 32 updates, cut into batches, and the batches shuffled (Khomenko et al.
         2016). None: true if lengths differ.
 
+    Attributes
+    ----------
+    mean_weight : float or None
+        What weights are divided by; None for the sum of each batch's weights. `weigh` sets it.
+
     Raises
     ------
     ValueError, TypeError
@@ -68,6 +74,7 @@ class Sequences:
     """
 
     carries = False  # between batches
+    mean_weight: float | None = None
     check_batch = None  # a function that gets each `Batch`, where values are read from a file batch by batch
     shuffle = True
     batch_order = None  # of the caller's own
@@ -113,7 +120,7 @@ class Sequences:
         else:
             self.y = None if y is None else as_targets(y, self.x, self.ragged and per_step, per_step, dtype)
         later = self.y is not None and (_in_file(self.y) or is_mapped(sample_weight))
-        self._class_weight = class_weight if later else None  # for each batch as it is read
+        self.class_weight = class_weight if later else None  # for each batch as it is read
         self.weight = as_weights(sample_weight, None if later else class_weight, self.x, self.y, self.ragged,
                                  per_step and not labels)
         self.mapped = any(map(_in_file, (self.x, self.y, self.weight)))  # whether a batch is read from a file
@@ -122,6 +129,15 @@ class Sequences:
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def weigh(self, which: str = "") -> None:
+        """Set `mean_weight` to that of the valid elements; to None where all weigh the same.
+
+        Elements are the steps, each with its sequence's weight or its own, where there is a target for every step; the
+        labels and ends where a decoder puts them out; else the sequences. Raises a ValueError, which tells `which` part
+        of the data it is, where nothing has a weight above 0.
+        """
+        self.mean_weight = mean_weight(self, which)
 
     def fingerprint(self) -> "dict[str, Any]":
         """What must be the same for an interrupted fit to go on."""
@@ -209,8 +225,8 @@ class Sequences:
         if weight is not None:
             by_step = isinstance(weight, list) or weight.ndim == 2
             weight = _take(weight, indices, steps if by_step else None)
-        if self._class_weight is not None:
-            weight = by_class(self._class_weight, y, weight)
+        if self.class_weight is not None:
+            weight = by_class(self.class_weight, y, weight)
         x = _take(self.x, indices, steps)
         if lengths is not None and not isinstance(self.x, list):
             end_sequences(x, lengths)   # padding may hold anything
@@ -270,7 +286,7 @@ class LaneStream:
     carries = True
     per_step = True
     decoded = False
-    lengths = weight = batch_order = None
+    lengths = weight = mean_weight = batch_order = None
     check_batch = None  # as of `Sequences`
 
     def __init__(self, x: "ArrayLike", batch_size: int, seq_len: int | tuple[int, int], y: "ArrayLike | None" = None,

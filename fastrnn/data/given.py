@@ -1,9 +1,8 @@
-"""Callers' X, y, lengths and weights: checked, and in the form that batches need."""
+"""Callers' X, y and lengths: checked, and in the form that batches need."""
 
 import numpy as np
 
-from ..check.arrays import check_floats, first_place, int_array, refuse_frames, refuse_masked
-from ..check.values import check_number, shown
+from ..check.arrays import first_place, int_array, refuse_frames, refuse_masked
 from .mapped import Mapped, chunks, is_mapped
 
 
@@ -173,7 +172,7 @@ def as_lengths(x, lengths, ragged):
 
 def as_targets(y, x, ragged, per_step, dtype):
     """y as one array (N, ...), or as a list of arrays (T_i, ...) for a ragged X with targets per step."""
-    _check_count(y, "y", len(x))
+    check_count(y, "y", len(x))
     if not ragged:
         y = as_array(y, "y", dtype)
         if per_step and (y.ndim < 2 or y.shape[1] != x.shape[1]):
@@ -203,7 +202,7 @@ def as_targets(y, x, ragged, per_step, dtype):
 
 def as_labels(y, x):
     """y as a list of int64 arrays (n,), one for each sequence."""
-    _check_count(y, "y", len(x))
+    check_count(y, "y", len(x))
     arrays = [as_array(values, f"y[{k}]", np.float64) for k, values in enumerate(y)]
     for k, values in enumerate(arrays):
         if values.ndim != 1 or (values.size and not holds_ids(values)):
@@ -212,95 +211,8 @@ def as_labels(y, x):
     return [values.astype(np.int64, copy=False) for values in arrays]
 
 
-def as_weights(sample_weight, class_weight, x, y, ragged, per_step):
-    """None, an array (N,) or (N, T), or for a ragged X a list of arrays (T_i,)."""
-    weight = None
-    if sample_weight is not None:
-        weight = _sample_weights(sample_weight, x, ragged, per_step)
-    if class_weight is None:
-        return weight
-    if y is None:
-        raise ValueError("class_weight: expected None without y")
-    return by_class(class_weight, y, weight)
-
-
-def by_class(class_weight, y, weight):
-    """The weights of the classes in y, times `weight` where there is one."""
-    lookup = _class_weights(class_weight, y)
-    if isinstance(y, list):
-        of_class = [lookup(values) for values in y]
-        if weight is None:
-            return of_class
-        return [of * w for of, w in zip(of_class, weight)]
-    of_class = lookup(y)
-    if weight is None:
-        return of_class
-    return of_class * (weight[:, None] if weight.ndim < of_class.ndim else weight)
-
-
-def _sample_weights(sample_weight, x, ragged, per_step):
-    _check_count(sample_weight, "sample_weight", len(x))
-    if isinstance(sample_weight, np.ndarray) and is_mapped(sample_weight):
-        sample_weight = as_array(sample_weight, "sample_weight", np.float64).astype(np.float64)
-        _check_weights_shape(sample_weight, x, ragged, per_step)
-        return sample_weight.converted(_checked_weights)
-    if ragged and per_step and any(np.ndim(w) for w in sample_weight):
-        weight = [_floats(w, f"sample_weight[{k}]") for k, w in enumerate(sample_weight)]
-        for k, (w, sequence) in enumerate(zip(weight, x)):
-            if w.shape != (len(sequence),):
-                raise ValueError(
-                    f"sample_weight[{k}]: expected {len(sequence)} weights, one for each step of X[{k}]; "
-                    f"found shape {w.shape}"
-                )
-        flat = np.concatenate(weight)
-    else:
-        weight = flat = _floats(sample_weight, "sample_weight")
-        _check_weights_shape(weight, x, ragged, per_step)
-    _checked_weights(flat)
-    return weight
-
-
-def _check_weights_shape(weight, x, ragged, per_step):
-    if weight.shape != (len(x),) and not (per_step and not ragged and weight.shape == x.shape[:2]):
-        raise ValueError(
-            f"sample_weight: expected shape ({len(x)},)"
-            f"{' or that of the first two axes of X' if per_step else ''}, found {weight.shape}"
-        )
-
-
-def _checked_weights(weight):
-    if not (np.isfinite(weight).all() and (weight >= 0).all()):
-        raise ValueError("sample_weight: expected finite weights of at least 0, found others")
-    return weight
-
-
-def _class_weights(class_weight, y):
-    """A function from an array of classes to the array of their weights."""
-    flat = np.concatenate([values.ravel() for values in y]) if isinstance(y, list) else y.ravel()
-    if flat.dtype.kind not in "iu":
-        raise TypeError(f"class_weight: expected integer classes in y with it, found dtype {flat.dtype}")
-    top = int(flat.max(initial=0))
-    if isinstance(class_weight, dict):
-        table = np.ones(top + 1)
-        for label, weight in class_weight.items():
-            if not isinstance(label, (int, np.integer)) or label < 0:
-                raise ValueError(f"class_weight: expected classes from 0 on, found {shown(label)}")
-            weight = check_number(weight, f"class_weight[{label!r}]", low=0)
-            if label <= top:
-                table[label] = weight
-    else:
-        table = _floats(class_weight, "class_weight")
-        if table.ndim != 1 or len(table) <= top:
-            raise ValueError(
-                f"class_weight: expected a weight for each of the {top + 1} classes, "
-                f"found shape {table.shape}"
-            )
-    if not (np.isfinite(table).all() and (table >= 0).all()):
-        raise ValueError("class_weight: expected finite weights of at least 0, found others")
-    return lambda classes: table[np.clip(classes, 0, len(table) - 1)]
-
-
-def _check_count(values, name, count):
+def check_count(values, name, count):
+    """Raise where `values` are not as many as the sequences of X."""
     try:
         found = len(values)
     except TypeError:
@@ -310,14 +222,10 @@ def _check_count(values, name, count):
         raise kind(f"{name}: expected {count} entries, one for each sequence of X; found {found}")
 
 
-def _floats(values, name):
-    return check_floats(values, name).astype(np.float64)
-
-
 def check_id_range(data, size):
     """Raise a ValueError if X of `Sequences` or a `LaneStream`, or a `Batch`, holds ids outside 0 .. size - 1."""
     if data.x[0].ndim == 1 and holds_ids(data.x[0]):
-        _check_ints(data.x, "X", size, None if isinstance(data.x, list) else _valid(data))
+        _check_ints(data.x, "X", size, None if isinstance(data.x, list) else valid_steps(data))
 
 
 def check_class_range(data, classes, per_step):
@@ -325,10 +233,10 @@ def check_class_range(data, classes, per_step):
     y = data.y
     if holds_ids(y[0] if isinstance(y, list) else y):
         by_step = per_step and not isinstance(y, list)
-        _check_ints(y, "y", classes, _valid(data) if by_step else None, data.weight)
+        _check_ints(y, "y", classes, valid_steps(data) if by_step else None, data.weight)
 
 
-def _valid(data):
+def valid_steps(data):
     """Which steps of a padded array are within the lengths; None if all are."""
     return None if data.lengths is None else np.arange(data.x.shape[1]) < data.lengths[:, None]
 

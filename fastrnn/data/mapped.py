@@ -115,10 +115,14 @@ def chunks(values):
 
     Where they are cut depends on the shape alone, and so do the bits of what is summed over them.
     """
-    rows = max(1, CHUNK // max(8 * math.prod(values.shape[1:]), 1))
-    for start in range(0, len(values), rows):
-        part = slice(start, min(start + rows, len(values)))
+    for part in cuts(values.shape):
         yield part, (values.take(np.arange(part.start, part.stop)) if isinstance(values, Mapped) else values[part])
+
+
+def cuts(shape):
+    """The slices of rows in which `chunks` takes an array of this shape."""
+    rows = max(1, CHUNK // max(8 * math.prod(shape[1:]), 1))
+    return [slice(start, min(start + rows, shape[0])) for start in range(0, shape[0], rows)]
 
 
 def read(values):

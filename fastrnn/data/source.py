@@ -111,6 +111,7 @@ class Source:
     carries = mapped = False
     lengths = weight = batch_order = None
     shuffle = True
+    mean_weight = 1.0  # nobody knows that of batches to come: weights are taken as they are
 
     def __init__(self, source, make, per_step, window=None, accumulate=1):
         self._source, self._make, self._first = source, make, None

@@ -88,9 +88,9 @@ def look(model, loss, batch, updates=None, step=None):
             for direction in range(1 + top.bidirectional):
                 _, dy, tape = _forward(model, loss, batch)
                 rows.see_decay(model, tape, dy, lengths, top, direction)
-    weights = {}
+    weights, frozen = {}, probe.frozen_groups(model)
     for name, norm in probe.group_norms(model, model.params).items():
-        update = None if updates is None or not norm else updates[name] / norm
+        update = None if updates is None or not norm or name in frozen else updates[name] / norm
         weights[name] = Weights(norm, None if gradients is None else gradients[name], update)
     return Diagnosis(float(value), count, rows.layers(), weights, step)
 

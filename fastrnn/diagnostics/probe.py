@@ -36,6 +36,12 @@ def parameter_groups(model):
     return groups
 
 
+def frozen_groups(model):
+    """The layers that have no parameter that is trained."""
+    frozen = set(model.frozen)
+    return {group for group, names in parameter_groups(model).items() if frozen.issuperset(names)}
+
+
 def group_norms(model, arrays):
     """dict of layer -> Euclidean norm of the `arrays`, by the names of the model's parameters."""
     return {

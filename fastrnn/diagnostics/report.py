@@ -60,7 +60,7 @@ class Weights:
     gradient : float
         Norm of the gradient of the loss, None where the loss is not finite.
     update : float or None
-        Norm of the last update over `norm`; None where there was none.
+        Norm of the last update over `norm`; None where there was none, as where all are frozen.
     """
 
     norm: float

@@ -48,6 +48,7 @@ class SharedLoop(Loop):
         here = {
             "model": trainer.model.config(),
             "X": self._data.fingerprint(),
+            "mean_weight": self._data.mean_weight,
             "optimizer": {**trainer.optimizer.state_dict(), "arrays": None},
             "options": {name: getattr(trainer, name) for name in OPTIONS},
             "epochs": epochs,

@@ -4,7 +4,8 @@ import math
 
 import numpy as np
 
-from ..train.fit.figures import names
+from ..check.params import frozen_names
+from ..train.fit.figures import names as figure_names
 from ..train.fit.history import NonFiniteError
 from ..train.fit.lossparts import loss_reduction
 from ..train.fit.update import Made, Update
@@ -18,6 +19,7 @@ class SharedUpdate(Update):
     trainer, l2
         As for `Update`.
     data : Share
+        Its mean weight is that of all ranks' rows.
     order_seed : int
         That dropout masks are drawn from, together with the step and the rank.
     ranks : Ranks
@@ -27,10 +29,10 @@ class SharedUpdate(Update):
     """
 
     def __init__(self, trainer, l2, data, order_seed, ranks, wishes, merged):
-        super().__init__(trainer, l2)
+        super().__init__(trainer, l2, data.mean_weight)
         self._data, self._order_seed = data, order_seed
         self._ranks, self._wishes, self._merged = ranks, wishes, merged
-        self._flat = self._pieces = None  # all gradients side by side, and each of them there
+        self._names = self._flat = self._pieces = None  # all gradients side by side, and each of them there
 
     def gradient(self, batches, states):
         """As `Update.gradient`, of all ranks' rows; the states are those of this rank's."""
@@ -38,21 +40,20 @@ class SharedUpdate(Update):
         trainer.model.set_rng(np.random.default_rng([self._order_seed, trainer.step, self._ranks.rank]))
         error = None
         try:
-            values, penalty, mass, divisor, states = super().gradient(batches, states)[:5]
+            made = super().gradient(batches, states)
         except NonFiniteError as found:
-            error, mass, divisor, states = found, 1.0, 1.0, None
-            values, penalty = dict.fromkeys(names(trainer.metrics), math.nan), 0.0
-        sums = [value * mass for value in (*values.values(), penalty)]
-        sums += mass, divisor, *self._wishes.counts()
-        *totals, total, divisor, stop, interrupt = self._combine(sums, divisor)
+            error = found
+            made = Made(dict.fromkeys(figure_names(trainer.metrics), math.nan), 0.0, 1.0, 1.0, 1.0, None)
+        sums = [value * made.mass for value in made.values.values()]
+        sums += [made.mass, made.penalty * made.divisor, made.weight, made.divisor, *self._wishes.counts()]
+        *totals, mass, penalty, weight, divisor, stop, interrupt = self._combine(sums, made.divisor)
         self._wishes.heed([stop, interrupt])
-        *means, penalty = (value / total if total else 0.0 for value in totals)
-        values = dict(zip(values, means))
+        values = {name: value / mass if mass else 0.0 for name, value in zip(made.values, totals)}
         if not math.isfinite(values["loss"]):
             raise NonFiniteError(f"{self._where()}: the loss is {values['loss']}") from error
         if trainer.model.recurrent and (self._data.carries or self._data.window is not None):
-            self._merged.join(states, self._data.rows)
-        return Made(values, penalty, total, divisor, states)
+            self._merged.join(made.states, self._data.rows)
+        return Made(values, penalty / divisor if divisor else 0.0, mass, weight, divisor, made.states)
 
     def _combine(self, sums, divisor):
         """The sums over all ranks, and in `model.grads` the gradient of the loss of all.
@@ -62,8 +63,11 @@ class SharedUpdate(Update):
         """
         totals = np.array(sums, np.float64)
         finish_totals = self._ranks.start_adding(totals)
-        grads = list(self._trainer.model.grads.values())
-        if self._flat is None:
+        grads = self._trainer.model.grads
+        names = grads.keys() - frozen_names(grads)
+        grads = [grad for name, grad in grads.items() if name in names]
+        if self._flat is None or names != self._names:
+            self._names = names
             self._flat = np.empty(sum(g.size for g in grads), np.result_type(*grads))
             pieces = np.split(self._flat, np.cumsum([g.size for g in grads])[:-1])
             self._pieces = [piece.reshape(g.shape) for piece, g in zip(pieces, grads)]

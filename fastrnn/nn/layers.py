@@ -201,6 +201,7 @@ class Linear(Layer):
                              f"found {weight.dtype} of shape {weight.shape}")
         self._params = ArrayDict({**self._params, "weight": weight})
         self._grads = ArrayDict({**self._grads, "weight": embedding.grads["weight"]})
+        self._params.frozen = self._grads.frozen = self._frozen
         del weight, own
         self._pinned_grads = Pinned(self._grads, "grads")
         self._watched = _products.PackedLinear(self._params)

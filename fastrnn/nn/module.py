@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..check.arrays import check_out, check_real
-from ..check.params import check_state_dict, check_writable_params
+from ..check.params import check_frozen, check_state_dict, check_writable_params, frozen_names, matching_names
 from ..check.plain import plain_value
 from ..check.values import check_dtype, check_generator, check_mapping, shown
 from ..engine.runtime._arrays import Pinned, check_kept, room
@@ -31,7 +31,15 @@ _registry: dict[str, type] = {}
 
 
 class ArrayDict(dict):
-    """Named live arrays. Assigning to a name writes into its array, so that no array is ever rebound."""
+    """Named live arrays. Assigning to a name writes into its array, so that no array is ever rebound.
+
+    Attributes
+    ----------
+    frozen : frozenset of str
+        The names of parameters that are not to be trained.
+    """
+
+    frozen: frozenset[str] = frozenset()
 
     def __setitem__(self, name: str, value: "ArrayLike") -> None:
         array = self[name]
@@ -55,7 +63,7 @@ class ArrayDict(dict):
     __delitem__ = pop = popitem = clear = setdefault = fromkeys = _fixed
 
     def __reduce__(self):
-        return ArrayDict, (dict(self),)
+        return ArrayDict, (dict(self),), {"frozen": self.frozen}
 
 
 def is_ours(cls):
@@ -178,6 +186,7 @@ class Module(Fixed):
     takes_target: bool = False
     # An _arrays.Pinned each, if compiled code takes the arrays anew in each call.
     _pinned_params = _pinned_grads = None
+    _frozen: frozenset[str] = frozenset()   # of the own parameters' names
     _watched = None     # a _watch.Watched, if the engine keeps packed copies of the parameters
 
     def __init_subclass__(cls, base: bool = False, **kwargs: "Any") -> None:
@@ -252,8 +261,57 @@ class Module(Fixed):
 
     @property
     def num_parameters(self) -> int:
-        """Number of trainable scalars."""
+        """Number of scalars in all parameters, those that are frozen among them."""
         return sum(p.size for p in self.params.values())
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the parameters that are not trained; see `freeze`."""
+        if not any(module._frozen for module in walk(self)):
+            return ()
+        params = self.params
+        return tuple(name for name in params if name in frozen_names(params))
+
+    def freeze(self, *patterns: str) -> "Self":
+        """Keep parameters as they are in training.
+
+        Optimisers, weight decay, l2, clipping and its norm, and averages leave them out, in `Trainer` and wherever a
+        module's `params` and `grads` are given to `Optimizer.step` or `clip_grad_norm`. `backward` still computes
+        their gradients. `load_state_dict` and assignments write to them as before. Files, checkpoints and copies keep
+        what is frozen. A parameter that two modules share is frozen in both.
+
+        Parameters
+        ----------
+        *patterns : str
+            Of names in `params`, as a shell matches file names: "encoder.*", "*bias*". Without any, all parameters.
+
+        Returns
+        -------
+        Module
+            This one.
+
+        Raises
+        ------
+        ValueError, TypeError
+            Where a pattern matches no name; nothing is frozen then.
+        """
+        names = matching_names(self.params, patterns, "patterns") if patterns else self.params
+        self._freeze_exactly({*self.frozen, *names})
+        return self
+
+    def unfreeze(self, *patterns: str) -> "Self":
+        """Train parameters again that `freeze` has taken out; arguments and errors as there."""
+        names = matching_names(self.params, patterns, "patterns") if patterns else self.params
+        self._freeze_exactly(set(self.frozen).difference(names))
+        return self
+
+    def _freeze_exactly(self, names):
+        """Freeze the parameters of these names, and no others."""
+        params = self.params
+        held = {id(params[name]) for name in names}
+        for module in walk(self):
+            module._frozen = frozenset(name for name, p in module._params.items() if id(p) in held)
+            module._params.frozen = module._grads.frozen = module._frozen
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
@@ -313,12 +371,14 @@ class Module(Fixed):
             yield
 
     def config(self) -> "dict[str, Any]":
-        """dict of the type's name and the JSON-able constructor arguments; see `module_from_config`."""
+        """dict of the type's name, the JSON-able constructor arguments, and the frozen parameters if there are any; see
+        `module_from_config`."""
         values = {name: plain_value(plain(self.init) if name == "init" else self._argument(name))
                   for name in _arguments(type(self))}
         if "dtype" in values:
             values["dtype"] = self.dtype.name
-        return {"type": _type_name(type(self)), **values}
+        frozen = self.frozen
+        return {"type": _type_name(type(self)), **values, **({"frozen": list(frozen)} if frozen else {})}
 
     def _argument(self, name):
         """The constructor argument of this name, for `config`."""
@@ -348,7 +408,10 @@ class Module(Fixed):
         return _rebuild, (type(self), self.config(), self.state_dict(), self._generator or self._seed)
 
     def __repr__(self):
-        arguments = ", ".join(f"{name}={value!r}" for name, value in self.config().items() if name != "type")
+        config = self.config()
+        if len(config.get("frozen", ())) == len(self.params) > 0:
+            config["frozen"] = True
+        arguments = ", ".join(f"{name}={value!r}" for name, value in config.items() if name != "type")
         return f"{type(self).__name__}({arguments})"
 
 
@@ -510,8 +573,27 @@ def module_from_config(config: "dict[str, Any]") -> "Any":
                          f"is named by load(path, modules={{name: class}}); found {shown(name)}")
     if "dtype" in config and config["dtype"] not in ("float32", "float64"):
         raise ValueError(f"config['dtype']: expected 'float32' or 'float64', found {config['dtype']!r:.80}")
+    frozen = config.pop("frozen", ())
     claim_module()
-    return cls.from_config(config)
+    module = cls.from_config(config)
+    if frozen:
+        set_frozen(module, frozen, "config['frozen']")
+    return module
+
+
+def set_frozen(module: "Module", names: "Any", name: str) -> None:
+    """Freeze the parameters of these names, which may come from a file, and no others."""
+    check_frozen(names, module.params, name)
+    module._freeze_exactly(names)
+
+
+def frozen_in(config: "dict[str, Any]") -> list[str]:
+    """The names of the parameters that a module of this `Module.config` has frozen."""
+    check_config(config)
+    names, modules = config.get("frozen", ()), config.get("modules", ())
+    if not isinstance(names, (list, tuple)) or not isinstance(modules, (list, tuple)):
+        raise TypeError("config: expected lists of modules and of what is frozen, found others")
+    return [*names, *(f"{k}.{name}" for k, inner in enumerate(modules) for name in frozen_in(inner))]
 
 
 def check_config(config):
@@ -535,9 +617,12 @@ def check_arguments(cls, config):
 
 def _rebuild(cls, config, state, source):
     config.pop("type")
+    frozen = config.pop("frozen", ())
     with left_at_zero():
         module = cls.from_config(config)
     module.load_state_dict(state)
+    if frozen:
+        set_frozen(module, frozen, "frozen")
     if isinstance(source, np.random.Generator):
         module._generator = source
     else:
@@ -582,6 +667,7 @@ class Compound(Module, base=True):
     A subclass defines ``_gathered(which)``, the dict of all "params" or "grads".
     """
 
+    _inner = None               # the modules that have the arrays, once they were asked for
     _size = _shapes = None      # number of parameters and shapes of gradients, after the first use
 
     @contextlib.contextmanager
@@ -605,9 +691,19 @@ class Compound(Module, base=True):
     @property
     def params(self) -> "dict[str, Array]":
         """dict of "<place>.<name>" -> array: the live parameters. Write in place; the next call sees it."""
-        return self._gathered("params")
+        return self._marked(self._gathered("params"), "_params")
 
     @property
     def grads(self) -> "dict[str, Array]":
         """dict of "<place>.<name>" -> array: the modules' live gradients; `backward` adds to them."""
-        return self._gathered("grads")
+        return self._marked(self._gathered("grads"), "_grads")
+
+    def _marked(self, arrays, own):
+        """These arrays, with the names of those that are frozen: in any module that has them."""
+        if self._inner is None:
+            self._inner = [module for module in walk(self) if module is not self]
+        held = {id(getattr(module, own)[name]) for module in self._inner for name in module._frozen}
+        if held:
+            arrays = arrays if isinstance(arrays, ArrayDict) else ArrayDict(arrays)
+            arrays.frozen = frozenset(name for name, array in arrays.items() if id(array) in held)
+        return arrays

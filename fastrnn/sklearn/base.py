@@ -187,7 +187,7 @@ class RecurrentEstimator(BaseEstimator):
             out = np.flatnonzero(held)
             validation = {"X": take(x, out), "y": take(y, out), "sample_weight": weight[out]}
             callbacks = [EarlyStopping(patience=self.n_iter_no_change)]
-            kept = np.flatnonzero(~held)
+            kept = np.flatnonzero(~held & (weight > 0))
             x, y, weight = take(x, kept), take(y, kept), weight[kept]
         updates = math.ceil(len(x) / self.batch_size)
         epochs = epochs or self.epochs
@@ -200,16 +200,16 @@ class RecurrentEstimator(BaseEstimator):
         self.n_iter_ = len(self.loss_curve_)
         self._best_epoch = callbacks[0].best_epoch if callbacks else self.n_iter_
 
-    def _train_once(self, x, y, weight, loss):
+    def _train_once(self, x, y, weight, loss, mean_weight):
         """One more epoch at the constant rate, with the optimiser's state of the one before."""
         if self._optimizer is None:
             self._optimizer = AdamW(self.learning_rate, weight_decay=self.weight_decay)
         self._optimizer.lr = self.learning_rate
-        history = self._run(x, y, weight, loss, 1)
+        history = self._run(x, y, weight, loss, 1, mean_weight=mean_weight)
         self.loss_curve_ = [*getattr(self, "loss_curve_", ()), *history["loss"]]
         self.n_iter_ = len(self.loss_curve_)
 
-    def _run(self, x, y, weight, loss, epochs, schedule=None, callbacks=(), validation=None):
+    def _run(self, x, y, weight, loss, epochs, schedule=None, callbacks=(), validation=None, mean_weight=None):
         trainer = Trainer(
             self.network_,
             loss,
@@ -219,12 +219,13 @@ class RecurrentEstimator(BaseEstimator):
             callbacks=callbacks,
             seed=self._seed(),
         )
-        weight = None if (weight == weight[0]).all() and validation is None else weight
+        equal = (weight == weight[0]).all() and validation is None and mean_weight is None
         return trainer.fit(
             x,
             y,
-            sample_weight=weight,
+            sample_weight=None if equal else weight,
             class_weight=self._class_weight,
+            mean_weight=mean_weight,
             epochs=epochs,
             batch_size=self.batch_size,
             validation_data=validation,

@@ -1,9 +1,9 @@
 """What the estimators of classes share: labels and their numbers, weights, probabilities."""
 
 import numpy as np
-from sklearn.utils.class_weight import compute_class_weight
 
 from ..check.arrays import refuse_masked
+from ..check.values import check_number, check_option, shown
 
 
 class Classes:
@@ -34,14 +34,32 @@ class Classes:
             raise ValueError(f"y: expected classes among {self.classes_}, found {unknown}")
         return np.searchsorted(self.classes_, labels)
 
-    def _set_class_weight(self, numbers):
-        """Weigh the classes as `class_weight` says, given an array of all numbers."""
-        if self.class_weight is None:
+    def _set_class_weight(self, numbers, weight):
+        """Weigh the classes as `class_weight` says, given the numbers of all targets and the targets' weights.
+
+        "balanced" weighs a class by W / (K W_k): W_k is the weight of its targets, W that of all, K the number of
+        classes that occur.
+        """
+        given = self.class_weight
+        if given is None:
             self._class_weight = None
-            return
-        weight = np.ones(len(self.classes_))
-        present = np.unique(numbers)
-        weight[present] = compute_class_weight(
-            self.class_weight, classes=self.classes_[present], y=self.classes_[numbers]
-        )
-        self._class_weight = weight
+        elif isinstance(given, str):
+            check_option(given, "class_weight", ("balanced",))
+            total = np.bincount(numbers, weight, minlength=len(self.classes_))
+            present = total > 0
+            self._class_weight = np.ones(len(self.classes_))
+            self._class_weight[present] = total.sum() / (present.sum() * total[present])
+        else:
+            self._class_weight = self._weights_of(given)
+
+    def _weights_of(self, given):
+        if not isinstance(given, dict):
+            raise TypeError("class_weight: expected a dict of label -> weight, 'balanced' or None, "
+                            f"found {type(given).__name__}")
+        unknown = [label for label in given if label not in set(self.classes_.tolist())]
+        if unknown:
+            raise ValueError(f"class_weight: expected labels that occur in y, among {self.classes_}; "
+                             f"found {', '.join(map(shown, unknown[:5]))}")
+        for label, weight in given.items():
+            check_number(weight, f"class_weight[{shown(label)}]", low=0)
+        return np.array([float(given.get(label, 1)) for label in self.classes_.tolist()])

@@ -11,7 +11,7 @@ from ..check.arrays import refuse_masked
 from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
 from .checks import check_labels
 from .classes import Classes
-from .supervised import FEATURES, HELD, POOLED, STANDARDIZE, SupervisedEstimator
+from .supervised import BALANCED, FEATURES, HELD, NOTES, POOLED, STANDARDIZE, SupervisedEstimator
 
 if TYPE_CHECKING:
     from typing import Any, Literal
@@ -26,14 +26,17 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
 
     Parameters
     ----------
-    {NETWORK}    {POOLED}    {STANDARDIZE}    class_weight : dict of label -> weight, "balanced" or None
-    {WARM}    {TRAINING.format(updates=UPDATES, held=HELD)}
+    {NETWORK}    {POOLED}    {STANDARDIZE}    {BALANCED}    {WARM}    {TRAINING.format(updates=UPDATES, held=HELD)}
 
     Attributes
     ----------
     classes_ : array (K,)
     {FEATURES}
     {FITTED}
+
+    Notes
+    -----
+    {NOTES}
 
     Examples
     --------
@@ -82,7 +85,7 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
             The list may be of frames, matched by the names of their columns, or of series.
         y : array (n,) of labels
         sample_weight : array (n,), optional
-            A sample of weight 2 counts as if it were there twice, exactly.
+            At least 0, and not all 0; see the notes of the class.
 
         Returns
         -------
@@ -91,7 +94,7 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
         return self._fit(X, y, sample_weight)
 
     def partial_fit(self, X: "Inputs | Source", y: "ArrayLike | None" = None, classes: "ArrayLike | None" = None,
-                    sample_weight: "ArrayLike | None" = None) -> "Self":
+                    sample_weight: "ArrayLike | None" = None, mean_weight: float | None = None) -> "Self":
         """One pass over more data at the constant `learning_rate`.
 
         Parameters
@@ -102,13 +105,17 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
             each.
         classes : array (K,)
             All labels that there will be; needed in the first call.
+        mean_weight : float, optional
+            What weights, times those of the classes, are divided by. None: their mean over the samples of this call,
+            so that they are worth their ratio within it. Give it where several calls bring parts of one data set;
+            weights are then no repetitions.
 
         Returns
         -------
         self
         """
         self._check_partial(classes)
-        return self._fit(X, y, sample_weight, once=True, classes=classes)
+        return self._fit(X, y, sample_weight, once=True, classes=classes, mean_weight=mean_weight)
 
     def predict_proba(self, X: "Inputs") -> "Array":
         """Probability of each of `classes_`, array (n, K)."""
@@ -136,7 +143,7 @@ class RNNClassifier(ClassifierMixin, Classes, SupervisedEstimator):
         return self._numbers(y[used], classes, anew)
 
     def _prepare(self, y, weight, anew):
-        self._set_class_weight(y)
+        self._set_class_weight(y, weight)
 
     def _strata(self, y):
         return y

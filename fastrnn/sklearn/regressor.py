@@ -13,7 +13,7 @@ from .base import FITTED, NETWORK, TRAINING, UPDATES, WARM
 from .checks import check_labels, check_scaler, check_shape
 from .frames import match_targets
 from .inputs import Scaler
-from .supervised import FEATURES, HELD, POOLED, STANDARDIZE, SupervisedEstimator
+from .supervised import FEATURES, HELD, NOTES, POOLED, STANDARDIZE, SupervisedEstimator
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -38,6 +38,10 @@ class RNNRegressor(RegressorMixin, SupervisedEstimator):
     ----------
     {FEATURES}
     {FITTED}
+
+    Notes
+    -----
+    {NOTES}
     """
 
     _fitted = SupervisedEstimator._fitted | {
@@ -84,7 +88,7 @@ class RNNRegressor(RegressorMixin, SupervisedEstimator):
             The list may be of frames, matched by the names of their columns, or of series.
         y : array (n,) or (n, K) of numbers
         sample_weight : array (n,), optional
-            A sample of weight 2 counts as if it were there twice, exactly.
+            At least 0, and not all 0; see the notes of the class.
 
         Returns
         -------
@@ -93,13 +97,24 @@ class RNNRegressor(RegressorMixin, SupervisedEstimator):
         return self._fit(X, y, sample_weight)
 
     def partial_fit(self, X: "Inputs | Source", y: "ArrayLike | None" = None,
-                    sample_weight: "ArrayLike | None" = None) -> "Self":
-        """One pass over more data at the constant `learning_rate`; arguments as for `fit`.
+                    sample_weight: "ArrayLike | None" = None, mean_weight: float | None = None) -> "Self":
+        """One pass over more data at the constant `learning_rate`.
 
-        The first call sets the scales of features and targets. In place of X and y there may be a source of batches
-        (X, y) or (X, y, sample_weight), such as a generator, as for `fastrnn.Trainer.fit`: one call for each.
+        Parameters
+        ----------
+        X, y, sample_weight
+            As for `fit`. The first call sets the scales of features and targets. In place of them X may be a source
+            of batches (X, y) or (X, y, sample_weight), such as a generator, as for `fastrnn.Trainer.fit`: one call for
+            each.
+        mean_weight : float, optional
+            What weights are divided by. None: their mean over the samples of this call, so that they are worth their
+            ratio within it. Give it where several calls bring parts of one data set; weights are then no repetitions.
+
+        Returns
+        -------
+        self
         """
-        return self._fit(X, y, sample_weight, once=True)
+        return self._fit(X, y, sample_weight, once=True, mean_weight=mean_weight)
 
     def predict(self, X: "Inputs") -> "Array":
         """Predicted targets, array (n,) or (n, K)."""

@@ -13,7 +13,7 @@ from .checks import check_labels
 from .classes import Classes
 from .frames import check_order
 from .inputs import check_weights
-from .supervised import FEATURES, HELD, STANDARDIZE, SupervisedEstimator
+from .supervised import BALANCED, FEATURES, HELD, NOTES, STANDARDIZE, SupervisedEstimator
 
 if TYPE_CHECKING:
     from typing import Any, Literal
@@ -30,14 +30,17 @@ class RNNTagger(Classes, SupervisedEstimator):
     ----------
     {NETWORK}    bidirectional : bool
         Whether a second set of layers reads the sequence backwards, so that a step's class may depend on what follows.
-    {STANDARDIZE}    class_weight : dict of label -> weight, "balanced" or None
-    {WARM}    {TRAINING.format(updates=UPDATES, held=HELD)}
+    {STANDARDIZE}    {BALANCED}    {WARM}    {TRAINING.format(updates=UPDATES, held=HELD)}
 
     Attributes
     ----------
     classes_ : array (K,)
     {FEATURES}
     {FITTED}
+
+    Notes
+    -----
+    {NOTES}
     """
 
     _fitted = SupervisedEstimator._fitted | {"classes_": check_labels}
@@ -77,7 +80,7 @@ class RNNTagger(Classes, SupervisedEstimator):
             The list may be of frames, matched by the names of their columns, or of series.
         y : array (n, T), or list of arrays (T_i,), of labels
         sample_weight : array (n,), optional
-            One weight for each sequence. One of weight 2 counts as if it were there twice, exactly.
+            One weight for each sequence, at least 0, and not all 0; see the notes of the class.
 
         Returns
         -------
@@ -86,7 +89,7 @@ class RNNTagger(Classes, SupervisedEstimator):
         return self._fit(X, y, sample_weight)
 
     def partial_fit(self, X: "Inputs | Source", y: "Inputs | None" = None, classes: "ArrayLike | None" = None,
-                    sample_weight: "ArrayLike | None" = None) -> "Self":
+                    sample_weight: "ArrayLike | None" = None, mean_weight: float | None = None) -> "Self":
         """One pass over more data at the constant `learning_rate`.
 
         Parameters
@@ -97,13 +100,17 @@ class RNNTagger(Classes, SupervisedEstimator):
             each.
         classes : array (K,)
             All labels that there will be; needed in the first call.
+        mean_weight : float, optional
+            What weights, times those of the classes, are divided by. None: their mean over the samples of this call,
+            so that they are worth their ratio within it. Give it where several calls bring parts of one data set;
+            weights are then no repetitions.
 
         Returns
         -------
         self
         """
         self._check_partial(classes)
-        return self._fit(X, y, sample_weight, once=True, classes=classes)
+        return self._fit(X, y, sample_weight, once=True, classes=classes, mean_weight=mean_weight)
 
     def predict_proba(self, X: "Inputs") -> "Outputs":
         """Probability of each of `classes_` at each step: array (n, T, K), or a list of (T_i, K) for a list."""
@@ -149,4 +156,4 @@ class RNNTagger(Classes, SupervisedEstimator):
         return labels
 
     def _prepare(self, y, weight, anew):
-        self._set_class_weight(np.concatenate(y))
+        self._set_class_weight(np.concatenate(y), np.repeat(weight, [len(steps) for steps in y]))

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..check.params import frozen_names
 from ..check.saved import check_arrays, check_count, check_hyper, check_saved_state
 from ..check.values import check_bool, check_number, check_option, check_positive_int
 
@@ -56,12 +57,16 @@ class Average:
         self.params = {name: np.array(array) for name, array in state["params"].items()}
 
     def _move(self, params, rate):
-        """average += rate * (params - average)"""
+        """average += rate * (params - average); of what is frozen it is that itself"""
         if not self.params:
             self.params = {name: p.copy() for name, p in params.items()}
         else:
+            frozen = frozen_names(params)
             for name, p in params.items():
                 average = self.params[name]
+                if name in frozen:
+                    average[...] = p
+                    continue
                 step = p - average
                 step *= average.dtype.type(rate)
                 average += step

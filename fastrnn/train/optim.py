@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..check.params import check_update
+from ..check.params import check_update, frozen_names
 from ..check.saved import check_count, check_optimizer_state
 from ..check.values import check_bool, check_entries_of, check_number, check_pair
 from ..engine.ops import _optim
@@ -37,6 +37,8 @@ class Optimizer:
         self.weight_decay = check_number(weight_decay, "weight_decay", low=0)
         self.steps = 0
         self._slots = {}  # slot -> parameter name -> array
+        self._missed = {}  # parameter name -> steps that were made while it was frozen
+        self._t = 0  # the count of the parameter in hand
 
     def __setattr__(self, name: str, value: "Any") -> None:
         if name in self.hyper and name in self.__dict__:    # an assignment: the constructor checks the value
@@ -63,34 +65,52 @@ class Optimizer:
         Parameters
         ----------
         params, grads : dict of str to array
-            The same names, shapes and dtypes in each; C-contiguous, float32 or float64.
+            The same names, shapes and dtypes in each; C-contiguous, float32 or float64. Those of a module say which
+            parameters are frozen (`Module.freeze`); these stay as they are, have no accumulators before they are
+            trained, and steps that they miss do not count in their t.
 
         Raises
         ------
         ValueError, TypeError
             Naming the parameter that does not fit its gradient or the earlier steps; nothing has changed then.
         """
-        params, grads = check_update(params, grads, self._slots)
-        self._slots |= {slot: {name: np.full(p.shape, value, p.dtype) for name, p in params.items()}
-                        for slot, value in self._slot_values().items() if slot not in self._slots}
-        flat = [(p.reshape(-1), grads[name].reshape(-1),
+        frozen = frozen_names(params, grads)
+        params, grads = check_update(params, grads, self._slots, self._missed)
+        trained = {name: p for name, p in params.items() if name not in frozen} if frozen else params
+        for slot, value in self._slot_values().items():
+            kept = self._slots.get(slot, {})
+            if not trained.keys() <= kept.keys():
+                new = {name: np.full(p.shape, value, p.dtype) for name, p in trained.items() if name not in kept}
+                self._slots[slot] = {**kept, **new}
+        flat = [(name, p.reshape(-1), grads[name].reshape(-1),
                  {slot: kept[name].reshape(-1) for slot, kept in self._slots.items()})
-                for name, p in params.items()]
+                for name, p in trained.items()]
         self.steps += 1     # from here on nothing fails
-        for arrays in flat:
-            self._update(*arrays)
+        missed = self._missed
+        if frozen:
+            missed.update((name, missed.get(name, 0) + 1) for name in frozen if name in params)
+        self._t = self.steps
+        for name, p, g, slots in flat:
+            if missed:
+                self._t = max(self.steps - missed.get(name, 0), 1)
+            self._update(p, g, slots)
 
     def _slot_values(self):
         """dict of slot -> initial value of its arrays."""
         return {}
 
     def _update(self, p, g, slots):
-        """Update the flat array `p` and the flat accumulators `slots` from the flat gradient `g`."""
+        """Update the flat array `p` and the flat accumulators `slots` from the flat gradient `g`; `_t` is t."""
         raise NotImplementedError
 
     def state_dict(self) -> "dict[str, Any]":
-        """dict with "type", "steps", "hyper" (these JSON-able) and "arrays" ("slot/parameter" -> copy)."""
+        """dict with "type", "steps", "hyper" (these JSON-able) and "arrays" ("slot/parameter" -> copy).
+
+        And "missed", parameter -> steps that were made while it was frozen, if there are any.
+        """
+        missed = {"missed": dict(self._missed)} if self._missed else {}
         return {
+            **missed,
             "type": type(self).__name__,
             "steps": self.steps,
             "hyper": {name: getattr(self, name) for name in self.hyper},
@@ -108,17 +128,18 @@ class Optimizer:
         """
         check_optimizer_state(state, type(self).__name__, self.hyper)
         fresh = type(self)(**state["hyper"])
+        missed = dict(state.get("missed", {}))
         slots = {}
         for key, array in state["arrays"].items():
             slot, _, name = key.partition("/")
             slots.setdefault(slot, {})[name] = np.array(array, order="C")
-        expected = fresh._slot_values() if state["steps"] else {}
-        if slots.keys() != expected.keys() or len({frozenset(arrays) for arrays in slots.values()}) > 1:
+        expected = fresh._slot_values() if state["steps"] and (state["arrays"] or not missed) else {}
+        if slots.keys() != expected.keys() or len({frozenset((*arrays, *missed)) for arrays in slots.values()}) > 1:
             raise ValueError(f"state['arrays']: expected every parameter under each of {list(expected)}, "
                              f"found {sorted(state['arrays'])}")
         self.__dict__.update(fresh.__dict__)
         self.steps = state["steps"]
-        self._slots = slots
+        self._slots, self._missed = slots, missed
 
     def __repr__(self):
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.hyper)})"
@@ -185,7 +206,7 @@ class Adam(Optimizer):
 
     def _update(self, p, g, slots):
         decay, decoupled = (0.0, self.weight_decay) if self._decoupled else (self.weight_decay, 0.0)
-        _optim.adam(p, slots["mean"], slots["square"], g, self.steps, self.lr, *self.betas, self.eps, decay,
+        _optim.adam(p, slots["mean"], slots["square"], g, self._t, self.lr, *self.betas, self.eps, decay,
                     decoupled)
 
 
@@ -263,16 +284,22 @@ class Adagrad(Optimizer):
         return {"total": self.initial_accumulator}
 
     def _update(self, p, g, slots):
-        lr = self.lr / (1 + (self.steps - 1) * self.lr_decay)
+        lr = self.lr / (1 + (self._t - 1) * self.lr_decay)
         _optim.adagrad(p, slots["total"], g, lr, self.eps, self.weight_decay)
 
 
 def _arrays(params_or_grads):
-    """The gradient arrays of a module, or the arrays of a dict or a sequence, as views."""
+    """The gradient arrays of a module, or the arrays of a dict or a sequence, as views; of a module's what is trained.
+    """
     if hasattr(params_or_grads, "grads"):
         params_or_grads = params_or_grads.grads
     if isinstance(params_or_grads, Mapping):
-        params_or_grads = params_or_grads.values()
+        frozen = frozen_names(params_or_grads)
+        params_or_grads = (
+            [array for name, array in params_or_grads.items() if name not in frozen]
+            if frozen
+            else params_or_grads.values()
+        )
     arrays = check_entries_of(params_or_grads, "params_or_grads", "a module or float32 or float64 arrays")
     # Views of NumPy's own type, so that no subclass overrides their attributes.
     arrays = [np.ndarray.view(array, np.ndarray) if isinstance(array, np.ndarray) else array for array in arrays]
@@ -321,7 +348,8 @@ def clip_grad_norm(params_or_grads: "Module | dict[str, Array] | Sequence[Array]
     Parameters
     ----------
     params_or_grads : Module, dict of arrays, or sequence of arrays
-        A module's gradients, or the gradient arrays themselves; float32 or float64; scaled in place.
+        A module's gradients, or the gradient arrays themselves; float32 or float64; scaled in place. What is frozen in
+        a module, or in its `grads`, stays out of it.
     max_norm : float, above 0
 
     Returns

@@ -10,10 +10,11 @@ from ...data.given import check_class_range, check_id_range, check_kind, holds_i
 from ...data.mapped import read
 from ...data.source import IndexedBatches, IteratedBatches, Seen, is_indexed, is_iterator, is_source, unpacked
 from ...data.tbptt import check_tbptt
+from ...data.weights import check_class_count, check_classes_occur
 from ...nn.layers import Embedding
 from ...nn.module import direction_of, is_ours, walk
 from .. import losses
-from .lossparts import own_loss, takes_labels
+from .lossparts import loss_reduction, own_loss, takes_labels
 from .passes import infer
 
 
@@ -35,11 +36,14 @@ class DataAdapter:
 
     def for_fit(
         self, X, y, *, class_weight, batch_size, validation_data, validation_split, window, accumulate, bucket,
-        steps_per_epoch, shuffle=True, batch_order=None, **given
+        steps_per_epoch, shuffle=True, batch_order=None, mean_weight=None, **given
     ):
         """(data to train on, held-out data or None), each `Sequences`, a `LaneStream` or a `Source`; see
         `Trainer.fit`."""
         weights = {"class_weight": class_weight, "batch_size": batch_size}
+        if mean_weight is not None and loss_reduction(self._loss) == "sum":
+            raise ValueError("mean_weight: expected None with the reduction 'sum', which divides by nothing; found "
+                             f"{mean_weight}")
         if _gives_batches(X, y):
             if batch_order is not None:
                 raise ValueError("batch_order: expected None with data that come batch by batch, "
@@ -52,6 +56,8 @@ class DataAdapter:
                                  f"validation_data; found {validation_split}")
             if validation_data is not None:
                 validation_data = self._validation(validation_data, **weights)
+            if mean_weight is not None:
+                data.mean_weight = mean_weight
             data.begin()
             return data, validation_data
         if steps_per_epoch is not None:
@@ -63,7 +69,11 @@ class DataAdapter:
         if bucket is None and (batch_order is not None or not check_bool(shuffle, "shuffle")):
             bucket = False
         data = self._batches(X, y, window=window, accumulate=accumulate, bucket=bucket, **weights, **given)
-        self._check_values(data)
+        if class_weight is not None:
+            check_classes_occur(class_weight, data)
+        self._check_values(data, class_weight)
+        if mean_weight is not None and data.carries:
+            raise ValueError(f"mean_weight: expected None with a LaneStream, found {mean_weight}")
         held_out = None
         if validation_data is not None:
             if validation_split:
@@ -75,6 +85,11 @@ class DataAdapter:
             data, held_out = data.split(validation_split)
         if not data.carries:
             data = data.ordered(shuffle, batch_order)
+            data.weigh(" in the part trained on" if validation_split else "")
+            if validation_split:
+                held_out.weigh(" in the part held out by validation_split")
+            if mean_weight is not None:
+                data.mean_weight = mean_weight
         self._check_memory(data)
         return data, held_out
 
@@ -82,7 +97,10 @@ class DataAdapter:
         """The data as `Sequences`, a `LaneStream` or a `Source`; see `Trainer.evaluate`."""
         if _gives_batches(X, y):
             return self._source(X, y, **given)
-        return self._batches(X, y, **given)
+        data = self._batches(X, y, **given)
+        if not data.carries:
+            data.weigh()
+        return data
 
     def for_diagnosis(self, X, y, **given):
         """As `for_evaluation`, for training passes that no update follows; see `fastrnn.diagnostics.diagnose`."""
@@ -189,7 +207,7 @@ class DataAdapter:
         data = self._batches(given.pop("X"), given.pop("y", None), batch_size=max(len(X), 1), **given, **options)
         seen.check(data)
         if options.get("targets", True):
-            self._check_values(data)
+            self._check_values(data, options.get("class_weight"))
         if training and seen.is_larger(data):
             self._check_memory(data)
         return data
@@ -233,17 +251,21 @@ class DataAdapter:
         try:
             data = self._batches(**{"y": None, **data}, class_weight=class_weight, batch_size=batch_size)
             self._check_values(data)
+            if not data.carries:
+                data.weigh()
             return data
         except (TypeError, ValueError) as error:
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"validation_data: {error}") from error
 
-    def _check_values(self, data):
+    def _check_values(self, data, class_weight=None):
         """Raise unless the model has embeddings for all ids and outputs for all classes.
 
         Data in a file are checked batch by batch, when they are read.
         """
         ids, classes = self._sizes(data)
+        if classes is not None:
+            check_class_count(class_weight, classes)
 
         def check(values):
             if ids is not None:

@@ -1,8 +1,8 @@
 """The parts of a trainer, by name or by value."""
 
-import fnmatch
 from collections.abc import Mapping
 
+from ...check.params import matching_names
 from ...check.values import check_entries_of, check_number, shown
 from .. import optim
 from ..callbacks import Callback
@@ -45,9 +45,7 @@ def find_l2(l2, params):
         return {name: factor for name, p in params.items() if p.ndim > 1} if factor else {}
     found = {}
     for pattern, factor in l2.items():
-        names = fnmatch.filter(params, str(pattern))
-        if not names:
-            raise ValueError(f"l2: expected patterns of parameters, {', '.join(params)}; found {shown(pattern)}")
+        names = matching_names(params, [pattern], "l2")
         found.update(dict.fromkeys(names, check_number(factor, f"l2[{shown(pattern)}]", low=0)))
     return found
 

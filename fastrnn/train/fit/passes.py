@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from ...check.params import frozen_names
 from ...nn.layers import ActivationRegularization, counted_steps
 from ...nn.module import walk
 from .. import losses
@@ -33,7 +34,7 @@ def measure(function, model, prediction, batch):
     if per_step and not batch_first(model):
         if not isinstance(y, list):
             y = y.swapaxes(0, 1)
-            weight = weight if weight is None or weight.ndim == 1 else weight.T
+            weight = weight if weight is None or weight.ndim == 1 else weight.swapaxes(0, 1)
         options["batch_first"] = False
     if per_step and batch.lengths is not None:
         options["lengths"] = batch.counted
@@ -187,9 +188,14 @@ def counted_together(modules, batches):
 
 
 def add_l2(params, grads, l2):
-    """Add the gradient of the sum of ``l2[name] * params[name]^2`` to `grads`; returns that sum."""
-    penalty = 0.0
+    """Add the gradient of the sum of ``l2[name] * params[name]^2`` to `grads`; returns that sum.
+
+    It is over what is trained.
+    """
+    penalty, frozen = 0.0, frozen_names(params)
     for name, factor in l2.items():
+        if name in frozen:
+            continue
         p = params[name]
         grads[name] += p.dtype.type(2 * factor) * p
         penalty += factor * float(np.sum(np.square(p), dtype=np.float64))

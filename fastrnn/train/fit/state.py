@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...check.params import check_state_dict
+from ...check.params import check_frozen, check_state_dict
 from ...check.saved import (
     check_arrays,
     check_bit_generator,
@@ -18,6 +18,7 @@ from ...check.saved import (
 )
 from ...check.values import check_bool, check_positive_int
 from ...models.build import build_model
+from ...nn.module import frozen_in, set_frozen
 from ..metrics import find_metrics
 from .lossparts import described_loss, loss_description
 from .savedparts import (
@@ -152,6 +153,8 @@ def trainer_from_state(
     params = state["params"]
     model = build_model(state["model"], params) if model is None else model
     check_state_dict(params, model.params)
+    frozen = frozen_in(state["model"])
+    check_frozen(frozen, model.params, "model: frozen")
     loss = described_loss(state["loss"]) if loss is None else loss
     if loss is None:
         raise ValueError("loss: expected the function that the checkpoint was trained with, found None")
@@ -159,8 +162,10 @@ def trainer_from_state(
     if optimizer is None:
         optimizer = rebuild_optimizer(state["optimizer"])
     optimizer.load_state_dict(state["optimizer"])
+    missed = state["optimizer"].get("missed", {})
     for slot, arrays in optimizer._slots.items():
-        check_same_arrays(arrays, model.params, f"optimizer: {slot}")
+        expected = {name: p for name, p in model.params.items() if name in arrays or name not in missed}
+        check_same_arrays(arrays, expected, f"optimizer: {slot}")
     if state["schedule"] is not None:
         check_saved_state(state["schedule"], ("config", "state"))
         if schedule is None:
@@ -174,6 +179,7 @@ def trainer_from_state(
             check_same_arrays(average.params, model.params, "average")
     options = check_options(state["options"], OPTIONS)
     model.load_state_dict(params)
+    set_frozen(model, frozen, "model: frozen")
     parts = {"schedule": schedule, "metrics": metrics, "average": average, "callbacks": callbacks}
     trainer = cls(model, loss, optimizer, seed=generator(state["rng"]), **parts, **options)
     trainer.rng.bit_generator.state = state["rng"]

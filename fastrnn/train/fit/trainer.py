@@ -43,11 +43,13 @@ class Trainer:
     ----------
     model : Module
         A network whose layout `fit` follows. If it ends in a pooling module (its `pools_time` is true), it has one
-        output per sequence, else one per step.
+        output per sequence, else one per step. Frozen parameters (`Module.freeze`) stay as they are.
     loss : str or callable
         A function of `fastrnn.losses` or its name, or any callable ``loss(prediction, target)`` that returns (float,
-        gradient); it gets `lengths`, `sample_weight` and `batch_first` by keyword if they matter. A function of
-        `fastrnn.losses` with options is ``functools.partial(losses.huber, delta=0.5)``.
+        gradient); it gets `lengths`, `sample_weight` and `batch_first` by keyword if they matter. With `sample_weight`
+        it returns the weighted mean, divided by the sum of the batch's weights; the trainer then applies the equation
+        in the notes of `fit`. A function of `fastrnn.losses` with options is ``functools.partial(losses.huber,
+        delta=0.5)``. Class weights among its options divide by their sum in each batch: give them to `fit` instead.
     optimizer : str or Optimizer
         "sgd", "adam", "adamw", "rmsprop" or "adagrad" with its defaults, or an optimiser.
     reduction : "mean", "sum" or "batchmean", optional
@@ -57,7 +59,8 @@ class Trainer:
         reduction, so that they can be compared. With `accumulate`, or in several processes, the loss is that of all
         batches together.
     clip_norm, clip_value : float, optional
-        Bound of the gradient's norm over all parameters; bound of each element, applied first.
+        Bound of the gradient's norm over all parameters; bound of each element, applied first. For a batch that weighs
+        more than the mean both are as much higher: see the notes of `fit`.
     schedule : Schedule, optional
         Sets the optimiser's rate, per update or per epoch, see its `per`. Per epoch it gets the validation loss, or
         without validation the training loss.
@@ -162,6 +165,7 @@ class Trainer:
         validation_split: float = 0.0,
         sample_weight: "Inputs | None" = None,
         class_weight: "Weights | None" = None,
+        mean_weight: float | None = None,
         bucket_by_length: bool | None = None,
         steps_per_epoch: int | None = None,
         shuffle: bool = True,
@@ -188,8 +192,16 @@ class Trainer:
         validation_split : float
             Fraction of the sequences, from the end, that is held out for validation.
         sample_weight : array (N,), or one weight per target, optional
+            Finite, at least 0, and not all 0.
         class_weight : dict of class -> weight, or array (K,), optional
-            Weights apply to training and validation; means are divided by the sum of the weights.
+            For integer y: an element weighs its sample's weight times its class's. A dict may leave out classes, which
+            then weigh 1, but names none that does not occur in y; an array has one for each output of the network.
+            Weights apply to training and validation; loss and metrics are weighted means, divided by the sum of
+            the weights. What they are worth in an update is said below.
+        mean_weight : float, optional
+            What weights are divided by, m below. By default their mean over the data that are trained on, without those
+            held out; for a source, whose batches are unknown before their turn, 1. Give it where data come in several
+            calls whose weights belong together.
         bucket_by_length : bool, optional
             Whether to make batches of sequences of about the same length, which need less padding: sequences are
             shuffled, sorted by length in pools of 32 updates, cut into batches, and these shuffled. By default
@@ -230,12 +242,26 @@ class Trainer:
 
         Notes
         -----
+        The gradient of an update whose n valid elements have the losses l_i and the weights w_i is that of
+
+            (1 / n) sum_i (w_i / m) l_i,    m = mean of the weights of all valid elements of the data
+
+        so that its mean over batches drawn at random is that of the weighted loss of all data, whatever the batch
+        size: a row of weight 2 is worth two rows, in a batch of 8 as in one of 1000. (Dividing by the batch's own
+        sum of weights would bring all rows of small batches close to one weight.) Elements are sequences where the
+        network has one output for each and with CTC; steps within the lengths where it has one output per step, each
+        with its sequence's weight or its own; and ids and ends where a decoder puts out ids. n counts elements of
+        weight 0 too; padding does not count, nor in m. Without weights, and with equal ones, this is the plain mean
+        over the batch's valid elements. With the reduction "batchmean" n is the number of sequences; with "sum" the
+        equation is sum_i w_i l_i. `clip_norm` and `clip_value` are multiplied by sum_i w_i / (n m) where that is
+        above 1, so that they do not take weight from heavy rows. Batches whose weights are all 0 make no update.
+
         After an interrupt, or from a checkpoint, a fit continues exactly where it was if you call `fit` on the trainer
         that `resume` returns; `epochs` is then the total of that fit. Any other call starts a new fit.
 
         Memory-mapped arrays (`numpy.memmap`; X, y and sample_weight) are read batch by batch and never as a whole.
-        Their ids, classes and weights are checked with each batch, so that an error can come after some updates,
-        which stay.
+        Their ids and classes are checked with each batch, so that an error can come after some updates, which stay.
+        Weights, and y with `class_weight`, are read once before the first update, a part at a time, for their mean.
 
         A source has ``len(X)`` and ``X[k]``, as a Sequence of Keras, and gives batch k of the epoch, or is anything
         that can be iterated over: a DataLoader of PyTorch, a generator. Each batch is (X, y), (X, y, sample_weight)
@@ -248,6 +274,11 @@ class Trainer:
         anything changes.
         """
         epochs = check_positive_int(epochs, "epochs")
+        if self.model.params and len(self.model.frozen) == len(self.model.params):
+            raise ValueError(f"model: expected a parameter to train, found all {len(self.model.params)} frozen; "
+                             "unfreeze some by model.unfreeze(pattern)")
+        if mean_weight is not None:
+            mean_weight = check_number(mean_weight, "mean_weight", above=0)
         validation_split = check_number(validation_split, "validation_split", low=0, below=1)
         verbose = check_bool(verbose, "verbose")
         data, validation = self._adapter().for_fit(
@@ -259,6 +290,7 @@ class Trainer:
             validation_split=validation_split,
             sample_weight=sample_weight,
             class_weight=class_weight,
+            mean_weight=mean_weight,
             window=self.tbptt,
             accumulate=self.accumulate,
             bucket=bucket_by_length,
@@ -285,8 +317,8 @@ class Trainer:
         Parameters
         ----------
         X, y, lengths, sample_weight, class_weight
-            As for `fit`. Sequences are not cut into windows; a LaneStream's state passes from start to end; an
-            iterable without a len() is read to its end.
+            As for `fit`; the classes of a dict need not occur. Sequences are not cut into windows; a LaneStream's state
+            passes from start to end; an iterable without a len() is read to its end.
         batch_size : int
         progress : bool
 
@@ -448,7 +480,8 @@ class Trainer:
 
     def _loop(self, data, validation, callbacks):
         """The `Loop` of a fit."""
-        return Loop(self, self._position, Update(self, self._l2), data, self._validate(validation), callbacks)
+        update = Update(self, self._l2, data.mean_weight)
+        return Loop(self, self._position, update, data, self._validate(validation), callbacks)
 
     def _validate(self, validation):
         """The function that a `Loop` calls for the figures of held-out data, or None."""

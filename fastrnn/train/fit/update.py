@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ...check.params import frozen_names
 from .. import optim
 from .figures import names
 from .history import NonFiniteError
@@ -18,7 +19,8 @@ class Made(NamedTuple):
     values : dict of the loss' and the metrics' means.
     penalty : the regularisation's part of the loss.
     mass : the weight of its elements; 0 means that there was no update.
-    divisor : the divisor of the loss of all batches, up to a constant factor.
+    weight : the divisor of the loss of all batches by their own weights, up to a constant factor.
+    divisor : the same by the number of elements and the mean weight of the data, if there is one; see `Update`.
     states : the states of each batch, for the next window.
     norm : the gradient's norm before clipping.
     lr : the rate of the step.
@@ -27,6 +29,7 @@ class Made(NamedTuple):
     values: dict
     penalty: float
     mass: float
+    weight: float
     divisor: float
     states: list
     norm: float = 0.0
@@ -36,10 +39,20 @@ class Made(NamedTuple):
 class Update:
     """Makes updates with a trainer's model, loss, optimiser, schedule and average, and counts its `step`.
 
+    The gradient of an update whose n valid elements have the losses l_i and the weights w_i is that of
+
+        sum_i w_i l_i / (n m)
+
+    where m is the mean weight of the data: a weight is worth as much in a small batch as in a large one. Without m the
+    divisor is the sum of the w_i, which is the same where all are equal. With the reduction "batchmean" n is the number
+    of sequences; with "sum" nothing is divided.
+
     Parameters
     ----------
     trainer : Trainer
     l2 : dict of parameter -> factor
+    mean_weight : float or None
+        m.
 
     Attributes
     ----------
@@ -47,9 +60,10 @@ class Update:
         Whether regularisation adds to the loss.
     """
 
-    def __init__(self, trainer, l2):
+    def __init__(self, trainer, l2, mean_weight=None):
         self._trainer = trainer
         self._l2 = l2
+        self._mean_weight = mean_weight
         self._regularizers = regularizers(trainer.model)
         self.penalises = bool(l2 or self._regularizers)
 
@@ -77,7 +91,7 @@ class Update:
         if self._l2:
             penalty += add_l2(model.params, model.grads, self._l2)
         on_gradient()
-        norm = self._clip()
+        norm = self._clip(max(1.0, made.weight / made.divisor))
         lr = trainer.optimizer.lr
         trainer.optimizer.step(model.params, model.grads)
         trainer.step += 1
@@ -94,9 +108,13 @@ class Update:
         masses = {k: batch.mass(per_step) for k, batch in batches.items()}
         mass = sum(masses.values())
         divisors = {k: loss_divisor(trainer.loss, model, batch) for k, batch in batches.items()}
-        divisor = sum(divisors.values())
+        divisor = weight = sum(divisors.values())
         if loss_reduction(trainer.loss) == "sum":
-            divisors = dict.fromkeys(divisors, divisor := 1.0)
+            divisor = weight = 1.0
+            divisors = dict.fromkeys(divisors, divisor)
+        elif self._mean_weight is not None:
+            counts = (loss_divisor(trainer.loss, model, batch.unweighted()) for batch in batches.values())
+            divisor = self._mean_weight * sum(counts)
         model.zero_grad()
         values = dict.fromkeys(names(trainer.metrics), 0.0)
         penalty = 0.0
@@ -105,7 +123,7 @@ class Update:
                 run = TrainingPass(model, batch, states[k], self._regularizers)
                 states[k] = run.state
                 if not masses[k]:
-                    if mass:  # no element counts for the loss, but activations may have a penalty
+                    if divisor:  # no element counts for the loss, but activations may have a penalty
                         run.backward(np.zeros_like(run.prediction))
                         penalty += run.penalty
                     continue
@@ -119,19 +137,23 @@ class Update:
                     values[metric.name] += measure(metric, model, run.prediction, batch) * part
                 share = divisors[k] / divisor
                 run.backward(gradient if share == 1 else gradient * gradient.dtype.type(share))
-        return Made(values, penalty, mass, divisor, states)
+        return Made(values, penalty, mass, weight, divisor, states)
 
-    def _clip(self):
-        """Clip the gradients; returns their norm before."""
+    def _clip(self, weight):
+        """Clip the gradients at the bounds times `weight`; returns their norm before.
+
+        Bounds that were no higher for heavy batches would bring heavy rows down to the weight of others.
+        """
         trainer, grads = self._trainer, self._trainer.model.grads
         if trainer.clip_value is not None:
-            optim.clip_grad_value(grads, trainer.clip_value)
+            optim.clip_grad_value(grads, trainer.clip_value * weight)
         if trainer.clip_norm is None:
             norm = optim.grad_norm(grads)
         else:
-            norm = optim.clip_grad_norm(grads, trainer.clip_norm)
+            norm = optim.clip_grad_norm(grads, trainer.clip_norm * weight)
         if not math.isfinite(norm):
-            bad = [name for name, grad in grads.items() if not np.isfinite(grad).all()]
+            frozen = frozen_names(grads)
+            bad = [name for name, grad in grads.items() if name not in frozen and not np.isfinite(grad).all()]
             raise NonFiniteError(
                 f"{self._where()}: the gradient of {', '.join(bad) or 'all parameters'} is not finite (norm {norm})"
             )

@@ -136,6 +136,27 @@ def mean_of(given):
     return total / count
 
 
+@pytest.mark.parametrize("door", ["rows", "steps", "rows of steps", "padded steps", "ragged steps", "both", "seq2seq"])
+@pytest.mark.parametrize("batch_size, accumulate", [(1, 1), (4, 1), (2, 3)])
+def test_updates_averaged_over_sequences_add_up_too(door, batch_size, accumulate):
+    make, loss, given = DOORS[door]
+
+    def found(size, parts=1):
+        recorder = Recorder()
+        options = {"accumulate": parts, "reduction": "batchmean", "callbacks": [recorder], "seed": 3}
+        fit = {"batch_size": size, "bucket_by_length": False, **given}
+        Trainer(make(), loss, SGD(0.0), **options).fit(**fit, **QUIET)
+        return recorder.grads
+
+    (expected,), parts = found(N), found(batch_size, accumulate)
+    size = batch_size * accumulate
+    counts = [min(size, N - k) for k in range(0, N, size)]
+    assert len(parts) == len(counts)
+    for name, value in expected.items():
+        total = sum(n * grads[name] for n, grads in zip(counts, parts)) / N
+        np.testing.assert_allclose(total, value, rtol=0, atol=10 * tolerance("ten updates, float64"), err_msg=name)
+
+
 @pytest.mark.parametrize("tbptt", [2, (2, 4)])
 def test_windows_add_up_too(tbptt):
     given = {"X": X, "y": STEPS, "sample_weight": STEP}
@@ -297,6 +318,18 @@ def test_a_class_beyond_the_lengths_does_not_occur():
     trainer.evaluate(X, STEPS % 3, class_weight={3: 2.0}, **QUIET)
     with pytest.raises(ValueError, match=ZERO):
         trainer.evaluate(X, STEPS, sample_weight=np.zeros(N), **QUIET)
+
+
+def test_a_sum_takes_weights_as_they_are():
+    recorder = Recorder()
+    trainer = Trainer(classifier(), optimizer=SGD(0.0), reduction="sum", callbacks=[recorder])
+    trainer.fit(X, CLASSES, sample_weight=ROW, batch_size=4, **QUIET)
+    (whole,), _ = gradients(classifier, "cross_entropy", N, X=X, y=CLASSES, sample_weight=ROW)
+    for name, value in whole.items():
+        total = sum(grads[name] for grads in recorder.grads)
+        np.testing.assert_allclose(total, ROW.sum() * value, rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="mean_weight: expected None with the reduction 'sum'"):
+        trainer.fit(X, CLASSES, sample_weight=ROW, mean_weight=1.0, **QUIET)
 
 
 def test_a_stream_has_no_weights():

@@ -130,14 +130,14 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.x)
 
-    def weigh(self, which: str = "") -> None:
+    def weigh(self, which: str = "", of_sequences: bool = False) -> None:
         """Set `mean_weight` to that of the valid elements; to None where all weigh the same.
 
         Elements are the steps, each with its sequence's weight or its own, where there is a target for every step; the
-        labels and ends where a decoder puts them out; else the sequences. Raises a ValueError, which tells `which` part
-        of the data it is, where nothing has a weight above 0.
+        labels and ends where a decoder puts them out; else, and with `of_sequences`, the sequences. Raises a
+        ValueError, which tells `which` part of the data it is, where nothing has a weight above 0.
         """
-        self.mean_weight = mean_weight(self, which)
+        self.mean_weight = mean_weight(self, which, of_sequences)
 
     def fingerprint(self) -> "dict[str, Any]":
         """What must be the same for an interrupted fit to go on."""

@@ -130,16 +130,17 @@ def check_class_count(class_weight, classes):
                          f"outputs for, found {len(class_weight)}")
 
 
-def mean_weight(data, which=""):
+def mean_weight(data, which="", of_sequences=False):
     """Mean weight of the valid elements of `Sequences`; None if they have no weights, or all the same.
 
-    Data in a file are read once, a part at a time. Raises a ValueError, which tells `which` part of the data it is, if
-    all weights are 0, or if their sum or its reciprocal is no finite number.
+    With `of_sequences` the mean is over sequences in which something counts, each with the mean of its weights that are
+    not 0, as `Batch.sequences` counts them. Data in a file are read once, a part at a time. Raises a ValueError, which
+    tells `which` part of the data it is, if all weights are 0, or if their sum or its reciprocal is no finite number.
     """
     if data.weight is None and data.class_weight is None:
         return None
     total, count, low, high = 0.0, 0.0, np.inf, -np.inf
-    for weight, counts in _elements(data):
+    for weight, counts in _elements(data, of_sequences):
         with np.errstate(over="ignore"):
             total += float((weight * counts).sum())
         count += float(counts.sum())
@@ -156,24 +157,38 @@ def mean_weight(data, which=""):
     return None if low == high else total / count
 
 
-def _elements(data):
-    """(weights, number of elements that have each), of some sequences after others."""
+def _elements(data, of_sequences):
+    """(weights, number of elements, or sequences, that have each), of some sequences after others."""
     by_step = data.per_step and not data.labels
     for part in _parts(data, data.weight if data.class_weight is None else data.y):
         weight = None if data.weight is None else _rows(data.weight, part)
         if data.class_weight is not None:
             weight = by_class(data.class_weight, _rows(data.y, part), weight)
-        if isinstance(weight, list):
+        if isinstance(weight, list) and of_sequences:
+            yield np.array([_own_mean(own) for own in weight]), np.array([len(own) > 0 for own in weight], float)
+        elif isinstance(weight, list):
             weight = np.concatenate([values.ravel() for values in weight])
+            yield weight, np.ones(weight.shape)
         elif by_step and weight.ndim > 1:
-            weight = weight if data.lengths is None else weight[_valid(data, part)]
-        elif data.decoded:
-            yield weight, Targets(data.y[part]).counts()
-            continue
+            valid = np.ones(weight.shape[:2], bool) if data.lengths is None else _valid(data, part)
+            if of_sequences:
+                means = np.array([_own_mean(own[counts]) for own, counts in zip(weight, valid)])
+                yield means, valid.any(1).astype(float)
+            else:
+                weight = weight[valid]
+                yield weight, np.ones(weight.shape)
         elif by_step:
-            yield weight, np.full(len(weight), data.x.shape[1]) if data.lengths is None else data.lengths[part]
-            continue
-        yield weight, np.ones(weight.shape)
+            steps = np.full(len(weight), data.x.shape[1]) if data.lengths is None else data.lengths[part]
+            yield weight, (steps > 0).astype(float) if of_sequences else steps
+        elif data.decoded and not of_sequences:
+            yield weight, Targets(data.y[part]).counts()
+        else:
+            yield weight, np.ones(weight.shape)
+
+
+def _own_mean(weight):
+    """The mean of a sequence's weights that are not 0."""
+    return weight.sum() / max(np.count_nonzero(weight), 1)
 
 
 def _parts(data, values):

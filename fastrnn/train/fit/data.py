@@ -85,7 +85,8 @@ class DataAdapter:
             data, held_out = data.split(validation_split)
         if not data.carries:
             data = data.ordered(shuffle, batch_order)
-            data.weigh(" in the part trained on" if validation_split else "")
+            of_sequences = loss_reduction(self._loss) == "batchmean"
+            data.weigh(" in the part trained on" if validation_split else "", of_sequences)
             if validation_split:
                 held_out.weigh(" in the part held out by validation_split")
             if mean_weight is not None:

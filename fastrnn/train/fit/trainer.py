@@ -246,15 +246,16 @@ class Trainer:
 
             (1 / n) sum_i (w_i / m) l_i,    m = mean of the weights of all valid elements of the data
 
-        so that its mean over batches drawn at random is that of the weighted loss of all data, whatever the batch
-        size: a row of weight 2 is worth two rows, in a batch of 8 as in one of 1000. (Dividing by the batch's own
-        sum of weights would bring all rows of small batches close to one weight.) Elements are sequences where the
-        network has one output for each and with CTC; steps within the lengths where it has one output per step, each
-        with its sequence's weight or its own; and ids and ends where a decoder puts out ids. n counts elements of
-        weight 0 too; padding does not count, nor in m. Without weights, and with equal ones, this is the plain mean
-        over the batch's valid elements. With the reduction "batchmean" n is the number of sequences; with "sum" the
-        equation is sum_i w_i l_i. `clip_norm` and `clip_value` are multiplied by sum_i w_i / (n m) where that is
-        above 1, so that they do not take weight from heavy rows. Batches whose weights are all 0 make no update.
+        so that its mean over batches drawn at random is that of the weighted loss of all data, whatever the batch size:
+        a row of weight 2 is worth two rows, in a batch of 8 as in one of 1000. (Dividing by the batch's own sum of
+        weights would bring all rows of small batches close to one weight.) Elements are sequences where the network has
+        one output for each and with CTC; steps within the lengths where it has one output per step, each with its
+        sequence's weight or its own; and ids and ends where a decoder puts out ids. n counts elements of weight 0 too;
+        padding does not count, nor in m. Without weights, and with equal ones, this is the plain mean over the batch's
+        valid elements. With the reduction "batchmean" n is the number of sequences and m their mean weight, each with
+        the mean of its weights that are not 0; with "sum" the equation is sum_i w_i l_i. `clip_norm` and `clip_value`
+        are multiplied by sum_i w_i / (n m) where that is above 1, so that they do not take weight from heavy rows.
+        Batches whose weights are all 0 make no update.
 
         After an interrupt, or from a checkpoint, a fit continues exactly where it was if you call `fit` on the trainer
         that `resume` returns; `epochs` is then the total of that fit. Any other call starts a new fit.

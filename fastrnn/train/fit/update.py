@@ -45,7 +45,7 @@ class Update:
 
     where m is the mean weight of the data: a weight is worth as much in a small batch as in a large one. Without m the
     divisor is the sum of the w_i, which is the same where all are equal. With the reduction "batchmean" n is the number
-    of sequences; with "sum" nothing is divided.
+    of sequences and m their mean weight; with "sum" nothing is divided.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ PUBLIC = {
 # Paths of earlier versions, which pickles and programs of that time name.
 EARLIER = {
     "files": ("checkpoint", "tensorfile", "wholefile"),
-    "nn": ("cells", "elementwise", "layers", "module", "recurrent", "runners", "segments", "sequential", "stream"),
+    "nn": ("cells", "elementwise", "layers", "module", "recurrent", "runners", "sequential", "stream"),
     "data": ("batches", "tbptt"),
     "models": ("attention", "seq2seq", "translation"),
     "train.fit": ("history", "trainer"),

@@ -41,7 +41,7 @@ ORDERS = {
     "fastrnn.check": ["values", "arrays", "sequences", "states", "params", "targets", "symbols", "saved", "plain"],
     "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
-        "_init", "module", "options", "recurrent", "cells", "stream", "segments", "runners", "elementwise", "layers",
+        "_init", "module", "options", "recurrent", "cells", "stream", "recompute", "runners", "elementwise", "layers",
         "modulestream", "sequential",
     ],
     "fastrnn.data": [

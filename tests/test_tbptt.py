@@ -9,7 +9,7 @@ from tolerances import tolerance
 
 from fastrnn import GRU, LSTM, RNN, SGD, Dropout, LaneStream, LastStep, Linear, Sequential, Trainer
 from fastrnn.callbacks import Callback
-from fastrnn.data.batches import Sequences, passes
+from fastrnn.data.batches import Sequences, updates_of
 from fastrnn.data.tbptt import Span, spans
 
 RNG = np.random.default_rng(3)
@@ -133,7 +133,7 @@ def test_lengths_and_weights_count_in_the_new_steps_only(weights):
 def test_masses_are_those_of_the_new_steps():
     data = Sequences([X[0], X[1][:4]], [Y[0], Y[1][:4]], window=(2, 5), batch_size=2)
     (indices,) = data.order()
-    masses = [batch.mass(True) for (batch,) in passes(data, indices)]
+    masses = [batch.mass(True) for (batch,) in updates_of(data, indices)]
     assert masses == [4, 4, 2, 2, 2, 2, 1]
     assert [batch.mass(True) for batch in data.windows(indices, context=False)] == masses
 

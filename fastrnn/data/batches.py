@@ -357,7 +357,7 @@ class LaneStream:
         return window
 
 
-def passes(data: "Any", indices: "Any", start: int = 0) -> "Iterator[Any]":
+def updates_of(data: "Any", indices: "Any", start: int = 0) -> "Iterator[Any]":
     """The updates of sequences from number `start` on: lists of one `Batch` per part, None once a part has ended."""
     return zip_longest(*(data.windows(part, start) for part in data.parts(indices)))
 

@@ -16,14 +16,14 @@ from ..engine.loops._engine import Engine
 from ._init import claim_layers
 from .module import Tape, open_tape
 from .options import check_direction
+from .recompute import CheckpointedPass, plan
 from .recurrent import Recurrent
-from .segments import SegmentedPass, plan
 
 if TYPE_CHECKING:
     from typing import Literal
 
     from .._types import Activations, Array, DType, Init, Inputs, Ints, Outputs, Seed, State
-    from .segments import Plan
+    from .recompute import Plan
     from .stream import Stream
 
 MOST_LAYERS = 4096
@@ -140,7 +140,7 @@ class Runner(Recurrent, base=True):
         self._check_memory(call)
         seed, first_step = self._mask_seed(seed, first_step, dropout)
         if self.recompute:
-            activations = SegmentedPass(self, call, dropout, seed, first_step)
+            activations = CheckpointedPass(self, call, dropout, seed, first_step)
         else:
             activations = self._engine.forward(call.x, call.y, call.state, call.final, call.lengths, dropout, seed,
                                                first_step)
@@ -179,7 +179,7 @@ class Runner(Recurrent, base=True):
         try:
             if dh is not None:
                 dh[...] = 0
-            if isinstance(activations, SegmentedPass):
+            if isinstance(activations, CheckpointedPass):
                 activations.backward(dy, self._engine_state(dstate), dx, initial, dh)
             else:
                 self._engine.backward(activations, dy, self._engine_state(dstate), dx, initial, dh)
@@ -198,7 +198,7 @@ class Runner(Recurrent, base=True):
             memory.require(needed, "x", f"{batch} sequences of {steps} steps", remedy)
 
     def segments(self, steps: int, batch: int, lengths: "Ints | None" = None) -> "Plan":
-        """The `segments.Plan` of a training pass with `recompute` over (T, B) steps."""
+        """The `recompute.Plan` of a training pass with `recompute` over (T, B) steps."""
         steps, batch = check_positive_int(steps, "steps", 0), check_positive_int(batch, "batch", 0)
         if lengths is not None:
             lengths = check_lengths(lengths, batch, steps)
@@ -229,7 +229,7 @@ class Runner(Recurrent, base=True):
         widths = {"gates": gates * self.hidden_size if gates > 1 else 0, "h": self._out,
                   "c": self.hidden_size if "c" in self._state else 0}
         found = {name: np.zeros((*shape, width), self.dtype) if width else None for name, width in widths.items()}
-        if isinstance(activations, SegmentedPass):
+        if isinstance(activations, CheckpointedPass):
             activations.activations(found)
         else:
             self._engine.activations(activations, *found.values())

@@ -2,7 +2,7 @@
 
 import time
 
-from ...data.batches import passes
+from ...data.batches import updates_of
 from .figures import finished, names
 from .history import NonFiniteError
 from .interrupt import deferred_interrupt
@@ -94,7 +94,7 @@ class Loop:
         trainer, position = self._trainer, self._position
         order = position.order(self._data, trainer.epoch)
         while position.batch < len(order):
-            for batches in passes(self._data, order[position.batch], position.window):
+            for batches in updates_of(self._data, order[position.batch], position.window):
                 logs = self._make_update(batches)
                 position.next_window()
                 position.seconds = time.perf_counter() - started

@@ -5,14 +5,14 @@ import pytest
 from test_bits import threads
 
 import fastrnn
-from fastrnn.nn import segments
+from fastrnn.nn import recompute
 from fastrnn.nn.module import module_from_config
 
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch):
     """As short as they can be."""
-    monkeypatch.setattr(segments, "LEAST_BYTES", 0)
+    monkeypatch.setattr(recompute, "LEAST_BYTES", 0)
 
 
 KINDS = {

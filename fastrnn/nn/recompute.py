@@ -1,4 +1,6 @@
-"""Full BPTT in bounded memory: a forward pass keeps the states of only some steps, and BPTT recomputes the others.
+"""Activation checkpointing: full BPTT in bounded memory.
+
+A forward pass keeps the states of only some steps, and BPTT recomputes the activations of the others.
 
 A pass cuts sequences into segments of steps (Chen et al. 2016, "Training deep nets with sublinear memory cost"). BPTT
 goes from the last segment to the first: it runs a segment forward again from the state before it, keeps its
@@ -51,7 +53,7 @@ def plan(engine, state_bytes, steps, batch, lengths=None, dropout=0.0, layer=Non
     return Plan(segment, -(-steps // segment) * state_bytes, *measure(segment))
 
 
-class SegmentedPass:
+class CheckpointedPass:
     """One training pass of a runner, in segments; the counterpart of the engine's `forward` and `backward`.
 
     Parameters

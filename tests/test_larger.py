@@ -325,7 +325,7 @@ def test_training_on_a_large_file_takes_little_memory(what, tmp_path):
     assert found["steps"] >= 40
     # An estimator reads in an order of its own: around each place the system maps pages of the file, which it takes
     # back when it needs them
-    assert found["anon"] < (200e6 if what == "estimator" else 100e6), found
+    assert found["anon"] < (250e6 if what == "estimator" else 100e6), found
     assert what == "estimator" or found["peak"] < 300e6, found
 
 

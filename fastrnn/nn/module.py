@@ -187,6 +187,7 @@ class Module(Fixed):
     # An _arrays.Pinned each, if compiled code takes the arrays anew in each call.
     _pinned_params = _pinned_grads = None
     _frozen: frozenset[str] = frozenset()   # of the own parameters' names
+    _any_frozen = False     # whether a module of this process ever was: until then nobody has to look
     _watched = None     # a _watch.Watched, if the engine keeps packed copies of the parameters
 
     def __init_subclass__(cls, base: bool = False, **kwargs: "Any") -> None:
@@ -312,6 +313,7 @@ class Module(Fixed):
         for module in walk(self):
             module._frozen = frozenset(name for name, p in module._params.items() if id(p) in held)
             module._params.frozen = module._grads.frozen = module._frozen
+            Module._any_frozen = Module._any_frozen or bool(module._frozen)
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
@@ -691,12 +693,14 @@ class Compound(Module, base=True):
     @property
     def params(self) -> "dict[str, Array]":
         """dict of "<place>.<name>" -> array: the live parameters. Write in place; the next call sees it."""
-        return self._marked(self._gathered("params"), "_params")
+        arrays = self._gathered("params")
+        return self._marked(arrays, "_params") if Module._any_frozen else arrays
 
     @property
     def grads(self) -> "dict[str, Array]":
         """dict of "<place>.<name>" -> array: the modules' live gradients; `backward` adds to them."""
-        return self._marked(self._gathered("grads"), "_grads")
+        arrays = self._gathered("grads")
+        return self._marked(arrays, "_grads") if Module._any_frozen else arrays
 
     def _marked(self, arrays, own):
         """These arrays, with the names of those that are frozen: in any module that has them."""

@@ -385,7 +385,7 @@ def run_attributes(name):
     whatever Python makes of it, the process lives."""
     first = MADE[name]()
     other = MADE["GRU" if name != "GRU" else "LSTM"]()
-    names = sorted({*vars(first), "kind", "_window", "_watched", "recurrent", "pools_time"})
+    names = sorted({*vars(first), "kind", "_state", "_window", "_watched", "recurrent", "pools_time"})
     for attribute in names:
         mine = getattr(other, attribute, None)
         for value in (*NEW, *([mine] if mine is not None else [])):

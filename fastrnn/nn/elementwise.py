@@ -150,12 +150,10 @@ class QRNN(Elementwise):
                  dtype: "DType" = "float32", seed: "Seed" = None, init: "Init" = "default",
                  recompute: bool = False) -> None:
         self.window = self._window = check_positive_int(window, "window")
+        if self.window == 1:
+            self._state = ("c",)    # no inputs before the first step
         self._setup(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init,
                     recompute, window=self.window)
-
-    @property
-    def _state(self):
-        return self._cell.states if self.window > 1 else ("c",)
 
     def _part_width(self, part):
         if part == "w":

@@ -34,10 +34,11 @@ class Recurrent(Module, base=True):
         self.hidden_size = check_positive_int(hidden_size, "hidden_size")
         self.bias = check_bool(bias, "bias")
 
-    @property
-    def _cell(self):
-        """What the cell is: its parameters, gates and states."""
-        return KINDS[self.kind]
+    def __init_subclass__(cls, **options):
+        super().__init_subclass__(**options)
+        if cls.kind is not None:
+            cls._cell = KINDS[cls.kind]         # what the cell is: its parameters, gates and states
+            cls._state = cls._cell.states       # the parts that a state consists of
 
     @staticmethod
     def _words(**options):
@@ -82,11 +83,6 @@ class Recurrent(Module, base=True):
         if name == "activations":
             return self.activation_functions
         return super()._argument(name)
-
-    @property
-    def _state(self):
-        """The parts that a state consists of."""
-        return self._cell.states
 
     def _set_dropout(self, recurrent_dropout, zoneout, weight_dropout):
         """Check the probabilities of a constructor, or one that is assigned to, and hand them to the engine."""

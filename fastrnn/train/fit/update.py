@@ -107,9 +107,12 @@ class Update:
         per_step = not model.pools_time
         masses = {k: batch.mass(per_step) for k, batch in batches.items()}
         mass = sum(masses.values())
-        divisors = {k: loss_divisor(trainer.loss, model, batch) for k, batch in batches.items()}
-        divisor = weight = sum(divisors.values())
-        if loss_reduction(trainer.loss) == "sum":
+        reduction, divisors, divisor = loss_reduction(trainer.loss), masses, mass
+        if reduction != "mean":
+            divisors = {k: loss_divisor(trainer.loss, model, batch) for k, batch in batches.items()}
+            divisor = sum(divisors.values())
+        weight = divisor
+        if reduction == "sum":
             divisor = weight = 1.0
             divisors = dict.fromkeys(divisors, divisor)
         elif self._mean_weight is not None:

@@ -19,7 +19,10 @@ def plain_scalar(value):
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            return value    # for the checks of numbers to refuse
     if isinstance(value, str):
         return str.__getitem__(value, slice(None))  # of a subclass, which may print as it likes
     if isinstance(value, np.dtype) or (isinstance(value, type) and issubclass(value, (np.generic, float))):

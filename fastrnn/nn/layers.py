@@ -472,7 +472,7 @@ class LastStep(Pooling):
         self.direction = direction or "forward"
         self.bidirectional = self.direction == "bidirectional"
 
-    def follow(self, direction: str) -> None:
+    def _follow(self, direction):
         """Take the end of this direction, that of the runner before it, unless it was told one."""
         if self._told:
             return

@@ -215,7 +215,15 @@ class Module(Fixed):
         ----------
         params : dict of str to array
             C-contiguous and of the module's dtype; the arrays themselves are kept.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Also for a module of this package and in a second call, as parameters stay the same arrays.
         """
+        if is_ours(type(self)) or self._params:
+            raise TypeError(f"params: expected one call in the constructor of a module of one's own, found "
+                            f"{'another' if self._params else f'a {type(self).__name__}'}")
         check_mapping(params, "params")
         for name, array in params.items():
             if not isinstance(name, str):
@@ -226,11 +234,13 @@ class Module(Fixed):
 
     def save_for_backward(self, *values: "Any") -> "Tape":
         """The tape for `forward` to return: it keeps these values for one `backward` of this module."""
-        return Tape(self, *values)
+        return OwnTape(self, *values)
 
     def saved_values(self, tape: "Tape") -> "tuple[Any, ...]":
         """The values that `save_for_backward` was given, for `backward`; a second time they are refused."""
-        open_tape(tape, self)
+        if not isinstance(tape, OwnTape):
+            raise TypeError(f"tape: expected one of save_for_backward(), found {type(tape).__name__}")
+        tape.open(self)
         return tape.take()
 
     def _pin(self):
@@ -476,9 +486,15 @@ class Tape:
         return ValueError("tape: expected one from a new forward(), found one that backward() has used or is using")
 
 
+class OwnTape(Tape):
+    """A tape of `Module.save_for_backward`, which this package's own passes do not read."""
+
+    __slots__ = ()
+
+
 def open_tape(tape: "Tape", module: "Module") -> "tuple[Any, ...]":
     """The values that `module`'s forward() kept on `tape`; raises if the tape is not one of its own."""
-    if not isinstance(tape, Tape):
+    if not isinstance(tape, Tape) or isinstance(tape, OwnTape):
         raise TypeError(f"tape: expected the tape that forward() returned, found {type(tape).__name__}")
     return tape.open(module)
 

@@ -284,7 +284,7 @@ def _tell_last_steps(leaves):
             direction = direction_of(module)
         elif isinstance(module, LastStep):
             if direction is not None:
-                module.follow(direction)
+                module._follow(direction)
         elif direction == "bidirectional" and not module.keeps_features:
             direction = "forward"
 

@@ -148,7 +148,8 @@ def test_another_thread_s_call_goes_on(alarm, threads):
 
 def test_ctrl_c_in_a_program():
     code = """
-import numpy as np, fastrnn, time
+import numpy as np, fastrnn, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)    # a job in the background may have inherited to ignore it
 rnn = fastrnn.LSTM(512, 512, seed=0); x = np.zeros((20000, 16, 512), "f")
 print("ready", flush=True)
 try:

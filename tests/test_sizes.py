@@ -87,7 +87,7 @@ def fixed_names(cls):
 
 def test_every_type_of_module_is_tried():
     types = {cls for cls in vars(fastrnn).values() if isinstance(cls, type) and issubclass(cls, Module)}
-    assert {cls.__name__ for cls in types} <= MODULES.keys()
+    assert {cls.__name__ for cls in types - {Module}} <= MODULES.keys()
 
 
 @each_module

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from saver import Saver
 from tolerances import tolerance
 
 from fastrnn import LSTM, SGD, Dropout, LaneStream, LastStep, Linear, Sequential, Trainer
-from fastrnn.callbacks import Callback
 
 RNG = np.random.default_rng(8)
 N = 11
@@ -91,17 +91,6 @@ def test_more_rows_than_there_are():
     assert rows(X[:2], Y[:2], batch_order=[[0, 1, 0, 1, 1]], batch_size=9) == [[0, 1, 0, 1, 1]]
     ragged = [part[:2] for part in RAGGED]
     assert rows(*ragged, batch_order=[[1] * 20], batch_size=32) == [[1] * 20]
-
-
-class Saver(Callback):
-    last = True
-
-    def __init__(self, path, at):
-        self.path, self.at = path, at
-
-    def on_step_end(self, trainer, logs):
-        if trainer.step == self.at:
-            trainer.save_checkpoint(self.path)
 
 
 def drawn(epoch, rng):

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gradcheck import check_gradients
+from saver import Saver
 from tolerances import tolerance
 
 import fastrnn
 from fastrnn import GRU, LSTM, SGD, Adam, Dropout, Embedding, LaneStream, LastStep, Linear, Sequential, Trainer
-from fastrnn.callbacks import Callback
 
 RNG = np.random.default_rng(6)
 X = RNG.normal(size=(12, 7, 3))
@@ -158,17 +158,6 @@ def test_it_trains(tbptt):
         X, Y, lengths=[7, 6, 0, 3, 7, 1, 2, 5, 4, 7, 7, 6], epochs=30, batch_size=4, **QUIET)
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     assert not (model.params["0.scale"] == 1).any() and not (model.params["1.a"] == 0.5).any()
-
-
-class Saver(Callback):
-    last = True
-
-    def __init__(self, path, at):
-        self.path, self.at = path, at
-
-    def on_step_end(self, trainer, logs):
-        if trainer.step == self.at:
-            trainer.save_checkpoint(self.path)
 
 
 def test_a_fit_goes_on_with_its_states(tmp_path):

@@ -5,9 +5,9 @@ import math
 
 import numpy as np
 import pytest
+from saver import Saver
 
 from fastrnn import LSTM, SGD, LaneStream, Linear, Sequential, Trainer, schedules
-from fastrnn.callbacks import Callback
 from fastrnn.files.checkpoint import read_checkpoint
 
 SCHEDULES = {
@@ -168,19 +168,6 @@ def test_resuming_is_exact(name, stop):
     assert resumed.lr == whole.lr
     assert [resumed.step(m) for m in METRICS[stop:]] == [whole.step(m) for m in METRICS[stop:]]
     assert resumed.state_dict() == whole.state_dict()
-
-
-class Saver(Callback):
-    """A checkpoint after some update."""
-
-    last = True
-
-    def __init__(self, path, at):
-        self.path, self.at = path, at
-
-    def on_step_end(self, trainer, logs):
-        if trainer.step == self.at:
-            trainer.save_checkpoint(self.path)
 
 
 @pytest.mark.parametrize("per", ["epoch", "batch"])

@@ -210,13 +210,13 @@ def initialise_layer(params, rng, init, default, limit):
             array[...] = arrays[name]
         else:
             fill(array, choices.get(name, default[name]), rng, limit, f"init[{name!r}]")
-    return plain(init)
+    return noted_init(init)
 
 
-def plain(init):
+def noted_init(init):
     """`init` as a configuration holds it: in the place of arrays and functions the note that there were some."""
     if isinstance(init, dict):
-        return {name: plain(how) for name, how in init.items()}
+        return {name: noted_init(how) for name, how in init.items()}
     return GIVEN if callable(init) or isinstance(init, np.ndarray) else init
 
 

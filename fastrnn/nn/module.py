@@ -16,7 +16,7 @@ from ..check.plain import plain_value
 from ..check.values import check_dtype, check_generator, check_mapping, shown
 from ..engine.runtime._arrays import Pinned, check_kept, room
 from ..engine.runtime._watch import Gate
-from ._init import claim, claim_module, left_at_zero, plain
+from ._init import claim, claim_module, left_at_zero, noted_init
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -385,7 +385,7 @@ class Module(Fixed):
     def config(self) -> "dict[str, Any]":
         """dict of the type's name, the JSON-able constructor arguments, and the frozen parameters if there are any; see
         `module_from_config`."""
-        values = {name: plain_value(plain(self.init) if name == "init" else self._argument(name))
+        values = {name: plain_value(noted_init(self.init) if name == "init" else self._argument(name))
                   for name in _arguments(type(self))}
         if "dtype" in values:
             values["dtype"] = self.dtype.name

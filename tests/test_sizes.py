@@ -210,7 +210,8 @@ PLAIN = {"_kernels.available_isas", "_kernels.isa", "_backend.wanted", "_pool.li
 WITHOUT_ARRAYS = {
     "_arrays.ArrayMemory", "_arrays.Pinned.intact", "_attention.Packing", "_decoder.DecoderTape", "_engine.Activations",
     "_engine.Span", "_kind.Gate", "_kind.Parameter", "_kind.Placed", "_kind.Kind", "_kind.Kind.knows",
-    "_kind.Kind.layout", "_products.Packing", "_watch.Gate", "_watch.Gate.closing", "_watch.Watched",
+    "_kind.Kind.completed", "_kind.Kind.layout", "_products.Packing", "_watch.Gate", "_watch.Gate.closing",
+    "_watch.Watched",
     "_watch.Watched.expose", "_watch.Watched.before_load", "_workspace.Workspace",
 }
 

@@ -54,8 +54,7 @@ class Recurrent(Module, base=True):
         words = {*words, *self._words(bias=self.bias, projection=projection, general="activations" in options)}
         layout = {}
         for suffix, width in zip(suffixes, input_sizes):
-            square = {"square"} if cell.knows("square") and width == hidden else set()
-            for name, placed in cell.layout(words | square, width, hidden, projection or hidden, window).items():
+            for name, placed in cell.layout(words, width, hidden, projection or hidden, window).items():
                 layout[name + suffix] = placed
         for name, placed in layout.items():
             claim(placed.shape, self.dtype, name)

@@ -72,12 +72,16 @@ cdef class Kind:
         """Whether the word changes anything of this cell."""
         return any(word in one for one in self.served) or any(word in p.words.split() for p in self.parameters)
 
+    def completed(self, words, features, hidden):
+        """The words, with "square" where the inputs are as wide as h and the cell makes a difference of it."""
+        return frozenset(words) | ({"square"} if features == hidden and self.knows("square") else frozenset())
+
     def layout(self, words, features, hidden, out, window=1):
         """dict of name -> `Placed`: the parameters of one direction of one layer.
 
         hidden: H; out: P; inputs of `features` values, `window` of them beside each other.
         """
-        words = frozenset(words)
+        words = self.completed(words, features, hidden)
         unknown = sorted(word for word in words if not self.knows(word))
         if unknown:
             raise ValueError(f"words: expected none that a {self.name} has no use for, found {', '.join(unknown)}")

@@ -120,10 +120,10 @@ cdef class Weights(Watched):
             layer = &self.layers[i]
             layer.k = products(self.itemsize)
             layer.features = input_sizes[i]
-            layer.skips = kind.knows("square") and layer.features == hidden
             layer.skip_scale = skip_scale
-            all_words = words | {"square"} if layer.skips else words
-            layer.ops = kind.find(all_words)
+            completed = kind.completed(words, layer.features, hidden)
+            layer.ops = kind.find(completed)
+            layer.skips = "square" in completed
             layer.window = window
             layer.input_size = window * layer.features
             layer.hidden = hidden
@@ -137,7 +137,7 @@ cdef class Weights(Watched):
                 options = &layer.options
                 options.f, options.g, options.h = [activation_of(one) for one in activations[i % directions]]
                 options.clip, options.coupled = clip, coupled
-            for name, placed in kind.layout(all_words, layer.features, hidden, out, window).items():
+            for name, placed in kind.layout(words, layer.features, hidden, out, window).items():
                 whole = name + suffixes[i]
                 field(&layer.params, name)[0] = _data(params, whole, "params", typenum, placed.shape)
                 field(&layer.grads, name)[0] = _data(grads, whole, "grads", typenum, placed.shape)

@@ -12,10 +12,10 @@ The paper's log-space form, in which g keeps the candidate above 0, in its seque
 order in memory: z, n.
 """
 
-from fastrnn.engine.cells._cell cimport CellOps, Layer, no_cell
+from fastrnn.engine.cells._cell cimport CellOps, Layer
 from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.runtime._kernels cimport fr_scan
-from fastrnn.engine.scan._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
+from fastrnn.engine.scan._scan cimport scan_cell
 
 
 cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
@@ -27,14 +27,7 @@ cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
 
 
 cdef CellOps mingru_ops
-mingru_ops = no_cell()
-mingru_ops.gates = 2
-mingru_ops.sums = 2
-mingru_ops.direct = True
-mingru_ops.pack_forward = &pack_input
-mingru_ops.pack_backward = &pack_input_transposed
-mingru_ops.products = &no_products
-mingru_ops.add_sums = &add_bias_sums
+mingru_ops = scan_cell(2)
 mingru_ops.scan_forward = &scan_forward
 mingru_ops.scan_backward = &scan_backward
 

@@ -13,10 +13,10 @@ The paper's log-space form, with normalised gates, in its sequential mode: h_0 i
 f, i, n. BPTT needs f', i', n in place of these, and f + i: [R,H] in `saved`.
 """
 
-from fastrnn.engine.cells._cell cimport CellOps, Layer, no_cell
+from fastrnn.engine.cells._cell cimport CellOps, Layer
 from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.runtime._kernels cimport fr_scan
-from fastrnn.engine.scan._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
+from fastrnn.engine.scan._scan cimport scan_cell
 
 
 cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
@@ -28,15 +28,8 @@ cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
 
 
 cdef CellOps minlstm_ops
-minlstm_ops = no_cell()
-minlstm_ops.gates = 3
+minlstm_ops = scan_cell(3)
 minlstm_ops.saved = 1
-minlstm_ops.sums = 3
-minlstm_ops.direct = True
-minlstm_ops.pack_forward = &pack_input
-minlstm_ops.pack_backward = &pack_input_transposed
-minlstm_ops.products = &no_products
-minlstm_ops.add_sums = &add_bias_sums
 minlstm_ops.scan_forward = &scan_forward
 minlstm_ops.scan_backward = &scan_backward
 

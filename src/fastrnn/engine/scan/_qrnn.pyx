@@ -12,10 +12,10 @@
 Gate order in memory: u, f, o. The last k inputs side by side are the input of a step, see `_window`.
 """
 
-from fastrnn.engine.cells._cell cimport CellOps, Layer, no_cell
+from fastrnn.engine.cells._cell cimport CellOps, Layer
 from fastrnn.engine.cells._kind cimport Kind
 from fastrnn.engine.runtime._kernels cimport fr_scan
-from fastrnn.engine.scan._scan cimport add_bias_sums, no_products, pack_input, pack_input_transposed
+from fastrnn.engine.scan._scan cimport scan_cell
 
 
 cdef void scan_forward(const Layer *layer, fr_scan *scan) noexcept nogil:
@@ -27,15 +27,8 @@ cdef void scan_backward(const Layer *layer, fr_scan *scan) noexcept nogil:
 
 
 cdef CellOps qrnn_ops
-qrnn_ops = no_cell()
-qrnn_ops.gates = 3
-qrnn_ops.sums = 3
+qrnn_ops = scan_cell(3)
 qrnn_ops.has_c = True
-qrnn_ops.direct = True
-qrnn_ops.pack_forward = &pack_input
-qrnn_ops.pack_backward = &pack_input_transposed
-qrnn_ops.products = &no_products
-qrnn_ops.add_sums = &add_bias_sums
 qrnn_ops.scan_forward = &scan_forward
 qrnn_ops.scan_backward = &scan_backward
 

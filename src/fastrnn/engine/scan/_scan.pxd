@@ -5,7 +5,7 @@ rest is elementwise, and one kernel call does many steps of it (`fr_scan`). In B
 of dz, [GH].
 """
 
-from fastrnn.engine.cells._cell cimport Arena, Layer, Product, Step, summed_bias
+from fastrnn.engine.cells._cell cimport Arena, CellOps, Layer, Product, Step, no_cell, summed_bias
 from fastrnn.engine.runtime._kernels cimport fr_int, fr_scan
 from fastrnn.engine.runtime._panels cimport pack_columns, pack_rows, panel_share
 
@@ -72,3 +72,16 @@ cdef inline void add_bias_sums(const Layer *layer, const char *sums) noexcept no
 
 cdef inline int no_products(const Layer *layer, Product *products) noexcept nogil:
     return 0
+
+
+cdef inline CellOps scan_cell(int gates) noexcept nogil:
+    """The functions of a cell with one input product and a bias for each gate; it fills in its own."""
+    cdef CellOps ops = no_cell()
+    ops.gates = gates
+    ops.sums = gates
+    ops.direct = True
+    ops.pack_forward = &pack_input
+    ops.pack_backward = &pack_input_transposed
+    ops.products = &no_products
+    ops.add_sums = &add_bias_sums
+    return ops

@@ -45,6 +45,7 @@ _HOMES = {
     "nn.layers": ("Embedding", "Linear", "Dropout", "LayerNorm", "ActivationRegularization", "LastStep",
                   "MeanOverTime"),
     "nn.module": ("Module", "register_module"),
+    "nn.softmax": ("AdaptiveSoftmax", "SampledSoftmax"),
     "nn.sequential": ("Sequential",),
     "models.attention": ("Attention",),
     "models.seq2seq": ("Seq2Seq",),

@@ -30,6 +30,7 @@ from .nn.layers import (
 from .nn.module import Module as Module, register_module as register_module
 from .nn.runners import GRU as GRU, LSTM as LSTM, RNN as RNN
 from .nn.sequential import Sequential as Sequential
+from .nn.softmax import AdaptiveSoftmax as AdaptiveSoftmax, SampledSoftmax as SampledSoftmax
 from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .train import (
     averaging as averaging,
@@ -61,6 +62,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamW",
+    "AdaptiveSoftmax",
     "Attention",
     "CharModel",
     "Dropout",
@@ -79,6 +81,7 @@ __all__ = [
     "NonFiniteError",
     "RMSprop",
     "RNNCell",
+    "SampledSoftmax",
     "Seq2Seq",
     "Sequential",
     "Trainer",

@@ -77,6 +77,8 @@ def training_bytes(model: "Module", batch: int, steps: int, lengths: "Array | No
         found = module(probe)
         probe = found[0] if module.recurrent else found
         pooled = pooled or module.pools_time
+        if module.scores_target:
+            probe = np.broadcast_to(probe[..., :1], (*probe.shape[:-1], module.training_width))
         output = batch * probe.size * probe.itemsize * (1 if pooled else steps) // (1 if pooled else seen)
         kept += output
         back = max(back, output)  # what a layer has computed for its gradient

@@ -290,14 +290,16 @@ def calls():
             wide[0], np.ones(4, F), np.ones(4, F), wide[1], wide[2], np.ones(5, F), np.ones(4, F)]),
         "_loss.cross_entropy": lambda: (_loss.cross_entropy, [
             wide[0], wide[1], np.zeros(5, np.int64), np.ones(5), np.ones(4), 0.1, 1.0]),
+        "_loss.log_likelihood": lambda: (_loss.log_likelihood, [
+            np.zeros(6), np.zeros((6, 4), F), np.zeros(6, np.int64)]),
         "_loss.binary_cross_entropy": lambda: (_loss.binary_cross_entropy, [*flat(3), np.ones(6), 1.0, 1.0]),
         "_ctc.ctc": lambda: (_ctc.ctc, [
             np.zeros(2), np.zeros((2, 5, 4), F), np.ones((2, 5, 4), F), np.array([1, 2, 3]), np.array([0, 2, 3]),
             np.array([5, 4]), np.ones(2), 0, False, 1.0, True]),
-        "_optim.sgd": lambda: (_optim.sgd, [*flat(3), 0.1, 0.9, 0.0, True]),
-        "_optim.adam": lambda: (_optim.adam, [*flat(4), 3, 0.1, 0.9, 0.999, 1e-8, 0.0, 0.0]),
-        "_optim.rmsprop": lambda: (_optim.rmsprop, [*flat(5), 0.1, 0.9, 1e-8, 0.9, 0.0]),
-        "_optim.adagrad": lambda: (_optim.adagrad, [*flat(3), 0.1, 1e-8, 0.0]),
+        "_optim.sgd": lambda: (_optim.sgd, [*flat(3), 1.0, 0.1, 0.9, 0.0, True]),
+        "_optim.adam": lambda: (_optim.adam, [*flat(4), 1.0, 3, 0.1, 0.9, 0.999, 1e-8, 0.0, 0.0]),
+        "_optim.rmsprop": lambda: (_optim.rmsprop, [*flat(5), 1.0, 0.1, 0.9, 1e-8, 0.9, 0.0]),
+        "_optim.adagrad": lambda: (_optim.adagrad, [*flat(3), 1.0, 0.1, 1e-8, 0.0]),
         "_optim.sum_squares": lambda: (_optim.sum_squares, flat(1)),
         "_optim.all_finite": lambda: (_optim.all_finite, flat(1)),
     })

@@ -507,3 +507,32 @@ def test_torch_agrees(dtype):
         lambda x: functional.gaussian_nll_loss(x[..., :D], of(REAL), x[..., D:].exp(), full=True),
         2 * D,
     )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.2},
+                                     {"label_smoothing": 0.2, "class_weight": [1, 2, 0, 3]},
+                                     {"sample_weight": [1.0, 0.0]}])
+def test_the_gradient_may_replace_the_logits(options, dtype):
+    rng = np.random.default_rng(0)
+    x, target = rng.standard_normal((2, 3, 4)).astype(dtype), rng.integers(0, 4, (2, 3))
+    loss, gradient = losses.cross_entropy(x, target, **options)
+    beside = np.empty_like(x)
+    assert losses.cross_entropy(x, target, out=beside, **options)[0] == loss
+    place = x.copy()
+    in_place, returned = losses.cross_entropy(place, target, out=place, **options)
+    assert in_place == loss and np.shares_memory(returned, place)
+    for found in beside, place:
+        np.testing.assert_array_equal(found, gradient)
+
+
+@pytest.mark.parametrize("out, message", [
+    (lambda x: x.ravel()[1:25].reshape(2, 3, 4), "overlaps"), (lambda x: np.empty((2, 3, 4), "f"), "float64"),
+    (lambda x: np.empty((2, 3, 5)), "shape"), (lambda x: np.empty((4, 3, 2)).T, "contiguous"), (lambda x: [1], "list"),
+])
+def test_a_place_for_the_gradient_that_does_not_fit(out, message):
+    x = np.ones(26)
+    prediction = x[:24].reshape(2, 3, 4)
+    with pytest.raises((ValueError, TypeError), match=f"out.*{message}"):
+        losses.cross_entropy(prediction, np.zeros((2, 3), int), out=out(x))
+    assert (x == 1).all()

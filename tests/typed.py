@@ -35,6 +35,7 @@ from fastrnn import (
     Adagrad,
     Adam,
     AdamW,
+    AdaptiveSoftmax,
     Attention,
     CharModel,
     Dropout,
@@ -53,6 +54,7 @@ from fastrnn import (
     NonFiniteError,
     RMSprop,
     RNNCell,
+    SampledSoftmax,
     Seq2Seq,
     Sequential,
     Trainer,
@@ -97,6 +99,8 @@ def networks() -> None:
                      Linear(4, 9), batch_first=True)
     y, state = net(ids)
     print(y, state)
+    scored = Sequential(Embedding(9, 3, sparse=True), LSTM(3, 16), AdaptiveSoftmax(16, 90, [20, 40], head_bias=True))
+    print(scored(ids, target=ids), SampledSoftmax(4, 90, 20, sparse=True).n_classes)
     Sequential(GRU(3, 4), LastStep(), Linear(4, 1)).set_rng(rng)
     pooled: np.ndarray = Sequential(GRU(3, 4), MeanOverTime())(x)
     print(pooled, net.modules[1].hidden_size, Attention("dot", 4, 4).kind, fastrnn.__version__)

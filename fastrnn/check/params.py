@@ -40,6 +40,14 @@ def frozen_names(*mappings):
     return found
 
 
+def sparse_rows(*mappings):
+    """dict of the name of a sparse gradient in dicts of gradients -> its `GradientRows`."""
+    found = {}
+    for mapping in mappings:
+        found.update(getattr(mapping, "sparse", ()))
+    return found
+
+
 def check_state_dict(mapping, params):
     """Copies of the arrays of `mapping`, with exactly the names and shapes of `params`, in its dtypes."""
     check_mapping(mapping, "state_dict")

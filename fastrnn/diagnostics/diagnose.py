@@ -9,8 +9,8 @@ from ..check.values import check_positive_int
 from ..engine.kinds import KINDS
 from ..nn.module import Module
 from ..train.fit.data import DataAdapter
-from ..train.fit.lossparts import find_loss
-from ..train.fit.passes import measure_loss, to_layout
+from ..train.fit.lossparts import check_scores, find_loss
+from ..train.fit.passes import measure_loss, target_of, to_layout
 from . import probe
 from .measures import dead_units, decay_of, gate_of, norms_by_distance, spectrum
 from .report import Diagnosis, Layer, Weights
@@ -55,6 +55,7 @@ def diagnose(model: "Module", X: "Inputs | LaneStream", y: "Inputs | None" = Non
     matrices: for each gate of 256, 512 and 1024 units about 0.04, 0.3 and 1.2 s.
     """
     loss = find_loss(loss)
+    check_scores(loss, model)
     return look(model, loss, probe_batch(model, loss, X, y, lengths, sequences))
 
 
@@ -97,7 +98,8 @@ def look(model, loss, batch, updates=None, step=None):
 
 def _forward(model, loss, batch):
     """(loss, its gradient with respect to the model's output, tape)"""
-    prediction, _, tape = model.forward(to_layout(model, batch.x), None, batch.lengths)
+    scored = target_of(model, batch, 0, batch.x.shape[1])
+    prediction, _, tape = model.forward(to_layout(model, batch.x), None, batch.lengths, **scored)
     return *measure_loss(loss, model, prediction, batch), tape
 
 

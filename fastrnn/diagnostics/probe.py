@@ -64,8 +64,7 @@ def untouched(model):
     try:
         yield
     finally:
-        for name, grad in model.grads.items():
-            grad[...] = grads[name]
+        model.grads.update(grads)
         for generator, state in zip(generators, states):
             generator.state = state
 

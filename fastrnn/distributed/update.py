@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from ..check.params import frozen_names
+from ..check.params import frozen_names, sparse_rows
 from ..train.fit.figures import names as figure_names
 from ..train.fit.history import NonFiniteError
 from ..train.fit.lossparts import loss_reduction
@@ -64,8 +64,9 @@ class SharedUpdate(Update):
         totals = np.array(sums, np.float64)
         finish_totals = self._ranks.start_adding(totals)
         grads = self._trainer.model.grads
-        names = grads.keys() - frozen_names(grads)
-        grads = [grad for name, grad in grads.items() if name in names]
+        names, sparse = grads.keys() - frozen_names(grads), sparse_rows(grads)
+        named = [(name, grad) for name, grad in grads.items() if name in names]
+        grads = [grad for _, grad in named]
         if self._flat is None or names != self._names:
             self._names = names
             self._flat = np.empty(sum(g.size for g in grads), np.result_type(*grads))
@@ -77,6 +78,10 @@ class SharedUpdate(Update):
         finish_totals()
         finish()
         total = 1.0 if loss_reduction(self._trainer.loss) == "sum" else totals[-3]
-        for piece, g in zip(self._pieces, grads):
-            np.multiply(piece, 1 / total if total else 0.0, out=g, casting="same_kind")
+        factor = 1 / total if total else 0.0
+        for piece, (name, g) in zip(self._pieces, named):
+            if name in sparse:  # other ranks have added to other rows
+                sparse[name].assign(piece * piece.dtype.type(factor), name)
+            else:
+                np.multiply(piece, factor, out=g, casting="same_kind")
         return totals.tolist()

@@ -108,6 +108,12 @@ class Embedding(Layer):
     init : str, pair, number, array or callable
         Initialiser of the table: "normal" by default, the standard normal distribution; see `Linear`. An array (V, E)
         may hold vectors that were trained elsewhere.
+    sparse : bool
+        Whether an update touches only the rows whose ids are in its batches, for large tables: `zero_grad`, clipping,
+        norms and optimisers leave the others out. SGD without momentum and Adagrad do the same updates with it and
+        without; the others update the running means of a row, and the row, only when its id occurs (as in
+        torch.optim.SparseAdam), and weight decay, which would change every row, is refused. The gradient in `grads` is
+        read-only but for ``grads[name] = array``.
 
     Notes
     -----
@@ -118,8 +124,9 @@ class Embedding(Layer):
     takes_ids = True
 
     def __init__(self, num_embeddings: int, embedding_dim: int, *, dtype: "DType" = "float32",
-                 seed: "Seed" = None, init: "LayerInit" = "default") -> None:
+                 seed: "Seed" = None, init: "LayerInit" = "default", sparse: bool = False) -> None:
         super().__init__(dtype, seed)
+        self.sparse = check_bool(sparse, "sparse")
         self.num_embeddings = check_positive_int(num_embeddings, "num_embeddings")
         self.embedding_dim = check_positive_int(embedding_dim, "embedding_dim")
         _init.claim((self.num_embeddings, self.embedding_dim), self.dtype, "weight")
@@ -128,6 +135,7 @@ class Embedding(Layer):
                                            1 / math.sqrt(self.embedding_dim))
         self._own({"weight": weight})
         self._pin()
+        self._rows = self._make_sparse("weight")["weight"] if self.sparse else None
 
     def _apply(self, x, lengths, training):
         ids = check_ids(x, "x", self.num_embeddings)
@@ -136,7 +144,12 @@ class Embedding(Layer):
         return y, (ids,)
 
     def _gradient(self, dy, ids):
-        _embedding.scatter_add(self.grads["weight"], _rows(dy), ids.reshape(-1))
+        if self._rows is None:
+            gradient = self.grads["weight"]
+        else:
+            gradient = self._rows.gradient
+            self._rows.touch(ids)
+        _embedding.scatter_add(gradient, _rows(dy), ids.reshape(-1))
 
 
 class Linear(Layer):
@@ -168,6 +181,7 @@ class Linear(Layer):
     """
 
     takes_ids = False
+    saves_output = False
 
     def __init__(self, in_features: int, out_features: int, *, bias: bool = True, dtype: "DType" = "float32",
                  seed: "Seed" = None, init: "LayerInit" = "default") -> None:
@@ -195,6 +209,9 @@ class Linear(Layer):
         """
         if not isinstance(embedding, Embedding):
             raise TypeError(f"embedding: expected an Embedding, found {type(embedding).__name__}")
+        if embedding.sparse:
+            raise ValueError("embedding: expected one with sparse=False, as every row has a gradient of the outputs; "
+                             "found sparse=True")
         weight, own = embedding.params["weight"], self.params["weight"]
         if weight.shape != own.shape or weight.dtype != own.dtype:
             raise ValueError(f"embedding: expected {own.dtype} weights of shape {own.shape} as those of the Linear, "

@@ -11,12 +11,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..check.arrays import check_out, check_real
-from ..check.params import check_frozen, check_state_dict, check_writable_params, frozen_names, matching_names
+from ..check.params import (
+    check_frozen,
+    check_state_dict,
+    check_writable_params,
+    frozen_names,
+    matching_names,
+    sparse_rows,
+)
 from ..check.plain import plain_value
 from ..check.values import check_dtype, check_generator, check_mapping, shown
 from ..engine.runtime._arrays import Pinned, check_kept, room
 from ..engine.runtime._watch import Gate
 from ._init import claim, claim_module, left_at_zero, noted_init
+from .rows import GradientRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,13 +45,20 @@ class ArrayDict(dict):
     ----------
     frozen : frozenset of str
         The names of parameters that are not to be trained.
+    sparse : mapping of str to GradientRows
+        The gradients of which only the rows of the last batches differ from zero; their arrays here are read-only.
     """
 
     frozen: frozenset[str] = frozenset()
+    sparse: "Mapping[str, GradientRows]" = MappingProxyType({})
 
     def __setitem__(self, name: str, value: "ArrayLike") -> None:
         array = self[name]
-        if value is not array:
+        if value is array:
+            return
+        if name in self.sparse:
+            self.sparse[name].assign(value, name)
+        else:
             array[...] = check_real(value, name)
 
     def update(self, *args: "Any", **kwargs: "Any") -> None:
@@ -173,6 +188,10 @@ class Module(Fixed):
         one's own does not say. A `Sequential` takes what its first module takes.
     needs_time : bool
         True if x must have a time axis.
+    saves_output : bool
+        False if nothing refers to the output of a call or `forward` afterwards, so that it may be overwritten.
+    scores_target : bool
+        True if `forward` and a call take the target of each output, and give its score alone; see `AdaptiveSoftmax`.
     takes_target : bool
         True if `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
     """
@@ -183,11 +202,14 @@ class Module(Fixed):
     keeps_features: bool = False
     takes_ids: bool | None = None
     needs_time: bool = False
+    saves_output: bool = True
+    scores_target: bool = False
     takes_target: bool = False
     # An _arrays.Pinned each, if compiled code takes the arrays anew in each call.
     _pinned_params = _pinned_grads = None
     _frozen: frozenset[str] = frozenset()   # of the own parameters' names
-    _any_frozen = False     # whether a module of this process ever was: until then nobody has to look
+    # Whether a module of this process ever was frozen, or had sparse gradients: until then nobody has to look.
+    _any_frozen = _any_sparse = False
     _watched = None     # a _watch.Watched, if the engine keeps packed copies of the parameters
 
     def __init_subclass__(cls, base: bool = False, **kwargs: "Any") -> None:
@@ -207,6 +229,14 @@ class Module(Fixed):
         self._params = ArrayDict(params)
         self._grads = ArrayDict({name: (room if p.dtype in (np.float32, np.float64) else np.zeros)(p.shape, p.dtype)
                                  for name, p in params.items()})
+
+    def _make_sparse(self, *names):
+        """Keep these gradients by rows; returns dict of name -> `GradientRows`."""
+        rows = {name: GradientRows(self._grads[name]) for name in names}
+        self._grads = ArrayDict({**self._grads, **{name: one.shown for name, one in rows.items()}})
+        self._grads.sparse = rows
+        Module._any_sparse = True
+        return rows
 
     def register_parameters(self, params: "Mapping[str, Array]") -> None:
         """Take arrays as the live parameters, each with a gradient of zeros beside it; for the constructor to call.
@@ -327,8 +357,13 @@ class Module(Fixed):
 
     def zero_grad(self) -> None:
         """Set every gradient to zero."""
-        for grad in self.grads.values():
-            grad.fill(0)
+        grads = self.grads
+        sparse = sparse_rows(grads)
+        for name, grad in grads.items():
+            if name in sparse:
+                sparse[name].clear()
+            else:
+                grad.fill(0)
 
     def state_dict(self) -> "dict[str, Array]":
         """dict of name -> copy of the parameter."""
@@ -696,8 +731,10 @@ class Compound(Module, base=True):
             params = self.params    # not the gradients, which may have another shape by now
             self._size = sum(p.size for p in params.values())
             self._shapes = [params[name].shape for name in grads]
+        sparse = sparse_rows(grads)
         for (name, grad), shape in zip(grads.items(), self._shapes):    # before the first one is added to
-            if grad.shape != shape or not grad.flags.carray or grad.dtype not in (np.float32, np.float64):
+            whole = grad.flags.carray or (name in sparse and grad.flags.c_contiguous)
+            if grad.shape != shape or not whole or grad.dtype not in (np.float32, np.float64):
                 raise ValueError(f"grads[{name!r}]: expected a writeable float array of shape {shape} as it was made, "
                                  f"found {grad.dtype} of shape {grad.shape}")
         if rows * self._size < WORTH_A_COPY:
@@ -716,14 +753,18 @@ class Compound(Module, base=True):
     def grads(self) -> "dict[str, Array]":
         """dict of "<place>.<name>" -> array: the modules' live gradients; `backward` adds to them."""
         arrays = self._gathered("grads")
-        return self._marked(arrays, "_grads") if Module._any_frozen else arrays
+        return self._marked(arrays, "_grads") if Module._any_frozen or Module._any_sparse else arrays
 
     def _marked(self, arrays, own):
-        """These arrays, with the names of those that are frozen: in any module that has them."""
+        """These arrays, with the names of those that are frozen, or sparse gradients, in any module that has them."""
         if self._inner is None:
             self._inner = [module for module in walk(self) if module is not self]
         held = {id(getattr(module, own)[name]) for module in self._inner for name in module._frozen}
         if held:
             arrays = arrays if isinstance(arrays, ArrayDict) else ArrayDict(arrays)
             arrays.frozen = frozenset(name for name, array in arrays.items() if id(array) in held)
+        rows = {id(rows.shown): rows for module in self._inner for rows in getattr(module, own).sparse.values()}
+        if rows:
+            arrays = arrays if isinstance(arrays, ArrayDict) else ArrayDict(arrays)
+            arrays.sparse = {name: rows[id(array)] for name, array in arrays.items() if id(array) in rows}
         return arrays

@@ -2,6 +2,7 @@
 
 import copyreg
 import math
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -77,6 +78,9 @@ class Sequential(Compound):
                                 f"found {type(module).__name__}, which takes one")
             if module.takes_target:
                 raise TypeError(f"modules[{k}]: expected a module that needs no targets, found {type(module).__name__}")
+            if module.scores_target and module is not modules[-1]:
+                raise TypeError(f"modules[{k}]: expected {type(module).__name__} as the last module, found it before "
+                                f"{type(modules[k + 1]).__name__}")
             if id(module) in seen:
                 raise ValueError(f"modules[{k}]: expected a module of its own, found an earlier one again")
             if module.recurrent and pooled:
@@ -98,6 +102,9 @@ class Sequential(Compound):
         self.recurrent = any(module.recurrent for module in modules)
         self.pools_time = any(module.pools_time for module in modules)
         self.takes_ids = modules[0].takes_ids
+        self.scores_target = modules[-1].scores_target
+        # a subclass puts its modules together in its own way
+        self.saves_output = modules[-1].saves_output or type(self).forward is not Sequential.forward
         leaves = self._stages()
         self._skips_padding = isinstance(leaves[0], Runner)    # and checks lengths
         _tell_last_steps(leaves)
@@ -158,7 +165,8 @@ class Sequential(Compound):
             modules.append(module_from_config(one))
         return cls(*modules, **config)
 
-    def __call__(self, x: "Inputs", state: "State" = None, lengths: "Ints | None" = None) -> "Any":
+    def __call__(self, x: "Inputs", state: "State" = None, lengths: "Ints | None" = None, *,
+                 target: "Ints | None" = None) -> "Any":
         """Inference.
 
         Parameters
@@ -170,27 +178,42 @@ class Sequential(Compound):
             One entry per module; None for a module without a state or with a zero state.
         lengths : sequence of B ints, optional
             Steps beyond them count nowhere, whatever x holds there; y is zero there.
+        target : int array, optional
+            Of a network that ends with an `AdaptiveSoftmax` or `SampledSoftmax`: the class of each output, in the
+            place of whose score alone is y. Not with a list.
 
         Returns
         -------
         y, or (y, state) if the network is recurrent.
         """
         if isinstance(x, (list, tuple)):
+            if target is not None:
+                raise TypeError("target: expected None for a list of sequences, found targets; give a padded array")
             x, lengths = pad_sequences(x, lengths, self.batch_first)
             y, states = self._run(x, state, lengths)
             if not self.pools_time:
                 y = [y[k, :n] if self.batch_first else y[:n, k] for k, n in enumerate(lengths)]
         else:
-            y, states = self._run(x, state, lengths)
+            y, states = self._run(x, state, lengths, self._targeted(target))
         return (y, states) if self.recurrent else y
 
-    def _run(self, x, state, lengths):
+    def _targeted(self, target):
+        """The further argument of the last module."""
+        if target is None:
+            return {}
+        if not self.scores_target:
+            raise TypeError(f"target: expected None, as {type(self.modules[-1]).__name__} scores no targets; found one")
+        return {"target": target}
+
+    def _run(self, x, state, lengths, targeted=MappingProxyType({})):
         states = list(check_states(state, "state", self.modules))
         x, lengths = self._begun(x, lengths)
         with self._gate:
             for k, module in enumerate(self.modules):
                 if module.recurrent:
                     x, states[k] = module(x, state=states[k], lengths=lengths)
+                elif module is self.modules[-1]:
+                    x = module(x, lengths=lengths, **targeted)
                 else:
                     x = module(x, lengths=lengths)
                 if module.pools_time:
@@ -214,16 +237,17 @@ class Sequential(Compound):
             return y
         return ended(y, lengths, self.batch_first, copy=False)   # layers that hand on x have its zeros already
 
-    def forward(self, x: "ArrayLike", state: "State" = None,
-                lengths: "Ints | None" = None) -> "tuple[Array, State, Tape]":
+    def forward(self, x: "ArrayLike", state: "State" = None, lengths: "Ints | None" = None, *,
+                target: "Ints | None" = None) -> "tuple[Array, State, Tape]":
         """Returns (y, state, tape); state is None if no module has one. Arguments as for a call, but no lists."""
         if isinstance(x, (list, tuple)):
             raise TypeError("x: expected an array, found a list; a padded batch and lengths stand for sequences here")
-        states = list(check_states(state, "state", self.modules))
+        states, targeted = list(check_states(state, "state", self.modules)), self._targeted(target)
         x, lengths = self._begun(x, lengths)
         tapes, rows = [], math.prod(np.shape(x)[:2])
         for k, module in enumerate(self.modules):
-            x, states[k], tape = module.forward(x, states[k], lengths)
+            options = targeted if module is self.modules[-1] else {}
+            x, states[k], tape = module.forward(x, states[k], lengths, **options)
             tapes.append(tape)
             if module.pools_time:
                 lengths = None

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..check.arrays import check_axes, check_unit_interval, check_vector
+from ..check.arrays import check_axes, check_out, check_unit_interval, check_vector, int_array
 from ..check.sequences import check_lengths
 from ..check.targets import check_class_target, check_element_weights, check_labels, check_prediction, check_real_target
 from ..check.values import check_bool, check_number, check_option, check_positive_int, shown
@@ -54,7 +54,8 @@ LOG_FLOOR = -100.0  # of the logarithm of a probability, as in torch
 def cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" = None,
                   mask: "ArrayLike | None" = None, sample_weight: "ArrayLike | None" = None,
                   class_weight: "ArrayLike | None" = None, label_smoothing: float = 0.0,
-                  reduction: "Reduction" = "mean", batch_first: bool = True) -> "tuple[float, Array]":
+                  reduction: "Reduction" = "mean", batch_first: bool = True,
+                  out: "Array | None" = None) -> "tuple[float, Array]":
     """Softmax cross-entropy of logits x: log(sum_k exp(x_k)) - x_target.
 
     Parameters
@@ -69,6 +70,8 @@ def cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Int
         Fraction of each target that is spread evenly over all classes.
     lengths, mask, sample_weight, reduction, batch_first
         See the module.
+    out : array like prediction, optional
+        The gradient is written into it. It may be `prediction` itself, which saves the memory of a second array.
 
     Returns
     -------
@@ -85,11 +88,55 @@ def cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Int
         of_target = class_weight[np.clip(target, 0, classes - 1)]  # padding may hold any number
         counted = of_target if weight is None else weight * of_target
     scale = _scale(counted, shape, reduction, batch_first)
-    gradient = np.empty_like(prediction)
+    gradient = np.empty_like(prediction) if out is None else _place(out, prediction)
     total = _loss.cross_entropy(gradient.reshape(-1, classes), prediction.reshape(-1, classes),
                                 target.reshape(-1), None if weight is None else weight.reshape(-1),
                                 class_weight, smoothing, scale)
     return total * scale, gradient
+
+
+def nll(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Ints | None" = None,
+        mask: "ArrayLike | None" = None, sample_weight: "ArrayLike | None" = None, reduction: "Reduction" = "mean",
+        batch_first: bool = True) -> "tuple[float, Array]":
+    """Negative log-likelihood, -prediction[target]: of the logarithms of probabilities.
+
+    Parameters
+    ----------
+    prediction : array (..., K), float32 or float64
+        The logarithms of all classes' probabilities, as from a `LogSoftmax`; or array (...), those of the targets
+        alone, as an `AdaptiveSoftmax` gives them.
+    target : int array (...)
+        Classes 0 .. K-1.
+    lengths, mask, sample_weight, reduction, batch_first
+        See the module.
+
+    Returns
+    -------
+    (float, array like prediction)
+    """
+    prediction = check_prediction(prediction)
+    target = int_array(target, "target")
+    alone = target.shape == prediction.shape
+    shape = prediction.shape if alone else prediction.shape[:-1]
+    weight = check_element_weights(shape, lengths, mask, sample_weight, batch_first)
+    scale = _scale(weight, shape, reduction, batch_first)
+    if alone:
+        return _reduce(-_without_padding(prediction, weight), np.full_like(prediction, -1), weight, scale)
+    target = check_class_target(target, shape, prediction.shape[-1], weight)[..., None]
+    target = np.clip(target, 0, prediction.shape[-1] - 1)   # padding may hold any number
+    chosen = np.take_along_axis(prediction, target, -1)[..., 0]
+    total, slope = _reduce(-_without_padding(chosen, weight), np.full_like(chosen, -1), weight, scale)
+    gradient = np.zeros_like(prediction)
+    np.put_along_axis(gradient, target, slope[..., None], -1)
+    return total, gradient
+
+
+def _place(out, prediction):
+    """`out`, which is like the prediction and is it, or lies elsewhere."""
+    found = check_out(out, prediction.shape, prediction.dtype)
+    if np.may_share_memory(found, prediction) and found.ctypes.data != prediction.ctypes.data:
+        raise ValueError("out: expected the prediction itself or an array beside it, found one that overlaps it")
+    return found
 
 
 def binary_cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, from_logits: bool = True,

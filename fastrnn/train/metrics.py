@@ -86,15 +86,19 @@ _NAMED = {
     "perplexity": (losses.cross_entropy, _exp),
     "bits": (losses.cross_entropy, lambda nats: nats / math.log(2)),
 }
+# Of a model that puts out the logarithms of the targets' probabilities.
+_OF_SCORES = {name: (losses.nll, finish) for name, (function, finish) in _NAMED.items()
+              if function is losses.cross_entropy}
+_OF_SCORES["nll"] = _NAMED["nll"] = (losses.nll, float)
 _TAKEN = ("loss", "lr", "grad_norm", "seconds", "mass", "penalty")
 
 
-def find_metrics(metrics: "Sequence[str | Callable[..., Any]] | None") -> "list[Metric]":
-    """A list of `Metric` from names and functions."""
+def find_metrics(metrics: "Sequence[str | Callable[..., Any]] | None", scores_target: bool = False) -> "list[Metric]":
+    """A list of `Metric` from names and functions; for a model that scores the targets alone, those of its loss."""
     if isinstance(metrics, str) or callable(metrics):
         raise TypeError(f"metrics: expected a sequence of names and functions, found {shown(metrics)}")
     metrics = check_entries_of(() if metrics is None else metrics, "metrics", "a sequence")
-    found = [_find(metric, k) for k, metric in enumerate(metrics)]
+    found = [_find(metric, k, _OF_SCORES if scores_target else _NAMED) for k, metric in enumerate(metrics)]
     names = [metric.name for metric in found]
     for k, name in enumerate(names):
         if name in (*_TAKEN, *names[:k]) or name.startswith("val_"):
@@ -102,11 +106,11 @@ def find_metrics(metrics: "Sequence[str | Callable[..., Any]] | None") -> "list[
     return found
 
 
-def _find(metric, k):
+def _find(metric, k, named):
     if isinstance(metric, str):
-        if metric not in _NAMED:
-            raise ValueError(f"metrics[{k}]: expected one of {', '.join(_NAMED)} or a function; found {shown(metric)}")
-        return Metric(metric, *_NAMED[metric], named=True)
+        if metric not in named:
+            raise ValueError(f"metrics[{k}]: expected one of {', '.join(named)} or a function; found {shown(metric)}")
+        return Metric(metric, *named[metric], named=True)
     if not callable(metric):
         raise TypeError(f"metrics[{k}]: expected a name or a function, found {type(metric).__name__}")
     return Metric(getattr(metric, "__name__", type(metric).__name__), metric)

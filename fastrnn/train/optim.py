@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..check.params import check_update, frozen_names
+from ..check.params import check_update, frozen_names, sparse_rows
 from ..check.saved import check_count, check_optimizer_state
 from ..check.values import check_bool, check_entries_of, check_number, check_pair
 from ..engine.ops import _optim
@@ -39,6 +39,7 @@ class Optimizer:
         self._slots = {}  # slot -> parameter name -> array
         self._missed = {}  # parameter name -> steps that were made while it was frozen
         self._t = 0  # the count of the parameter in hand
+        self._scale = 1.0  # of the gradients in hand
 
     def __setattr__(self, name: str, value: "Any") -> None:
         if name in self.hyper and name in self.__dict__:    # an assignment: the constructor checks the value
@@ -59,7 +60,7 @@ class Optimizer:
     def lr(self, value: float) -> None:
         self._lr = check_number(value, "lr", low=0)
 
-    def step(self, params: "dict[str, Array]", grads: "dict[str, Array]") -> None:
+    def step(self, params: "dict[str, Array]", grads: "dict[str, Array]", scale: float = 1.0) -> None:
         """Update `params` in place from `grads`.
 
         Parameters
@@ -67,40 +68,61 @@ class Optimizer:
         params, grads : dict of str to array
             The same names, shapes and dtypes in each; C-contiguous, float32 or float64. Those of a module say which
             parameters are frozen (`Module.freeze`); these stay as they are, have no accumulators before they are
-            trained, and steps that they miss do not count in their t.
+            trained, and steps that they miss do not count in their t. They also say which gradients are sparse
+            (`Embedding(sparse=True)`): of these only the rows that were added to are read, and updated.
+        scale : float, at least 0
+            Factor of all gradients, as `clipping_factor` gives it, so that clipping needs no pass of its own.
 
         Raises
         ------
         ValueError, TypeError
-            Naming the parameter that does not fit its gradient or the earlier steps; nothing has changed then.
+            Naming the parameter that does not fit its gradient or the earlier steps, or has a sparse gradient with
+            weight decay; nothing has changed then.
         """
+        scale = check_number(scale, "scale", low=0)
         frozen = frozen_names(params, grads)
+        sparse = {name: rows for name, rows in sparse_rows(grads).items() if name not in frozen}
         params, grads = check_update(params, grads, self._slots, self._missed)
+        if sparse and self.weight_decay:
+            raise ValueError(f"weight_decay: expected 0 with the sparse gradient of {next(iter(sparse))!r}, because it "
+                             f"would change every row; found {self.weight_decay}")
         trained = {name: p for name, p in params.items() if name not in frozen} if frozen else params
         for slot, value in self._slot_values().items():
             kept = self._slots.get(slot, {})
             if not trained.keys() <= kept.keys():
                 new = {name: np.full(p.shape, value, p.dtype) for name, p in trained.items() if name not in kept}
                 self._slots[slot] = {**kept, **new}
-        flat = [(name, p.reshape(-1), grads[name].reshape(-1),
-                 {slot: kept[name].reshape(-1) for slot, kept in self._slots.items()})
-                for name, p in trained.items()]
+        flat, scaled = [], type(self)._update.__module__ == __name__
+        for name, p in trained.items():
+            g, slots = grads[name], {slot: kept[name] for slot, kept in self._slots.items()}
+            if name in sparse:
+                rows = sparse[name].indices
+                p, g, slots = p[rows], g[rows], {slot: kept[rows] for slot, kept in slots.items()}
+            if scale != 1 and not scaled:   # by a class of one's own
+                g = g * g.dtype.type(scale)
+            flat.append((name, p.reshape(-1), g.reshape(-1), {slot: kept.reshape(-1) for slot, kept in slots.items()}))
         self.steps += 1     # from here on nothing fails
         missed = self._missed
         if frozen:
             missed.update((name, missed.get(name, 0) + 1) for name in frozen if name in params)
-        self._t = self.steps
+        self._t, self._scale = self.steps, scale
         for name, p, g, slots in flat:
             if missed:
                 self._t = max(self.steps - missed.get(name, 0), 1)
             self._update(p, g, slots)
+            if name in sparse:
+                rows, shape = sparse[name].indices, (-1, *params[name].shape[1:])
+                params[name][rows] = p.reshape(shape)
+                for slot, kept in slots.items():
+                    self._slots[slot][name][rows] = kept.reshape(shape)
 
     def _slot_values(self):
         """dict of slot -> initial value of its arrays."""
         return {}
 
     def _update(self, p, g, slots):
-        """Update the flat array `p` and the flat accumulators `slots` from the flat gradient `g`; `_t` is t."""
+        """Update the flat array `p` and the flat accumulators `slots` from `_scale` times the flat gradient `g`; `_t`
+        is t."""
         raise NotImplementedError
 
     def state_dict(self) -> "dict[str, Any]":
@@ -174,7 +196,7 @@ class SGD(Optimizer):
         return {"velocity": 0.0} if self.momentum else {}
 
     def _update(self, p, g, slots):
-        _optim.sgd(p, slots.get("velocity"), g, self.lr, self.momentum, self.weight_decay, self.nesterov)
+        _optim.sgd(p, slots.get("velocity"), g, self._scale, self.lr, self.momentum, self.weight_decay, self.nesterov)
 
 
 class Adam(Optimizer):
@@ -206,7 +228,7 @@ class Adam(Optimizer):
 
     def _update(self, p, g, slots):
         decay, decoupled = (0.0, self.weight_decay) if self._decoupled else (self.weight_decay, 0.0)
-        _optim.adam(p, slots["mean"], slots["square"], g, self._t, self.lr, *self.betas, self.eps, decay,
+        _optim.adam(p, slots["mean"], slots["square"], g, self._scale, self._t, self.lr, *self.betas, self.eps, decay,
                     decoupled)
 
 
@@ -254,8 +276,8 @@ class RMSprop(Optimizer):
         return {slot: 0.0 for slot, needed in used.items() if needed}
 
     def _update(self, p, g, slots):
-        _optim.rmsprop(p, slots["square"], slots.get("mean"), slots.get("velocity"), g, self.lr, self.alpha,
-                       self.eps, self.momentum, self.weight_decay)
+        _optim.rmsprop(p, slots["square"], slots.get("mean"), slots.get("velocity"), g, self._scale, self.lr,
+                       self.alpha, self.eps, self.momentum, self.weight_decay)
 
 
 class Adagrad(Optimizer):
@@ -285,21 +307,21 @@ class Adagrad(Optimizer):
 
     def _update(self, p, g, slots):
         lr = self.lr / (1 + (self._t - 1) * self.lr_decay)
-        _optim.adagrad(p, slots["total"], g, lr, self.eps, self.weight_decay)
+        _optim.adagrad(p, slots["total"], g, self._scale, lr, self.eps, self.weight_decay)
 
 
 def _arrays(params_or_grads):
-    """The gradient arrays of a module, or the arrays of a dict or a sequence, as views; of a module's what is trained.
+    """(arrays, dict of position -> `GradientRows`): the gradients of a module, or the arrays of a dict or a sequence,
+    as views; of a module's what is trained.
     """
     if hasattr(params_or_grads, "grads"):
         params_or_grads = params_or_grads.grads
+    sparse = {}
     if isinstance(params_or_grads, Mapping):
-        frozen = frozen_names(params_or_grads)
-        params_or_grads = (
-            [array for name, array in params_or_grads.items() if name not in frozen]
-            if frozen
-            else params_or_grads.values()
-        )
+        frozen, rows = frozen_names(params_or_grads), sparse_rows(params_or_grads)
+        names = [name for name in params_or_grads if name not in frozen]
+        sparse = {k: rows[name] for k, name in enumerate(names) if name in rows}
+        params_or_grads = [params_or_grads[name] for name in names] if frozen else params_or_grads.values()
     arrays = check_entries_of(params_or_grads, "params_or_grads", "a module or float32 or float64 arrays")
     # Views of NumPy's own type, so that no subclass overrides their attributes.
     arrays = [np.ndarray.view(array, np.ndarray) if isinstance(array, np.ndarray) else array for array in arrays]
@@ -307,26 +329,26 @@ def _arrays(params_or_grads):
         if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
             found = f"{array.dtype} array" if isinstance(array, np.ndarray) else type(array).__name__
             raise TypeError(f"params_or_grads: expected a module or float32 or float64 arrays, found {found}")
-    return arrays
+    return arrays, sparse
 
 
 def _writeable(params_or_grads):
-    """`_arrays`; raises if one of them is read-only."""
-    arrays = _arrays(params_or_grads)
-    if not all(array.flags.writeable for array in arrays):
+    """`_arrays`; raises if one of them is read-only that is not sparse."""
+    arrays, sparse = _arrays(params_or_grads)
+    if not all(array.flags.writeable or k in sparse for k, array in enumerate(arrays)):
         raise ValueError("params_or_grads: expected writeable arrays, found a read-only one")
-    return arrays
+    return arrays, sparse
 
 
-def _flat(array):
-    """The array with one axis, aligned for compiled code."""
-    flat = np.ravel(array)
-    return flat if flat.flags.aligned else flat.copy()
+def _flat(arrays, sparse):
+    """The arrays, of sparse ones the rows that may differ from zero, with one axis, aligned for compiled code."""
+    taken = (np.ravel(array[sparse[k].indices] if k in sparse else array) for k, array in enumerate(arrays))
+    return [flat if flat.flags.aligned else flat.copy() for flat in taken]
 
 
 def all_finite(params_or_grads: "Module | dict[str, Array] | Sequence[Array]") -> bool:
     """True when no gradient of the module, or no array of the dict or list, holds a NaN or an infinity."""
-    return all(_optim.all_finite(_flat(array)) for array in _arrays(params_or_grads))
+    return all(map(_optim.all_finite, _flat(*_arrays(params_or_grads))))
 
 
 def grad_norm(params_or_grads: "Module | dict[str, Array] | Sequence[Array]") -> float:
@@ -334,12 +356,21 @@ def grad_norm(params_or_grads: "Module | dict[str, Array] | Sequence[Array]") ->
 
     The sum is in double. The norm is finite exactly if every element is (and the norm itself fits into a double).
     """
-    arrays = [_flat(array) for array in _arrays(params_or_grads)]
+    return _norm(_flat(*_arrays(params_or_grads)))
+
+
+def _norm(arrays):
     total = sum(_optim.sum_squares(array) for array in arrays)
     if math.isinf(total) and all(map(_optim.all_finite, arrays)):  # the squares overflow, not the elements
         top = max(float(np.abs(array).max()) for array in arrays if array.size)
         return top * math.sqrt(sum(_optim.sum_squares(array / top) for array in arrays))
     return math.sqrt(total)
+
+
+def clipping_factor(norm: float, max_norm: float) -> float:
+    """The factor of gradients with this norm, max_norm / (norm + 1e-6) or 1, that `clip_grad_norm` scales by."""
+    factor = max_norm / (norm + 1e-6)  # torch.nn.utils.clip_grad_norm_'s guard
+    return factor if factor < 1 and math.isfinite(norm) else 1.0
 
 
 def clip_grad_norm(params_or_grads: "Module | dict[str, Array] | Sequence[Array]", max_norm: float) -> float:
@@ -358,17 +389,24 @@ def clip_grad_norm(params_or_grads: "Module | dict[str, Array] | Sequence[Array]
         The norm before clipping. If it is not finite, the gradients stay as they are.
     """
     max_norm = check_number(max_norm, "max_norm", above=0)
-    arrays = _writeable(params_or_grads)
-    norm = grad_norm(arrays)
-    factor = max_norm / (norm + 1e-6)  # torch.nn.utils.clip_grad_norm_'s guard
-    if factor < 1 and math.isfinite(norm):
-        for array in arrays:
-            array *= factor
+    arrays, sparse = _writeable(params_or_grads)
+    norm = _norm(_flat(arrays, sparse))
+    factor = clipping_factor(norm, max_norm)
+    if factor < 1:
+        for k, array in enumerate(arrays):
+            if k in sparse:
+                sparse[k].scale(factor)
+            else:
+                array *= factor
     return norm
 
 
 def clip_grad_value(params_or_grads: "Module | dict[str, Array] | Sequence[Array]", max_value: float) -> None:
     """Limit each gradient element to -max_value .. max_value, in place; arguments as for `clip_grad_norm`."""
     max_value = check_number(max_value, "max_value", above=0)
-    for array in _writeable(params_or_grads):
-        np.clip(array, -max_value, max_value, out=array)
+    arrays, sparse = _writeable(params_or_grads)
+    for k, array in enumerate(arrays):
+        if k in sparse:
+            sparse[k].clip(max_value)
+        else:
+            np.clip(array, -max_value, max_value, out=array)

@@ -14,6 +14,7 @@ def cross_entropy(
     smoothing: float,
     scale: float,
 ) -> float: ...
+def log_likelihood(out: NDArray[np.float64], logits: _Array, target: NDArray[np.int64]) -> None: ...
 def binary_cross_entropy(
     dlogits: _Array,
     logits: _Array,

@@ -287,7 +287,9 @@ class DataAdapter:
             return model.source_size if model.source == "ids" else None, model.target_size
         first, classes = model._stages()[0], None
         known = first.num_embeddings if isinstance(first, Embedding) else None
-        if own_loss(self._loss) is losses.cross_entropy:
+        if model.scores_target:
+            classes = model._stages()[-1].n_classes
+        elif own_loss(self._loss) in (losses.cross_entropy, losses.nll):
             sample = Batch(self._sample(data), None, None, None)
             step = sample.x.shape[1:], sample.x.dtype
             if step not in self._classes:

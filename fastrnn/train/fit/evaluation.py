@@ -7,7 +7,7 @@ import numpy as np
 from ...data.source import Source
 from ..progress import Progress
 from .figures import added, finished
-from .passes import infer, measure, measure_loss, to_layout
+from .passes import infer, measure_all, to_layout
 
 
 class Evaluation:
@@ -36,8 +36,8 @@ class Evaluation:
                     y, state = infer(model, batch, state)
                     part = batch.mass(data.per_step)
                     if part:
-                        loss, _ = measure_loss(self._loss, model, y, batch)
-                        values = {"loss": loss, **{m.name: measure(m, model, y, batch) for m in self._metrics}}
+                        loss, _, found = measure_all(self._loss, self._metrics, model, y, batch)
+                        values = {"loss": loss, **{m.name: value for m, value in zip(self._metrics, found)}}
                         sums = added(sums, values, part)
                         mass += part
                     shown.advance()

@@ -11,7 +11,7 @@ from .. import losses
 
 LOSSES = {function.__name__: function for function in (
     losses.cross_entropy, losses.mse, losses.mae, losses.huber, losses.binary_cross_entropy, losses.quantile,
-    losses.gaussian_nll, losses.ctc,
+    losses.gaussian_nll, losses.ctc, losses.nll,
 )}  # fmt: skip
 DATA_OPTIONS = "lengths", "target_lengths", "mask", "sample_weight", "batch_first"  # that each batch brings
 
@@ -33,6 +33,13 @@ def find_loss(loss, reduction=None):
         raise ValueError(f"reduction: expected None with a loss of one's own, which reduces itself; found "
                          f"{shown(reduction)}")
     return loss if reduction == loss_reduction(loss) else functools.partial(loss, reduction=reduction)
+
+
+def check_scores(loss, model):
+    """Raise unless the loss is of what the model puts out: of the scores of the targets alone, it is `nll`."""
+    if model.scores_target and own_loss(loss) is not losses.nll:
+        name = getattr(own_loss(loss) or loss, "__name__", type(loss).__name__)
+        raise ValueError(f"loss: expected 'nll' for a model that scores its targets alone, found {name}")
 
 
 def own_loss(loss):

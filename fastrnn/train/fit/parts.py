@@ -38,15 +38,21 @@ def optional(value, kind, message):
     return value if value is None else instance(value, kind, f"{message} or None")
 
 
-def find_l2(l2, params):
-    """dict of name -> factor, from a number for all weights of two axes or more, or a dict of pattern -> number."""
-    if not isinstance(l2, Mapping):
-        factor = check_number(l2, "l2", low=0)
-        return {name: factor for name, p in params.items() if p.ndim > 1} if factor else {}
+def find_l2(l2, params, sparse=()):
+    """dict of name -> factor, from a number for all weights of two axes or more, or a dict of pattern -> number.
+
+    None of the names is among the `sparse` gradients, as every row would have a part of this gradient.
+    """
     found = {}
-    for pattern, factor in l2.items():
-        names = matching_names(params, [pattern], "l2")
-        found.update(dict.fromkeys(names, check_number(factor, f"l2[{shown(pattern)}]", low=0)))
+    if isinstance(l2, Mapping):
+        for pattern, factor in l2.items():
+            names = matching_names(params, [pattern], "l2")
+            found.update(dict.fromkeys(names, check_number(factor, f"l2[{shown(pattern)}]", low=0)))
+    elif factor := check_number(l2, "l2", low=0):
+        found = {name: factor for name, p in params.items() if p.ndim > 1}
+    for name in sparse:
+        if name in found:
+            raise ValueError(f"l2: expected names without the sparse gradient of {name!r}, found {found[name]} for it")
     return found
 
 

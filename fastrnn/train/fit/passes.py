@@ -19,9 +19,27 @@ def infer(model, batch, state=None):
     x = to_layout(model, batch.x)
     if model.takes_target:
         return model(x, batch.lengths, target=batch.y), None
+    scored = target_of(model, batch, 0, batch.x.shape[1])
     if model.recurrent:
-        return model(x, state, batch.lengths)
-    return model(x, lengths=batch.lengths), None
+        return model(x, state, batch.lengths, **scored)
+    return model(x, lengths=batch.lengths, **scored), None
+
+
+def target_of(model, batch, start, stop):
+    """The argument `target` of a pass over the steps from `start` to `stop`; nothing where the model takes none."""
+    if model.takes_target:
+        return {"target": batch.y}
+    if not model.scores_target or batch.y is None:
+        return {}
+    y = batch.y
+    if batch.weight is not None:    # what has no weight may have any target
+        weight = batch.weight.reshape(*batch.weight.shape, *(1,) * (y.ndim - batch.weight.ndim))
+        y = np.where(weight != 0, y, 0)
+    if model.pools_time:
+        return {"target": y}
+    missing = max(batch.context - start, 0)     # steps that do not count have no targets
+    y = y[:, max(start - batch.context, 0) : max(stop - batch.context, 0)]
+    return {"target": to_layout(model, np.pad(y, ((0, 0), (min(missing, stop - start), 0))))}
 
 
 def measure(function, model, prediction, batch):
@@ -43,8 +61,13 @@ def measure(function, model, prediction, batch):
     return function(prediction, y, **options)
 
 
-def measure_loss(loss, model, prediction, batch):
-    """(loss as a mean over the elements, gradient of the loss as it is reduced)."""
+def measure_loss(loss, model, prediction, batch, spare=False):
+    """(loss as a mean over the elements, gradient of the loss as it is reduced).
+
+    The gradient may be written over a prediction that is to `spare` and that nothing else refers to.
+    """
+    if spare and own_loss(loss) is losses.cross_entropy and not model.saves_output and prediction.flags.carray:
+        loss = functools.partial(loss, out=prediction)
     reduction, per_step = loss_reduction(loss), not model.pools_time
     decoded = model.takes_target and reduction == "batchmean"  # the function sees ids, not sequences
     value, gradient = measure(functools.partial(loss, reduction="sum") if decoded else loss, model, prediction, batch)
@@ -55,6 +78,15 @@ def measure_loss(loss, model, prediction, batch):
         value, gradient = value / divisor, gradient / gradient.dtype.type(divisor)
     elements = batch.mass(per_step) * _per_step(loss, prediction.shape[2 if per_step and not decoded else 1 :])
     return value * divisor / elements, gradient
+
+
+def measure_all(loss, metrics, model, prediction, batch):
+    """(loss, its gradient, iterator of the metrics); `prediction` may hold anything afterwards."""
+    others = [metric for metric in metrics if metric.function is not loss]
+    value, gradient = measure_loss(loss, model, prediction, batch, spare=not others)
+    return value, gradient, (
+        value if metric.function is loss else measure(metric, model, prediction, batch) for metric in metrics
+    )
 
 
 def loss_divisor(loss, model, batch):
@@ -68,7 +100,7 @@ def loss_divisor(loss, model, batch):
 def _per_step(loss, shape):
     """Elements of the loss in a step's prediction of this shape."""
     function = own_loss(loss)
-    if function in (losses.cross_entropy, losses.ctc):
+    if function in (losses.cross_entropy, losses.ctc, losses.nll):
         return math.prod(shape[:-1])
     return math.prod(shape) // (2 if function is losses.gaussian_nll else 1)
 
@@ -116,12 +148,11 @@ class TrainingPass:
         self.penalty = 0.0
         self.state = state
         outputs = []
-        targets = {"target": batch.y} if model.takes_target else {}
         for start, stop, lengths, context in _pieces(batch):
             x = to_layout(model, batch.x[:, start:stop])
             for module in penalised:
                 module.start = context
-            y, state, tape = model.forward(x, state, lengths, **targets)
+            y, state, tape = model.forward(x, state, lengths, **target_of(model, batch, start, stop))
             for module in penalised:
                 self.penalty += module.penalty
             outputs.append(y)

@@ -158,7 +158,7 @@ def trainer_from_state(
     loss = described_loss(state["loss"]) if loss is None else loss
     if loss is None:
         raise ValueError("loss: expected the function that the checkpoint was trained with, found None")
-    metrics = _metrics(metrics, state["metrics"])
+    metrics = _metrics(metrics, state["metrics"], model.scores_target)
     if optimizer is None:
         optimizer = rebuild_optimizer(state["optimizer"])
     optimizer.load_state_dict(state["optimizer"])
@@ -198,7 +198,7 @@ def trainer_from_state(
     return trainer
 
 
-def _metrics(metrics, saved):
+def _metrics(metrics, saved, scores_target):
     """The metrics of the resumed trainer: `metrics`, which must match the saved ones, or the saved ones by name."""
     names = [metric["name"] for metric in saved]
     wanted = ", ".join(names) or "none"
@@ -206,7 +206,7 @@ def _metrics(metrics, saved):
         if not all(metric["named"] for metric in saved):
             raise ValueError(f"metrics: expected those that the checkpoint was trained with, {wanted}; found None")
         return names
-    found = [metric.name for metric in find_metrics(metrics)]
+    found = [metric.name for metric in find_metrics(metrics, scores_target)]
     if found != names:
         raise ValueError(f"metrics: expected {wanted} as in the checkpoint, found {', '.join(found) or 'none'}")
     return metrics

@@ -3,6 +3,7 @@
 import copy
 from typing import TYPE_CHECKING
 
+from ...check.params import sparse_rows
 from ...check.plain import plain_value
 from ...check.saved import check_bit_generator
 from ...check.values import check_bool, check_bound, check_generator, check_number, check_positive_int
@@ -18,7 +19,7 @@ from .evaluation import Evaluation
 from .history import History
 from .history import NonFiniteError as NonFiniteError  # programs take it from here
 from .loop import Loop
-from .lossparts import find_loss
+from .lossparts import check_scores, find_loss
 from .parts import find_callbacks, find_l2, find_optimizer, instance, optional
 from .position import Position
 from .state import trainer_from_state, trainer_state
@@ -75,8 +76,8 @@ class Trainer:
         Adds l2 * sum(w^2) to the loss. A number applies to all weights of two axes or more, not to biases; a dict
         applies to the parameters whose names match its patterns, such as "*weight_hh*".
     metrics : sequence of str or callable
-        "accuracy", "mse", "rmse", "mae", "cross_entropy", "perplexity", "bits", or functions with the interface in
-        `fastrnn.metrics`, under their own names.
+        "accuracy", "mse", "rmse", "mae", "cross_entropy", "nll", "perplexity", "bits", or functions with the interface
+        in `fastrnn.metrics`, under their own names.
     average : EMA or SWA, optional
         An average of the parameters during training (`fastrnn.averaging`). Validation, `evaluate` and `predict`
         then use it; `model` keeps the trained parameters, `averaged_model` returns the averaged ones.
@@ -128,6 +129,7 @@ class Trainer:
     ) -> None:
         self.model: Any = instance(model, Module, "model: expected a fastrnn module")
         self.loss = find_loss(loss, reduction)
+        check_scores(self.loss, model)
         self.optimizer = find_optimizer(optimizer)
         self.clip_norm = check_bound(clip_norm, "clip_norm")
         self.clip_value = check_bound(clip_value, "clip_value")
@@ -136,8 +138,8 @@ class Trainer:
         self.tbptt = plain_value(tbptt)
         self.accumulate = check_positive_int(accumulate, "accumulate")
         self.l2 = plain_value(l2)
-        self._l2 = find_l2(self.l2, model.params)
-        self.metrics = find_metrics(metrics)
+        self._l2 = find_l2(self.l2, model.params, sparse_rows(model.grads))
+        self.metrics = find_metrics(metrics, model.scores_target)
         self.average = optional(average, averaging.Average, "average: expected one of fastrnn.averaging")
         self.callbacks = find_callbacks(callbacks)
         self.rng = check_generator(seed, "seed")

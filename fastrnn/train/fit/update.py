@@ -9,8 +9,8 @@ from ...check.params import frozen_names
 from .. import optim
 from .figures import names
 from .history import NonFiniteError
-from .lossparts import loss_reduction
-from .passes import TrainingPass, add_l2, counted_together, loss_divisor, measure, measure_loss, regularizers
+from .lossparts import loss_reduction, own_loss
+from .passes import TrainingPass, add_l2, counted_together, loss_divisor, measure_all, regularizers
 
 
 class Made(NamedTuple):
@@ -91,9 +91,9 @@ class Update:
         if self._l2:
             penalty += add_l2(model.params, model.grads, self._l2)
         on_gradient()
-        norm = self._clip(max(1.0, made.weight / made.divisor))
+        norm, scale = self._clip(max(1.0, made.weight / made.divisor))
         lr = trainer.optimizer.lr
-        trainer.optimizer.step(model.params, model.grads)
+        trainer.optimizer.step(model.params, model.grads, **({"scale": scale} if scale < 1 else {}))
         trainer.step += 1
         if trainer.average is not None:
             trainer.average.after_step(model.params)
@@ -131,36 +131,44 @@ class Update:
                         penalty += run.penalty
                     continue
                 part = masses[k] / mass
-                loss, gradient = measure_loss(trainer.loss, model, run.prediction, batch)
+                loss, gradient, found = measure_all(trainer.loss, trainer.metrics, model, run.prediction, batch)
                 if not math.isfinite(loss):
                     raise NonFiniteError(f"{self._where()}: the loss is {loss}")
                 values["loss"] += loss * part
                 penalty += run.penalty
-                for metric in trainer.metrics:
-                    values[metric.name] += measure(metric, model, run.prediction, batch) * part
+                for metric, value in zip(trainer.metrics, found):
+                    values[metric.name] += value * part
                 share = divisors[k] / divisor
-                run.backward(gradient if share == 1 else gradient * gradient.dtype.type(share))
+                if share != 1 and own_loss(trainer.loss) is not None:   # whose gradient nobody else has
+                    gradient *= gradient.dtype.type(share)
+                elif share != 1:
+                    gradient = gradient * gradient.dtype.type(share)
+                run.backward(gradient)
         return Made(values, penalty, mass, weight, divisor, states)
 
     def _clip(self, weight):
-        """Clip the gradients at the bounds times `weight`; returns their norm before.
+        """(norm of the gradients before clipping, factor that clips it) for the bounds times `weight`.
 
-        Bounds that were no higher for heavy batches would bring heavy rows down to the weight of others.
+        Bounds that were no higher for heavy batches would bring heavy rows down to the weight of others. The optimiser
+        applies the factor, which saves a pass over the gradients; those of an optimiser of another class are scaled
+        here.
         """
-        trainer, grads = self._trainer, self._trainer.model.grads
+        trainer, grads, scale = self._trainer, self._trainer.model.grads, 1.0
         if trainer.clip_value is not None:
             optim.clip_grad_value(grads, trainer.clip_value * weight)
-        if trainer.clip_norm is None:
-            norm = optim.grad_norm(grads)
-        else:
+        if trainer.clip_norm is not None and type(trainer.optimizer).step is not optim.Optimizer.step:
             norm = optim.clip_grad_norm(grads, trainer.clip_norm * weight)
+        else:
+            norm = optim.grad_norm(grads)
+            if trainer.clip_norm is not None:
+                scale = optim.clipping_factor(norm, trainer.clip_norm * weight)
         if not math.isfinite(norm):
             frozen = frozen_names(grads)
             bad = [name for name, grad in grads.items() if name not in frozen and not np.isfinite(grad).all()]
             raise NonFiniteError(
                 f"{self._where()}: the gradient of {', '.join(bad) or 'all parameters'} is not finite (norm {norm})"
             )
-        return norm
+        return norm, scale
 
     def _where(self):
         return f"epoch {self._trainer.epoch + 1}, step {self._trainer.step + 1} (parameters are as before it)"

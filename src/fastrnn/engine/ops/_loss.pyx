@@ -13,11 +13,14 @@ cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssi
                                Py_ssize_t classes, const double *class_weight, double class_total,
                                double smoothing, double scale) noexcept nogil:
     # loss = (1 - smoothing) c[t] nll[t] + smoothing / K * sum_k c[k] nll[k]
-    # nll[k] = log(sum_j exp(x[j])) - x[k]
+    # nll[k] = log(sum_j exp(x[j])) - x[k].  dlogits may be logits, which are not read once dlogits are written.
     cdef Py_ssize_t k
     cdef floating top = largest(logits, classes)
-    cdef double total, log_total, loss, hit = 1 - smoothing, spread = smoothing / classes
-    cdef floating factor, even
+    cdef double total, log_total, loss, hit = 1 - smoothing, spread = smoothing / classes, shifted = 0
+    cdef floating factor, even, wanted = logits[target] - top
+    if smoothing != 0:
+        for k in range(classes):    # sum of c[k] (x[k] - top)
+            shifted += (logits[k] - top) if class_weight == NULL else class_weight[k] * (logits[k] - top)
     for k in range(classes):
         dlogits[k] = logits[k] - top
     kernels(sizeof(floating)).map_exp(dlogits, dlogits, classes)
@@ -25,7 +28,7 @@ cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssi
     log_total = log(total)
     if class_weight != NULL:
         hit *= class_weight[target]
-    loss = hit * (log_total - (logits[target] - top))
+    loss = hit * (log_total - wanted) + spread * (class_total * log_total - shifted)
     factor = <floating>(scale * (hit + spread * class_total) / total)
     if smoothing == 0:
         for k in range(classes):
@@ -33,11 +36,9 @@ cdef double _cross_entropy_row(floating *dlogits, const floating *logits, Py_ssi
     elif class_weight == NULL:
         even = <floating>(scale * spread)
         for k in range(classes):
-            loss += spread * (log_total - (logits[k] - top))
             dlogits[k] = dlogits[k] * factor - even
     else:
         for k in range(classes):
-            loss += spread * class_weight[k] * (log_total - (logits[k] - top))
             dlogits[k] = dlogits[k] * factor - <floating>(scale * spread * class_weight[k])
     dlogits[target] -= <floating>(scale * hit)
     return loss
@@ -48,7 +49,7 @@ def cross_entropy(floating[:, ::1] dlogits not None, const floating[:, ::1] logi
                   double smoothing, double scale):
     """Sum over rows n of weight[n] times the softmax cross-entropy; dlogits = scale times its gradient.
 
-    dlogits, logits: [N,K]; target: [N], in 0 .. K-1 where weight is not 0; weight: [N] or None;
+    dlogits, logits: [N,K], perhaps the same; target: [N], in 0 .. K-1 where weight is not 0; weight: [N] or None;
     class_weight: [K] or None. A row of weight 0 is not read and has gradient 0.
     """
     cdef Py_ssize_t n, k, classes = logits.shape[1], rows = logits.shape[0]
@@ -94,6 +95,31 @@ def cross_entropy(floating[:, ::1] dlogits not None, const floating[:, ::1] logi
                                                   class_ptr, class_total, smoothing, scale * row)
     flush_end(word)
     return total
+
+
+def log_likelihood(double[::1] out not None, floating[:, ::1] logits not None, const long long[::1] target not None):
+    """out[n] = log(softmax(logits[n]))[target[n]]; logits become the gradient of it.
+
+    out, target: [N]; logits: [N,K]. A logit of -inf is a class left out.
+    """
+    cdef Py_ssize_t n, classes = logits.shape[1], rows = logits.shape[0]
+    cdef bint outside = False
+    check_sizes("out", rows, out.shape[0])
+    check_sizes("target", rows, target.shape[0])
+    if rows == 0:
+        return
+    check_aligned("out", &out[0], sizeof(double))
+    check_aligned("logits", &logits[0, 0], sizeof(floating))
+    check_aligned("target", &target[0], sizeof(long long))
+    for n in range(rows):
+        outside |= <unsigned long long>target[n] >= <unsigned long long>classes
+    if outside:
+        raise ValueError(f"target: expected ints in 0 .. {classes - 1}, found others")
+    cdef uint64_t word = flush_begin()
+    with nogil:
+        for n in range(rows):
+            out[n] = -_cross_entropy_row(&logits[n, 0], &logits[n, 0], target[n], classes, NULL, classes, 0, -1)
+    flush_end(word)
 
 
 def binary_cross_entropy(floating[::1] dlogits not None, const floating[::1] logits not None,

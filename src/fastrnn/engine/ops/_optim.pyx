@@ -1,4 +1,4 @@
-"""Fused parameter updates in one pass over each array: p: [n] is updated in place, g: [n] is the gradient.
+"""Fused parameter updates in one pass over each array: p: [n] is updated in place, g: [n] times scale is the gradient.
 
 `fastrnn.optim` has the formulas. The arrays of one call have the same length and do not overlap.
 """
@@ -30,48 +30,49 @@ cdef inline floating _above_zero(floating *like, double eps) noexcept nogil:
     return <floating>max(eps, FLT_MIN if floating is float else DBL_MIN)
 
 
-cdef void _sgd(floating *p, const floating *g, Py_ssize_t n, floating lr, floating decay) noexcept nogil:
+cdef void _sgd(floating *p, const floating *g, Py_ssize_t n, floating scale, floating lr,
+               floating decay) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        p[i] -= lr * (g[i] + decay * p[i])
+        p[i] -= lr * (scale * g[i] + decay * p[i])
 
 
-cdef void _sgd_momentum(floating *p, floating *velocity, const floating *g, Py_ssize_t n, floating lr,
-                        floating momentum, floating decay, bint nesterov) noexcept nogil:
+cdef void _sgd_momentum(floating *p, floating *velocity, const floating *g, Py_ssize_t n, floating scale,
+                        floating lr, floating momentum, floating decay, bint nesterov) noexcept nogil:
     cdef Py_ssize_t i
     cdef floating d
     if nesterov:
         for i in range(n):
-            d = g[i] + decay * p[i]
+            d = scale * g[i] + decay * p[i]
             velocity[i] = momentum * velocity[i] + d
             p[i] -= lr * (d + momentum * velocity[i])
     else:
         for i in range(n):
-            velocity[i] = momentum * velocity[i] + (g[i] + decay * p[i])
+            velocity[i] = momentum * velocity[i] + (scale * g[i] + decay * p[i])
             p[i] -= lr * velocity[i]
 
 
-cdef void _adam(floating *p, floating *mean, floating *square, const floating *g, Py_ssize_t n, floating step,
-                floating beta1, floating beta2, floating one_minus1, floating one_minus2, floating root,
+cdef void _adam(floating *p, floating *mean, floating *square, const floating *g, Py_ssize_t n, floating scale,
+                floating step, floating beta1, floating beta2, floating one_minus1, floating one_minus2, floating root,
                 floating eps, floating decay, floating shrink) noexcept nogil:
     # step = lr / (1 - beta1^t), root = 1 / sqrt(1 - beta2^t)
     cdef Py_ssize_t i
     cdef floating d
     for i in range(n):
-        d = g[i] + decay * p[i]
+        d = scale * g[i] + decay * p[i]
         mean[i] = beta1 * mean[i] + one_minus1 * d
         square[i] = beta2 * square[i] + one_minus2 * d * d
         p[i] = shrink * p[i] - step * mean[i] / (_sqrt(square[i]) * root + eps)
 
 
 cdef void _rmsprop(floating *p, floating *square, floating *mean, floating *velocity, const floating *g,
-                   Py_ssize_t n, floating lr, floating alpha, floating one_minus, floating eps,
+                   Py_ssize_t n, floating scale, floating lr, floating alpha, floating one_minus, floating eps,
                    floating momentum, floating decay) noexcept nogil:
     # mean: NULL unless centred; velocity: NULL unless momentum is used
     cdef Py_ssize_t i
     cdef floating d, variance
     for i in range(n):
-        d = g[i] + decay * p[i]
+        d = scale * g[i] + decay * p[i]
         square[i] = alpha * square[i] + one_minus * d * d
         variance = square[i]
         if mean != NULL:
@@ -85,12 +86,12 @@ cdef void _rmsprop(floating *p, floating *square, floating *mean, floating *velo
         p[i] -= lr * d
 
 
-cdef void _adagrad(floating *p, floating *total, const floating *g, Py_ssize_t n, floating lr, floating eps,
-                   floating decay) noexcept nogil:
+cdef void _adagrad(floating *p, floating *total, const floating *g, Py_ssize_t n, floating scale, floating lr,
+                   floating eps, floating decay) noexcept nogil:
     cdef Py_ssize_t i
     cdef floating d
     for i in range(n):
-        d = g[i] + decay * p[i]
+        d = scale * g[i] + decay * p[i]
         total[i] += d * d
         p[i] -= lr * d / (_sqrt(total[i]) + eps)
 
@@ -122,9 +123,9 @@ cdef bint _all_finite(const floating *x, Py_ssize_t n) noexcept nogil:
     return not bad
 
 
-def sgd(floating[::1] p not None, floating[::1] velocity, const floating[::1] g not None, double lr, double momentum,
-        double decay, bint nesterov):
-    """velocity = momentum velocity + d, p -= lr velocity, d = g + decay p.  No velocity: None."""
+def sgd(floating[::1] p not None, floating[::1] velocity, const floating[::1] g not None, double scale, double lr,
+        double momentum, double decay, bint nesterov):
+    """velocity = momentum velocity + d, p -= lr velocity, d = scale g + decay p.  No velocity: None."""
     cdef Py_ssize_t n = p.shape[0]
     check_aligned("p", &p[0], sizeof(floating))
     if velocity is not None:
@@ -138,17 +139,17 @@ def sgd(floating[::1] p not None, floating[::1] velocity, const floating[::1] g 
     cdef uint64_t word = flush_begin()
     if velocity is None:
         with nogil:
-            _sgd(&p[0], &g[0], n, _within(&p[0], lr), _within(&p[0], decay))
+            _sgd(&p[0], &g[0], n, <floating>scale, _within(&p[0], lr), _within(&p[0], decay))
     else:
         with nogil:
-            _sgd_momentum(&p[0], &velocity[0], &g[0], n, _within(&p[0], lr), <floating>momentum,
+            _sgd_momentum(&p[0], &velocity[0], &g[0], n, <floating>scale, _within(&p[0], lr), <floating>momentum,
                           _within(&p[0], decay), nesterov)
     flush_end(word)
 
 
 def adam(floating[::1] p not None, floating[::1] mean not None, floating[::1] square not None,
-         const floating[::1] g not None, long long t, double lr, double beta1, double beta2, double eps, double decay,
-         double decoupled_decay):
+         const floating[::1] g not None, double scale, long long t, double lr, double beta1, double beta2, double eps,
+         double decay, double decoupled_decay):
     """Adam's update number t = 1, 2, ...; decay adds to the gradient, decoupled_decay (AdamW) shrinks p."""
     cdef Py_ssize_t n = p.shape[0]
     cdef double step = lr / (1 - beta1 ** t), root = 1 / sqrt(1 - beta2 ** t)
@@ -163,14 +164,15 @@ def adam(floating[::1] p not None, floating[::1] mean not None, floating[::1] sq
         return
     cdef uint64_t word = flush_begin()
     with nogil:
-        _adam(&p[0], &mean[0], &square[0], &g[0], n, _within(&p[0], step), <floating>beta1, <floating>beta2,
-              <floating>(1 - beta1), <floating>(1 - beta2), _within(&p[0], root), _above_zero(&p[0], eps),
-              _within(&p[0], decay), _within(&p[0], 1 - lr * decoupled_decay))
+        _adam(&p[0], &mean[0], &square[0], &g[0], n, <floating>scale, _within(&p[0], step), <floating>beta1,
+              <floating>beta2, <floating>(1 - beta1), <floating>(1 - beta2), _within(&p[0], root),
+              _above_zero(&p[0], eps), _within(&p[0], decay), _within(&p[0], 1 - lr * decoupled_decay))
     flush_end(word)
 
 
 def rmsprop(floating[::1] p not None, floating[::1] square not None, floating[::1] mean, floating[::1] velocity,
-            const floating[::1] g not None, double lr, double alpha, double eps, double momentum, double decay):
+            const floating[::1] g not None, double scale, double lr, double alpha, double eps, double momentum,
+            double decay):
     """RMSprop's update; mean is None unless centred, velocity is None without momentum."""
     cdef Py_ssize_t n = p.shape[0]
     check_aligned("p", &p[0], sizeof(floating))
@@ -195,14 +197,15 @@ def rmsprop(floating[::1] p not None, floating[::1] square not None, floating[::
         velocity_ptr = &velocity[0]
     word = flush_begin()
     with nogil:
-        _rmsprop(&p[0], &square[0], mean_ptr, velocity_ptr, &g[0], n, _within(&p[0], lr), <floating>alpha,
-                 <floating>(1 - alpha), _above_zero(&p[0], eps), <floating>momentum, _within(&p[0], decay))
+        _rmsprop(&p[0], &square[0], mean_ptr, velocity_ptr, &g[0], n, <floating>scale, _within(&p[0], lr),
+                 <floating>alpha, <floating>(1 - alpha), _above_zero(&p[0], eps), <floating>momentum,
+                 _within(&p[0], decay))
     flush_end(word)
 
 
-def adagrad(floating[::1] p not None, floating[::1] total not None, const floating[::1] g not None, double lr,
-            double eps, double decay):
-    """total += d^2, p -= lr d / (sqrt(total) + eps), with d = g + decay p."""
+def adagrad(floating[::1] p not None, floating[::1] total not None, const floating[::1] g not None, double scale,
+            double lr, double eps, double decay):
+    """total += d^2, p -= lr d / (sqrt(total) + eps), with d = scale g + decay p."""
     cdef Py_ssize_t n = p.shape[0]
     check_aligned("p", &p[0], sizeof(floating))
     check_aligned("total", &total[0], sizeof(floating))
@@ -213,7 +216,8 @@ def adagrad(floating[::1] p not None, floating[::1] total not None, const floati
         return
     cdef uint64_t word = flush_begin()
     with nogil:
-        _adagrad(&p[0], &total[0], &g[0], n, _within(&p[0], lr), _above_zero(&p[0], eps), _within(&p[0], decay))
+        _adagrad(&p[0], &total[0], &g[0], n, <floating>scale, _within(&p[0], lr), _above_zero(&p[0], eps),
+                 _within(&p[0], decay))
     flush_end(word)
 
 

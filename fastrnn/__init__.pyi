@@ -19,13 +19,24 @@ from .models.text import CharModel as CharModel
 from .nn.cells import GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
 from .nn.elementwise import MinGRU as MinGRU, MinLSTM as MinLSTM, QRNN as QRNN, SRU as SRU
 from .nn.layers import (
+    ELU as ELU,
+    GELU as GELU,
     ActivationRegularization as ActivationRegularization,
     Dropout as Dropout,
     Embedding as Embedding,
+    Hardsigmoid as Hardsigmoid,
     LastStep as LastStep,
     LayerNorm as LayerNorm,
+    LeakyReLU as LeakyReLU,
     Linear as Linear,
+    LogSoftmax as LogSoftmax,
     MeanOverTime as MeanOverTime,
+    ReLU as ReLU,
+    SiLU as SiLU,
+    Sigmoid as Sigmoid,
+    Softmax as Softmax,
+    Softplus as Softplus,
+    Tanh as Tanh,
 )
 from .nn.module import Module as Module, register_module as register_module
 from .nn.runners import GRU as GRU, LSTM as LSTM, RNN as RNN
@@ -51,6 +62,8 @@ from .train.optim import (
 )
 
 __all__ = [
+    "ELU",
+    "GELU",
     "GRU",
     "LSTM",
     "QRNN",
@@ -66,12 +79,15 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GRUCell",
+    "Hardsigmoid",
     "History",
     "LSTMCell",
     "LaneStream",
     "LastStep",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "MeanOverTime",
     "MinGRU",
     "MinLSTM",
@@ -79,8 +95,14 @@ __all__ = [
     "NonFiniteError",
     "RMSprop",
     "RNNCell",
+    "ReLU",
     "Seq2Seq",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
     "Trainer",
     "__version__",
     "audio",

@@ -56,6 +56,7 @@ def models():
     yield fastrnn.QRNN(3, 4, 2, window=3)
     yield from (fastrnn.RNNCell(3, 4), fastrnn.LSTMCell(3, 4), fastrnn.GRUCell(3, 4, layer_norm=True))
     yield from (Linear(3, 2), Embedding(5, 3), LayerNorm(4), Dropout(0.5), LastStep(bidirectional=True), MeanOverTime())
+    yield from (fastrnn.LeakyReLU(0.1), fastrnn.GELU("tanh"), fastrnn.Softplus(0.5), fastrnn.Softmax())
     yield from (OneHot(4), ActivationRegularization(1.0, 2.0), Standardize([0.0, 1.0], [1.0, 2.0]))
     yield fastrnn.Attention("additive", 4, 3, 2)
     yield fastrnn.Sequential(Embedding(7, 3), Dropout(0.5), fastrnn.LSTM(3, 4), LayerNorm(4), Linear(4, 2))

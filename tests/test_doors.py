@@ -5,6 +5,7 @@ import pytest
 
 import fastrnn
 from fastrnn import (
+    GELU,
     GRU,
     LSTM,
     QRNN,
@@ -22,6 +23,8 @@ from fastrnn import (
     MinLSTM,
     Seq2Seq,
     Sequential,
+    Sigmoid,
+    Softmax,
     Trainer,
     decoding,
     losses,
@@ -184,6 +187,8 @@ FIRST = {
     "Dropout": lambda: Dropout(0.3, seed=0),
     "Dropout of sequences": lambda: Dropout(0.3, variational=True, seed=0),
     "ActivationRegularization": lambda: ActivationRegularization(1.0, 1.0),
+    "activations": lambda: Sequential(Sigmoid(), Linear(3, 3, dtype="float64", seed=0), GELU()),
+    "Softmax": lambda: Softmax(),
     "Standardize": lambda: Standardize([1.0] * 3, [2.0] * 3),
     "Rescale": lambda: Rescale([1.0] * 3, [2.0] * 3),
     "nested": lambda: Sequential(Linear(3, 3, dtype="float64", seed=0), LayerNorm(3, dtype="float64")),

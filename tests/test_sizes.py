@@ -15,6 +15,8 @@ import sizes_job
 
 import fastrnn
 from fastrnn import (
+    ELU,
+    GELU,
     GRU,
     LSTM,
     QRNN,
@@ -27,16 +29,25 @@ from fastrnn import (
     Dropout,
     Embedding,
     GRUCell,
+    Hardsigmoid,
     LastStep,
     LayerNorm,
+    LeakyReLU,
     Linear,
+    LogSoftmax,
     LSTMCell,
     MeanOverTime,
     MinGRU,
     MinLSTM,
+    ReLU,
     RNNCell,
     Seq2Seq,
     Sequential,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
     clip_grad_norm,
     clip_grad_value,
 )
@@ -54,6 +65,8 @@ MODULES = {
     "LayerNorm": lambda: LayerNorm(3), "Dropout": lambda: Dropout(0.5, seed=0), "OneHot": lambda: OneHot(5),
     "LastStep": lambda: LastStep(bidirectional=True), "MeanOverTime": lambda: MeanOverTime(),
     "ActivationRegularization": lambda: ActivationRegularization(1, 2),
+    **{cls.__name__: lambda cls=cls: cls() for cls in (
+        ReLU, LeakyReLU, ELU, GELU, SiLU, Tanh, Sigmoid, Softplus, Hardsigmoid, Softmax, LogSoftmax)},
     "Attention": lambda: Attention("additive", 4, 2, seed=0),
     "CharModel": lambda: CharModel("abc", hidden_size=4, seed=0),
     "Seq2Seq": lambda: Seq2Seq(6, 6, hidden_size=4, embedding_dim=3, seed=0),

@@ -25,6 +25,8 @@ import fastrnn.text
 import fastrnn.vocab
 import fastrnn.windows
 from fastrnn import (
+    ELU,
+    GELU,
     GRU,
     LSTM,
     QRNN,
@@ -40,21 +42,30 @@ from fastrnn import (
     Dropout,
     Embedding,
     GRUCell,
+    Hardsigmoid,
     History,
     LaneStream,
     LastStep,
     LayerNorm,
+    LeakyReLU,
     Linear,
+    LogSoftmax,
     LSTMCell,
     MeanOverTime,
     MinGRU,
     MinLSTM,
     Module,
     NonFiniteError,
+    ReLU,
     RMSprop,
     RNNCell,
     Seq2Seq,
     Sequential,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
     Trainer,
 )
 from fastrnn.callbacks import EarlyStopping
@@ -107,6 +118,10 @@ def networks() -> None:
     chars = CharModel("abc ", cell="gru", embedding_dim=None)
     print("".join(chars.sample(20, prompt="a", temperature=0.7)), chars.decode(chars.encode("abc")))
     print(fastrnn.text.read_text(["a.txt"], "cp1251"), fastrnn.text.OneHot(4)(ids))
+    mlp = Sequential(Linear(3, 4), ReLU(), LeakyReLU(0.1), ELU(alpha=0.5), GELU("tanh"), SiLU(), Tanh(), Sigmoid(),
+                     Softplus(2.0, threshold=10), Hardsigmoid(), Linear(4, 2))
+    scores: np.ndarray = mlp(x)
+    print(Softmax()(scores), LogSoftmax(dim=-1)(scores), mlp.stream(2).step(x[0]))
     translator = Seq2Seq(9, 9, attention="general", attention_at="output", dropout=0.1)
     print(translator.translate([ids[0]], beam_size=2)[0][0].labels, translator.generate([ids[0]], seed=0))
     print(translator.attention_weights([ids[0]], [ids[1]])[0].shape, translator([ids[0]], target=[ids[1]]).shape)

@@ -1,0 +1,36 @@
+"""Layers without a state: they map each step alone, or reduce the steps of a sequence to one."""
+
+from .activations import ELU, GELU, Hardsigmoid, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from .base import Layer, LayerStream
+from .dropout import Dropout
+from .embedding import Embedding
+from .linear import Linear
+from .norm import LayerNorm
+from .overtime import LastStep, MeanOverTime, Pooling
+from .regularization import ActivationRegularization, counted_steps
+from .softmax import LogSoftmax, Softmax
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "ActivationRegularization",
+    "Dropout",
+    "Embedding",
+    "Hardsigmoid",
+    "LastStep",
+    "Layer",
+    "LayerNorm",
+    "LayerStream",
+    "LeakyReLU",
+    "Linear",
+    "LogSoftmax",
+    "MeanOverTime",
+    "Pooling",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+    "counted_steps",
+]

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
 
 # Beyond them, in float32 as in float64, a sigmoid, the normal distribution and a tangent are 0 or 1 to the last bit.
 FAR, FAR_NORMAL = 1000.0, 40.0
+BLOCK = 16384   # elements that all passes of a function work on before they go on: they stay in the cache
 
 
 class Activation(Layer, base=True):
     """A function of each element. NaN gives NaN; the dtype of floats stays, other numbers become float64.
 
-    A subclass defines ``_value(x)``, which returns a new array, and ``_slope(x)``, a new one of the derivative; x is
-    C-contiguous.
+    A subclass defines ``_value(y, x)``, which writes f(x) into y, and ``_slope(y, x)``, which writes the derivative;
+    both are vectors.
     """
 
     takes_ids = False
@@ -34,17 +35,22 @@ class Activation(Layer, base=True):
 
     def _apply(self, x, lengths, training):
         x = np.asarray(check_floats(x, "x"), order="C")
-        return self._value(x), (x,)
+        y = np.empty_like(x)
+        for part, of in _blocks(y, x):
+            self._value(part, of)
+        return y, (x,)
 
     def _gradient(self, dy, x):
-        slope = self._slope(x)
-        slope *= dy
-        return slope
+        dx = np.empty_like(x)
+        for part, of, dpart in _blocks(dx, x, dy):
+            self._slope(part, of)
+            part *= dpart
+        return dx
 
-    def _value(self, x: "Array") -> "Array":
+    def _value(self, y: "Array", x: "Array") -> None:
         raise NotImplementedError
 
-    def _slope(self, x: "Array") -> "Array":
+    def _slope(self, y: "Array", x: "Array") -> None:
         raise NotImplementedError
 
 
@@ -53,12 +59,10 @@ class ReLU(Activation):
 
     def _apply(self, x, lengths, training):
         x = check_floats(x, "x")
-        return np.maximum(x, 0, out=np.empty_like(x)), (x <= 0 if training else None,)
+        return np.maximum(x, 0, out=np.empty_like(x)), (x > 0 if training else None,)
 
-    def _gradient(self, dy, off):
-        dx = dy.copy()
-        np.copyto(dx, 0, where=off)
-        return dx
+    def _gradient(self, dy, above):
+        return dy * above
 
 
 class LeakyReLU(Activation):
@@ -73,16 +77,13 @@ class LeakyReLU(Activation):
         super().__init__()
         self.negative_slope = check_number(negative_slope, "negative_slope")
 
-    def _apply(self, x, lengths, training):
-        x = check_floats(x, "x")
-        below = x <= 0
-        y = x.copy()
-        np.multiply(y, x.dtype.type(self.negative_slope), out=y, where=below)
-        return y, (below,)
+    def _value(self, y, x):
+        np.minimum(x, 0, out=y)
+        y *= x.dtype.type(self.negative_slope)
+        y += np.maximum(x, 0)
 
-    def _gradient(self, dy, below):
-        dx = dy.copy()
-        return np.multiply(dx, dx.dtype.type(self.negative_slope), out=dx, where=below)
+    def _slope(self, y, x):
+        y[...] = _either(x > 0, 1, self.negative_slope, x.dtype)
 
 
 class ELU(Activation):
@@ -97,17 +98,17 @@ class ELU(Activation):
         super().__init__()
         self.alpha = check_number(alpha, "alpha")
 
-    def _value(self, x):
-        y = np.minimum(x, 0, out=np.empty_like(x))
+    def _value(self, y, x):
+        np.minimum(x, 0, out=y)
         np.expm1(y, out=y)
         y *= x.dtype.type(self.alpha)
-        np.copyto(y, x, where=x > 0)
-        return y
+        y += np.maximum(x, 0)
 
-    def _slope(self, x):
-        slope = np.minimum(x, 0, out=np.empty_like(x))
-        exp_(slope, slope)
-        return np.multiply(slope, x.dtype.type(self.alpha), out=slope, where=x <= 0)
+    def _slope(self, y, x):
+        np.minimum(x, 0, out=y)
+        exp_(y, y)
+        if self.alpha != 1:
+            y *= _either(x > 0, 1, self.alpha, x.dtype)
 
 
 class GELU(Activation):
@@ -123,92 +124,78 @@ class GELU(Activation):
         super().__init__()
         self.approximate = check_option(approximate, "approximate", ("none", "tanh"))
 
-    def _value(self, x):
-        near = np.maximum(x, -FAR_NORMAL, out=np.empty_like(x))    # -inf * 0 would be NaN
-        y = self._probability(np.minimum(near, FAR_NORMAL, out=np.empty_like(x)))
-        y *= near
-        return y
+    def _value(self, y, x):
+        self._probability(y, np.clip(x, -FAR_NORMAL, FAR_NORMAL))
+        y *= np.maximum(x, -FAR_NORMAL)     # -inf * 0 would be NaN
 
-    def _slope(self, x):
-        x = np.clip(x, -FAR_NORMAL, FAR_NORMAL, out=np.empty_like(x))
-        slope = self._probability(x)
-        of_probability = np.square(x, out=np.empty_like(x))
+    def _slope(self, y, x):
+        x = np.clip(x, -FAR_NORMAL, FAR_NORMAL)
+        self._probability(y, x)
+        density = np.square(x)
         if self.approximate == "none":
-            of_probability *= -0.5
-            exp_(of_probability, of_probability)
-            of_probability *= 1 / math.sqrt(2 * math.pi)
+            density *= -0.5
+            exp_(density, density)
+            density *= 1 / math.sqrt(2 * math.pi)
         else:   # s (1 - s) times the derivative of the sigmoid's argument
-            of_probability *= 3 * 0.044715
-            of_probability += 1
-            of_probability *= 2 * math.sqrt(2 / math.pi)
-            of_probability *= slope
-            of_probability *= 1 - slope
-        of_probability *= x
-        slope += of_probability
-        return slope
+            density *= 3 * 0.044715
+            density += 1
+            density *= 2 * math.sqrt(2 / math.pi)
+            density *= y
+            density *= 1 - y
+        density *= x
+        y += density
 
-    def _probability(self, x):
+    def _probability(self, p, x):
         if self.approximate == "none":
             from scipy.special import ndtr
 
-            return ndtr(x, out=np.empty_like(x))
-        p = np.square(x, out=np.empty_like(x))
+            ndtr(x, out=p)
+            return
+        np.square(x, out=p)
         p *= 0.044715
         p += 1
         p *= x
         p *= 2 * math.sqrt(2 / math.pi)     # (1 + tanh u) / 2 = sigmoid(2 u), which loses no digits below 0
         sigmoid_(p, p)
-        return p
 
 
 class SiLU(Activation):
     """Sigmoid linear unit (Elfwing et al. 2018), or swish, y = x sigmoid(x)."""
 
-    def _value(self, x):
-        near = np.maximum(x, -FAR, out=np.empty_like(x))    # -inf * 0 would be NaN
-        y = np.empty_like(x)
-        sigmoid_(y, near)
-        y *= near
-        return y
+    def _value(self, y, x):
+        x = np.maximum(x, -FAR)     # -inf * 0 would be NaN
+        sigmoid_(y, x)
+        y *= x
 
-    def _slope(self, x):
-        x = np.clip(x, -FAR, FAR, out=np.empty_like(x))
-        s = np.empty_like(x)
-        sigmoid_(s, x)
-        slope = 1 - s
-        slope *= x
-        slope += 1
-        slope *= s
-        return slope
+    def _slope(self, y, x):
+        x = np.clip(x, -FAR, FAR)
+        sigmoid_(y, x)
+        x *= 1 - y
+        x += 1
+        y *= x
 
 
 class Tanh(Activation):
     """Hyperbolic tangent, y = tanh(x)."""
 
-    def _value(self, x):
-        y = np.empty_like(x)
+    def _value(self, y, x):
         tanh_(y, x)
-        return y
 
-    def _slope(self, x):
-        slope = self._value(x)
-        slope *= slope
-        return np.subtract(1, slope, out=slope)
+    def _slope(self, y, x):
+        tanh_(y, x)
+        np.square(y, out=y)
+        np.subtract(1, y, out=y)
 
 
 class Sigmoid(Activation):
     """Logistic function, y = 1 / (1 + e^-x)."""
 
-    def _value(self, x):
-        y = np.empty_like(x)
+    def _value(self, y, x):
         sigmoid_(y, x)
-        return y
 
-    def _slope(self, x):
-        y = self._value(x)
-        slope = 1 - y
-        slope *= y
-        return slope
+    def _slope(self, y, x):
+        sigmoid_(y, x)
+        y *= 1 - y
 
 
 class Softplus(Activation):
@@ -225,27 +212,24 @@ class Softplus(Activation):
         self.beta = check_number(beta, "beta", above=0)
         self.threshold = check_number(threshold, "threshold")
 
-    def _value(self, x):
+    def _value(self, y, x):
         scaled = self._scaled(x)
-        y = np.abs(scaled, out=np.empty_like(x))
+        np.abs(scaled, out=y)
         np.negative(y, out=y)
         exp_(y, y)
         np.log1p(y, out=y)
         y += np.maximum(scaled, 0)
         y /= x.dtype.type(self.beta)
         np.copyto(y, x, where=scaled > self.threshold)
-        return y
 
-    def _slope(self, x):
+    def _slope(self, y, x):
         scaled = self._scaled(x)
-        slope = np.empty_like(x)
-        sigmoid_(slope, scaled)
-        np.copyto(slope, 1, where=scaled > self.threshold)
-        return slope
+        sigmoid_(y, scaled)
+        np.copyto(y, 1, where=scaled > self.threshold)
 
     def _scaled(self, x):
         with np.errstate(over="ignore"):
-            return np.multiply(x, x.dtype.type(self.beta), out=np.empty_like(x))
+            return x * x.dtype.type(self.beta)
 
 
 class Hardsigmoid(Activation):
@@ -254,12 +238,22 @@ class Hardsigmoid(Activation):
     Keras 3 has the same; earlier versions have 0.2 x + 0.5.
     """
 
-    def _value(self, x):
-        y = np.add(x, 3, out=np.empty_like(x))
+    def _value(self, y, x):
+        np.add(x, 3, out=y)
         y /= 6
-        return np.clip(y, 0, 1, out=y)
+        np.clip(y, 0, 1, out=y)
 
-    def _slope(self, x):
-        slope = ((x > -3) & (x < 3)).astype(x.dtype)
-        slope /= 6
-        return slope
+    def _slope(self, y, x):
+        np.divide((x > -3) & (x < 3), 6, out=y, casting="same_kind", dtype=y.dtype)
+
+
+def _either(mask, value, other, dtype):
+    """`value` where the mask is true, else `other`: a table, because branches on random masks are slow."""
+    return np.array([other, value], dtype).take(mask.view(np.int8))
+
+
+def _blocks(*arrays):
+    """The same blocks of C-contiguous arrays of one shape, as vectors."""
+    flat = [array.reshape(-1) for array in arrays]
+    for k in range(0, flat[0].size, BLOCK):
+        yield [one[k : k + BLOCK] for one in flat]

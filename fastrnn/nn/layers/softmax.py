@@ -48,8 +48,8 @@ class Softmax(_OverFeatures):
         return y, (y.copy() if training else None,)
 
     def _gradient(self, dy, y):
-        dx = dy * y
-        dx -= y * dx.sum(axis=-1, keepdims=True)
+        dx = dy - np.einsum("...k,...k->...", dy, y)[..., None]
+        dx *= y
         return dx
 
 
@@ -73,7 +73,9 @@ class LogSoftmax(_OverFeatures):
         return y, (e,)
 
     def _gradient(self, dy, probability):
-        return dy - probability * dy.sum(axis=-1, keepdims=True)
+        dx = probability * -dy.sum(axis=-1, keepdims=True)
+        dx += dy
+        return dx
 
 
 def softmax(x: "Array") -> "Array":

@@ -16,6 +16,7 @@ from .models.attention import Attention as Attention
 from .models.io import load as load, save as save
 from .models.seq2seq import Seq2Seq as Seq2Seq
 from .models.text import CharModel as CharModel
+from .nn.branches import Concat as Concat, Residual as Residual
 from .nn.cells import GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
 from .nn.elementwise import MinGRU as MinGRU, MinLSTM as MinLSTM, QRNN as QRNN, SRU as SRU
 from .nn.layers import (
@@ -24,6 +25,7 @@ from .nn.layers import (
     ActivationRegularization as ActivationRegularization,
     Dropout as Dropout,
     Embedding as Embedding,
+    Flatten as Flatten,
     Hardsigmoid as Hardsigmoid,
     LastStep as LastStep,
     LayerNorm as LayerNorm,
@@ -32,6 +34,7 @@ from .nn.layers import (
     LogSoftmax as LogSoftmax,
     MeanOverTime as MeanOverTime,
     ReLU as ReLU,
+    Reverse as Reverse,
     SiLU as SiLU,
     Sigmoid as Sigmoid,
     Softmax as Softmax,
@@ -76,8 +79,10 @@ __all__ = [
     "AdamW",
     "Attention",
     "CharModel",
+    "Concat",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GRUCell",
     "Hardsigmoid",
     "History",
@@ -96,6 +101,8 @@ __all__ = [
     "RMSprop",
     "RNNCell",
     "ReLU",
+    "Residual",
+    "Reverse",
     "Seq2Seq",
     "Sequential",
     "SiLU",

@@ -63,6 +63,8 @@ def models():
     yield fastrnn.Sequential(Embedding(7, 3), fastrnn.GRU(3, 3), Linear(3, 7), tie_embeddings=True)
     inner = fastrnn.Sequential(MeanOverTime(), Linear(4, 2), Rescale([0.0, 1.0], [1.0, 2.0]))
     yield fastrnn.Sequential(Standardize([0.0] * 3, [1.0] * 3), fastrnn.RNN(3, 4), inner)
+    branches = fastrnn.Concat(fastrnn.Residual(fastrnn.GRU(3, 3)), fastrnn.Sequential(fastrnn.Reverse(), Linear(3, 2)))
+    yield fastrnn.Sequential(branches, fastrnn.Flatten(), fastrnn.ReLU(), Linear(10, 2))
     yield fastrnn.Seq2Seq(5, 6, embedding_dim=3, hidden_size=4, readout_size=3, dropout=0.1)
     yield fastrnn.Seq2Seq(5, 6, source="features", cell="lstm", embedding_dim=None, hidden_size=4, attention="general")
     yield CharModel('ab\n é😀"', cell="gru", hidden_size=5, num_layers=2, dropout=0.1, embedding_dim=3)

@@ -42,11 +42,11 @@ ORDERS = {
     "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
         "_init", "module", "options", "recurrent", "cells", "stream", "recompute", "runners", "elementwise", "layers",
-        "modulestream", "sequential",
+        "modulestream", "container", "containerstream", "sequential", "branches",
     ],
     "fastrnn.nn.layers": [
-        "axes", "base", "embedding", "linear", "norm", "dropout", "activations", "softmax", "regularization",
-        "overtime",
+        "axes", "base", "embedding", "linear", "norm", "dropout", "activations", "softmax", "shape",
+        "regularization", "overtime",
     ],
     "fastrnn.data": [
         "tbptt", "batch", "mapped", "given", "weights", "batches", "source", "windows", "scaling", "audio", "vocab",

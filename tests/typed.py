@@ -39,8 +39,10 @@ from fastrnn import (
     AdamW,
     Attention,
     CharModel,
+    Concat,
     Dropout,
     Embedding,
+    Flatten,
     GRUCell,
     Hardsigmoid,
     History,
@@ -57,6 +59,8 @@ from fastrnn import (
     Module,
     NonFiniteError,
     ReLU,
+    Residual,
+    Reverse,
     RMSprop,
     RNNCell,
     Seq2Seq,
@@ -122,6 +126,9 @@ def networks() -> None:
                      Softplus(2.0, threshold=10), Hardsigmoid(), Linear(4, 2))
     scores: np.ndarray = mlp(x)
     print(Softmax()(scores), LogSoftmax(dim=-1)(scores), mlp.stream(2).step(x[0]))
+    wide = Concat(Residual(GRU(3, 3)), Sequential(Reverse(), GRU(3, 2), Reverse()), batch_first=False)
+    y, state = wide(x, lengths=[5, 3])
+    print(y, state, wide.direction, Sequential(wide, Flatten(), Linear(25, 2))(x), Residual(Linear(3, 3)).stream(2))
     translator = Seq2Seq(9, 9, attention="general", attention_at="output", dropout=0.1)
     print(translator.translate([ids[0]], beam_size=2)[0][0].labels, translator.generate([ids[0]], seed=0))
     print(translator.attention_weights([ids[0]], [ids[1]])[0].shape, translator([ids[0]], target=[ids[1]]).shape)

@@ -1,13 +1,14 @@
 """Layers without a state: they map each step alone, or reduce the steps of a sequence to one."""
 
 from .activations import ELU, GELU, Hardsigmoid, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
-from .base import Layer, LayerStream
+from .base import Layer, LayerStream, written
 from .dropout import Dropout
 from .embedding import Embedding
 from .linear import Linear
 from .norm import LayerNorm
 from .overtime import LastStep, MeanOverTime, Pooling
 from .regularization import ActivationRegularization, counted_steps
+from .shape import Flatten, Reverse
 from .softmax import LogSoftmax, Softmax
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ActivationRegularization",
     "Dropout",
     "Embedding",
+    "Flatten",
     "Hardsigmoid",
     "LastStep",
     "Layer",
@@ -27,10 +29,12 @@ __all__ = [
     "MeanOverTime",
     "Pooling",
     "ReLU",
+    "Reverse",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
     "Tanh",
     "counted_steps",
+    "written",
 ]

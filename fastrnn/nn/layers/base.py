@@ -54,6 +54,9 @@ class Layer(Module, base=True):
     def stream(self, batch_size: int = 1) -> "LayerStream":
         """A session that takes one step at a time; without a state it only calls the layer."""
         check_positive_int(batch_size, "batch_size")
+        if self.needs_whole_sequences:
+            raise TypeError(f"module: expected one with a stream, found {type(self).__name__}, which needs all steps "
+                            "of a sequence")
         return LayerStream(self)
 
 

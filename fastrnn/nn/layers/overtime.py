@@ -98,6 +98,9 @@ class LastStep(Pooling):
         """Take the end of this direction, that of the runner before it, unless it was told one."""
         if self._told:
             return
+        if direction == "mixed":
+            raise ValueError("LastStep: expected features that all come of one direction or the halves of a "
+                             "bidirectional runner, found others; say LastStep(direction=...)")
         if self._follows not in (None, direction):
             raise ValueError(f"LastStep: expected one for each network, found one behind a {self._follows} runner and "
                              f"a {direction} one; build another, or say LastStep(direction=...)")

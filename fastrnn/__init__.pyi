@@ -16,21 +16,36 @@ from .models.attention import Attention as Attention
 from .models.io import load as load, save as save
 from .models.seq2seq import Seq2Seq as Seq2Seq
 from .models.text import CharModel as CharModel
+from .nn.branches import Concat as Concat, Residual as Residual
 from .nn.cells import GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
 from .nn.elementwise import MinGRU as MinGRU, MinLSTM as MinLSTM, QRNN as QRNN, SRU as SRU
 from .nn.layers import (
+    ELU as ELU,
+    GELU as GELU,
     ActivationRegularization as ActivationRegularization,
+    AdaptiveSoftmax as AdaptiveSoftmax,
     Dropout as Dropout,
     Embedding as Embedding,
+    Flatten as Flatten,
+    Hardsigmoid as Hardsigmoid,
     LastStep as LastStep,
     LayerNorm as LayerNorm,
+    LeakyReLU as LeakyReLU,
     Linear as Linear,
+    LogSoftmax as LogSoftmax,
     MeanOverTime as MeanOverTime,
+    ReLU as ReLU,
+    SampledSoftmax as SampledSoftmax,
+    Reverse as Reverse,
+    SiLU as SiLU,
+    Sigmoid as Sigmoid,
+    Softmax as Softmax,
+    Softplus as Softplus,
+    Tanh as Tanh,
 )
 from .nn.module import Module as Module, register_module as register_module
 from .nn.runners import GRU as GRU, LSTM as LSTM, RNN as RNN
 from .nn.sequential import Sequential as Sequential
-from .nn.softmax import AdaptiveSoftmax as AdaptiveSoftmax, SampledSoftmax as SampledSoftmax
 from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
 from .train import (
     averaging as averaging,
@@ -52,6 +67,8 @@ from .train.optim import (
 )
 
 __all__ = [
+    "ELU",
+    "GELU",
     "GRU",
     "LSTM",
     "QRNN",
@@ -65,15 +82,20 @@ __all__ = [
     "AdaptiveSoftmax",
     "Attention",
     "CharModel",
+    "Concat",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GRUCell",
+    "Hardsigmoid",
     "History",
     "LSTMCell",
     "LaneStream",
     "LastStep",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "MeanOverTime",
     "MinGRU",
     "MinLSTM",
@@ -81,9 +103,17 @@ __all__ = [
     "NonFiniteError",
     "RMSprop",
     "RNNCell",
+    "ReLU",
+    "Residual",
+    "Reverse",
     "SampledSoftmax",
     "Seq2Seq",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
     "Trainer",
     "__version__",
     "audio",

@@ -61,19 +61,37 @@ def training_bytes(model: "Module", batch: int, steps: int, lengths: "Array | No
     counts : int array (B,), optional
         Steps of the targets, for a model that decodes them.
     x : array (1, T, ...), optional
-        A sequence to find out by how wide the modules' outputs are, of as many steps as that depends on; without it one
-        step of zeros is enough for this package's modules.
+        A sequence to find out by how wide the modules' outputs are, of as many steps as that depends on; without it
+        zeros, one step where that is enough for this package's modules.
     """
     if model.takes_target:
         return model.training_bytes(batch, steps, lengths, int(np.sum(counts)))
     probe = x
     if probe is None:
-        probe = np.zeros((1, 1), np.int64) if ids else np.zeros((1, 1, width), model.dtype)
+        whole = any(module.needs_whole_sequences for module in _all(model))
+        shape = (1, steps if whole else 1)
+        probe = np.zeros(shape, np.int64) if ids else np.zeros((*shape, width), model.dtype)
     seen = max(probe.shape[1], 1)
     if getattr(model, "batch_first", True) is False:
         probe = probe.swapaxes(0, 1)
+    kept, back, output = _pass_bytes(model, probe, batch, steps, lengths, seen)
+    return kept + back + 2 * output  # and the gradients that come in and go out
+
+
+def _pass_bytes(model, probe, batch, steps, lengths, seen):
+    """(what forward keeps, what backward takes beside it, the output) of a batch, from a pass of one sequence of which
+    `seen` steps stand for `steps`."""
     kept, back, output, pooled = 0, 0, 0, False
+    axis = 0 if getattr(model, "batch_first", True) is False else 1
     for module in model._stages():
+        for branch in module._branches():
+            forward, beside, _ = _pass_bytes(branch, probe, batch, steps, lengths, seen)
+            kept += forward
+            back = max(back, beside)
+        for runner in [] if module._branches() else _runners(module):
+            forward, beside = runner_bytes(runner, batch, steps, lengths)
+            kept += forward
+            back = max(back, beside)
         found = module(probe)
         probe = found[0] if module.recurrent else found
         pooled = pooled or module.pools_time
@@ -82,11 +100,16 @@ def training_bytes(model: "Module", batch: int, steps: int, lengths: "Array | No
         output = batch * probe.size * probe.itemsize * (1 if pooled else steps) // (1 if pooled else seen)
         kept += output
         back = max(back, output)  # what a layer has computed for its gradient
-        for runner in _runners(module):
-            forward, beside = runner_bytes(runner, batch, steps, lengths)
-            kept += forward
-            back = max(back, beside)
-    return kept + back + 2 * output  # and the gradients that come in and go out
+        if not pooled and seen != probe.shape[axis]:    # a convolution with a stride, a pooling of windows
+            steps = seen = probe.shape[axis]
+            lengths = None if lengths is None else module.output_lengths(lengths)
+    return kept, back, output
+
+
+def _all(module):
+    yield module
+    for child in module._children():
+        yield from _all(child)
 
 
 def _runners(module):

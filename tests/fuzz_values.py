@@ -247,7 +247,11 @@ def module(r):
         f"Sequential(fastrnn.{cell}(3, 4, seed=0), fastrnn.Linear(4, 3, seed=0))",
         "Seq2Seq(6, 6, hidden_size=4, embedding_dim=3, seed=0)", "CharModel('abc', hidden_size=4, seed=0)",
         "LSTMCell(3, 4, seed=0)", "GRUCell(3, 4, seed=0)", "RNNCell(3, 4, seed=0)", "LayerNorm(3)", "MeanOverTime()",
-        "Dropout(0.5, seed=0)", "text.OneHot(4)", "Attention('additive', 4, 4, 3, seed=0)",
+        "Residual(fastrnn.LSTM(3, 3, seed=0))", "Concat(fastrnn.GRU(3, 2, seed=0), fastrnn.Linear(3, 2, seed=0))",
+        "Reverse()", "Sequential(fastrnn.GRU(3, 4, seed=0), fastrnn.Flatten(), fastrnn.Linear(20, 2, seed=0))",
+        "Dropout(0.5, seed=0)", "ReLU()", "GELU()", "Softplus(2.0)", "Softmax()", "text.OneHot(4)",
+        "Sequential(fastrnn.Linear(3, 4, seed=0), fastrnn.ELU(), fastrnn.Linear(4, 2, seed=0))",
+        "Attention('additive', 4, 4, 3, seed=0)",
         "LSTM(3, 4, proj_size=2, seed=0)", "LSTM(3, 4, layer_norm=True, dropout=0.5, seed=0)",
         "GRU(3, 4, zoneout=0.3, weight_dropout=0.2, recompute=True, seed=0)",
     ])

@@ -41,8 +41,12 @@ ORDERS = {
     "fastrnn.check": ["values", "arrays", "sequences", "states", "params", "targets", "symbols", "saved", "plain"],
     "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
-        "_init", "module", "options", "recurrent", "cells", "stream", "recompute", "runners", "elementwise", "layers",
-        "modulestream", "sequential",
+        "_init", "rows", "module", "options", "recurrent", "cells", "stream", "recompute", "runners", "elementwise",
+        "layers", "modulestream", "container", "containerstream", "sequential", "branches",
+    ],
+    "fastrnn.nn.layers": [
+        "axes", "base", "embedding", "linear", "norm", "dropout", "activations", "softmax", "vocabulary", "shape",
+        "regularization", "overtime",
     ],
     "fastrnn.data": [
         "tbptt", "batch", "mapped", "given", "weights", "batches", "source", "windows", "scaling", "audio", "vocab",
@@ -89,8 +93,8 @@ CELLS = [
     "scan._minlstm", "scan._sru", "scan._qrnn",
 ]  # fmt: skip
 PROOF = [
-    "reference", "reference_elementwise", "reference_options", "seq2seq_reference", "gradcheck", "masks", "problems",
-    "elementwise_problems", "tolerances", "test_reference", "test_gradcheck",
+    "reference", "reference_elementwise", "reference_layers", "reference_options", "seq2seq_reference", "gradcheck",
+    "masks", "problems", "elementwise_problems", "tolerances", "test_reference", "test_gradcheck",
 ]  # fmt: skip
 
 # cimport in its two forms, and the Python imports of a .pyx file

@@ -66,7 +66,7 @@ def test_sampled_evaluates_the_whole_softmax(monkeypatch):
     logits = x @ layer.params["weight"].T + layer.params["bias"]
     expected = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     np.testing.assert_allclose(layer(x), expected, rtol=1e-12, atol=1e-12)
-    monkeypatch.setattr("fastrnn.nn.softmax.LOGITS", 3 * CLASSES)   # in several pieces
+    monkeypatch.setattr("fastrnn.nn.layers.vocabulary.LOGITS", 3 * CLASSES)   # in several pieces
     np.testing.assert_allclose(layer(x, target=target), expected[np.arange(len(x)), target], rtol=1e-12)
 
 

@@ -261,6 +261,10 @@ MODULES = {
     "LayerNorm": (lambda: LayerNorm(4), X),
     "Dropout": (lambda: Dropout(0.5, seed=0), X),
     "MeanOverTime": (lambda: MeanOverTime(), X),
+    "Concat": (lambda: fastrnn.Concat(fastrnn.Reverse(), fastrnn.Residual(LSTM(4, 4, seed=0))), X),
+    "Flatten": (lambda: fastrnn.Flatten(), X),
+    "GELU": (lambda: fastrnn.GELU(), X),
+    "Softmax": (lambda: fastrnn.Softmax(), X),
     "Sequential": (lambda: Sequential(Embedding(4, 5, seed=0), LSTM(5, 3, seed=0), Linear(3, 2, seed=0)), IDS),
     "Seq2Seq": (lambda: Seq2Seq(4, 5, embedding_dim=3, hidden_size=4, readout_size=3, seed=0), IDS),
 }

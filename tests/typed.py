@@ -25,6 +25,8 @@ import fastrnn.text
 import fastrnn.vocab
 import fastrnn.windows
 from fastrnn import (
+    ELU,
+    GELU,
     GRU,
     LSTM,
     QRNN,
@@ -38,25 +40,38 @@ from fastrnn import (
     AdaptiveSoftmax,
     Attention,
     CharModel,
+    Concat,
     Dropout,
     Embedding,
+    Flatten,
     GRUCell,
+    Hardsigmoid,
     History,
     LaneStream,
     LastStep,
     LayerNorm,
+    LeakyReLU,
     Linear,
+    LogSoftmax,
     LSTMCell,
     MeanOverTime,
     MinGRU,
     MinLSTM,
     Module,
     NonFiniteError,
+    ReLU,
+    Residual,
+    Reverse,
     RMSprop,
     RNNCell,
     SampledSoftmax,
     Seq2Seq,
     Sequential,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
     Trainer,
 )
 from fastrnn.callbacks import EarlyStopping
@@ -111,6 +126,13 @@ def networks() -> None:
     chars = CharModel("abc ", cell="gru", embedding_dim=None)
     print("".join(chars.sample(20, prompt="a", temperature=0.7)), chars.decode(chars.encode("abc")))
     print(fastrnn.text.read_text(["a.txt"], "cp1251"), fastrnn.text.OneHot(4)(ids))
+    mlp = Sequential(Linear(3, 4), ReLU(), LeakyReLU(0.1), ELU(alpha=0.5), GELU("tanh"), SiLU(), Tanh(), Sigmoid(),
+                     Softplus(2.0, threshold=10), Hardsigmoid(), Linear(4, 2))
+    scores: np.ndarray = mlp(x)
+    print(Softmax()(scores), LogSoftmax(dim=-1)(scores), mlp.stream(2).step(x[0]))
+    wide = Concat(Residual(GRU(3, 3)), Sequential(Reverse(), GRU(3, 2), Reverse()), batch_first=False)
+    y, state = wide(x, lengths=[5, 3])
+    print(y, state, wide.direction, Sequential(wide, Flatten(), Linear(25, 2))(x), Residual(Linear(3, 3)).stream(2))
     translator = Seq2Seq(9, 9, attention="general", attention_at="output", dropout=0.1)
     print(translator.translate([ids[0]], beam_size=2)[0][0].labels, translator.generate([ids[0]], seed=0))
     print(translator.attention_weights([ids[0]], [ids[1]])[0].shape, translator([ids[0]], target=[ids[1]]).shape)
@@ -179,6 +201,7 @@ def training() -> None:
         optimizer.load_state_dict(optimizer.state_dict())
         optimizer.lr = 0.1
     print(fastrnn.clip_grad_norm(net, 1.0), fastrnn.optim.grad_norm(net.grads), fastrnn.optim.all_finite([x]))
+    optimizer.step(net.params, net.grads, scale=fastrnn.optim.clipping_factor(2.0, 1.0))
     fastrnn.clip_grad_value(net, 1.0)
     rates: list[fastrnn.schedules.Schedule] = [
         fastrnn.schedules.Constant(0.1), fastrnn.schedules.StepDecay(0.1, 10), fastrnn.schedules.LinearDecay(0.1, 9),
@@ -199,6 +222,7 @@ def losses() -> None:
     loss, gradient = fastrnn.losses.quantile(x, x[..., 0], quantiles=[0.1, 0.5, 0.9])
     loss, gradient = fastrnn.losses.gaussian_nll(x, x, scale="softplus")
     loss, gradient = fastrnn.losses.ctc(x, [ids[0], ids[1]], [5, 3])
+    loss, gradient = fastrnn.losses.nll(x, ids, lengths=[5, 3])
     print(loss + 1.0, gradient.shape, fastrnn.metrics.accuracy(x, ids))
     metrics: list[fastrnn.metrics.Metric] = fastrnn.metrics.find_metrics(["mae", fastrnn.metrics.accuracy])
     print([metric.name for metric in metrics])

@@ -55,8 +55,9 @@ def diagnose(model: "Module", X: "Inputs | LaneStream", y: "Inputs | None" = Non
     matrices: for each gate of 256, 512 and 1024 units about 0.04, 0.3 and 1.2 s.
     """
     loss = find_loss(loss)
+    batch = probe_batch(model, loss, X, y, lengths, sequences)
     check_scores(loss, model)
-    return look(model, loss, probe_batch(model, loss, X, y, lengths, sequences))
+    return look(model, loss, batch)
 
 
 def probe_batch(model, loss, X, y, lengths, sequences):

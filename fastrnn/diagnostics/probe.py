@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..nn.layers import ActivationRegularization
-from ..nn.module import open_tape
+from ..nn.module import open_tape, walk
 from ..nn.runners import Runner
 from ..nn.sequential import Sequential
 
@@ -58,7 +58,7 @@ def _joined(*parts):
 def untouched(model):
     """Within it gradients are zero at first; after it they and the random state are as they were before."""
     grads = {name: grad.copy() for name, grad in model.grads.items()}
-    generators = [module.rng.bit_generator for _, module in leaves(model)]
+    generators = [module.rng.bit_generator for module in walk(model)]
     states = [generator.state for generator in generators]
     model.zero_grad()
     try:

@@ -144,7 +144,8 @@ class Module(Fixed):
     ``__call__(x, lengths=None)``, or with a state ``__call__(x, state=None, lengths=None)``
         Inference, where it differs from what `forward` returns.
 
-    It sets the attributes `recurrent`, `pools_time` and `needs_time` below where they apply. An attribute `batch_first`
+    It sets the attributes `recurrent`, `pools_time`, `needs_time` and `needs_whole_sequences` below where they apply,
+    and defines ``output_lengths`` where the output has not as many steps as x. An attribute `batch_first`
     is set by the `Sequential` around it to the layout of x, (B, T, ...) or (T, B, ...). States are arrays (L, B, ...),
     or tuples of such, zeros for None. In a stream of a `Sequential` such a module is called step by step, on x with one
     step, unless it has a method ``stream(batch_size)`` of its own::
@@ -188,6 +189,9 @@ class Module(Fixed):
         one's own does not say. A `Sequential` takes what its first module takes.
     needs_time : bool
         True if x must have a time axis.
+    needs_whole_sequences : bool
+        True if a part of a sequence gives another output than that part of the whole has, or none: there is then no
+        stream and no truncated BPTT, and what the output looks like is found out with whole sequences.
     saves_output : bool
         False if nothing refers to the output of a call or `forward` afterwards, so that it may be overwritten.
     scores_target : bool
@@ -202,6 +206,7 @@ class Module(Fixed):
     keeps_features: bool = False
     takes_ids: bool | None = None
     needs_time: bool = False
+    needs_whole_sequences: bool = False
     saves_output: bool = True
     scores_target: bool = False
     takes_target: bool = False
@@ -398,8 +403,16 @@ class Module(Fixed):
                 _copy_into(params, values)
                 raise
 
+    def output_lengths(self, lengths: "Array") -> "Array":
+        """Valid steps of the output for sequences of these lengths, int array (B,): as many, if not defined anew."""
+        return lengths
+
     def _children(self):
         """The modules that this one consists of."""
+        return ()
+
+    def _branches(self):
+        """Modules inside that all take this one's input."""
         return ()
 
     def _stages(self):

@@ -18,7 +18,11 @@ def has_stream(module: "Module") -> bool:
     """Whether a module has a stream, or can be called step by step."""
     if callable(getattr(module, "stream", None)):
         return True
-    return not (module.pools_time or module.needs_time or module.takes_target)
+    return not _needs_all(module)
+
+
+def _needs_all(module):
+    return module.pools_time or module.needs_time or module.needs_whole_sequences or module.takes_target
 
 
 class ModuleStream:
@@ -33,7 +37,7 @@ class ModuleStream:
     """
 
     def __init__(self, module: "Module", batch_size: int, batch_first: bool) -> None:
-        if module.pools_time or module.needs_time or module.takes_target:
+        if _needs_all(module):
             raise TypeError(f"module: expected one with a stream, found {type(module).__name__}, which needs all steps "
                             "of a sequence")
         self._module = module

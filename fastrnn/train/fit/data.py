@@ -143,7 +143,7 @@ class DataAdapter:
             raise ValueError("y: expected targets, found None")
         if window is not None:
             _check_direction(model, "tbptt")
-        return Sequences(
+        data = Sequences(
             X,
             y,
             lengths=lengths,
@@ -159,6 +159,9 @@ class DataAdapter:
             accumulate=accumulate,
             bucket=bucket,
         )
+        if targets and not (model.pools_time or labels or decoded):
+            _check_steps(model, data)
+        return data
 
     def _source(self, X, y=None, steps=None, *, lengths=None, sample_weight=None, bucket=None, window=None,
                 accumulate=1, batch_size=None, **options):
@@ -303,13 +306,14 @@ class DataAdapter:
     def _sample(self, data):
         """The longest of the sequences, or its first window, (1, T, ...), to see what the model makes of it.
 
-        Its first step where all modules are this package's, whose outputs are as wide whatever the number of steps.
+        Its first step where all modules are this package's and none needs whole sequences: outputs are then as wide
+        whatever the number of steps.
         """
         if self._model.takes_target:
             return None
         row = 0 if data.lengths is None else int(data.lengths.argmax())
         steps = data.x.shape[1] if data.lengths is None else int(data.lengths[row])
-        if all(is_ours(type(module)) for module in walk(self._model)):
+        if all(is_ours(type(module)) and not module.needs_whole_sequences for module in walk(self._model)):
             steps = min(steps, 1)
         elif data.window is not None:
             steps = min(steps, data.window[1])
@@ -346,10 +350,23 @@ def _largest_batch(data, shares=1):
     return {"batch": batch, "steps": steps, "lengths": lengths, **found}
 
 
+def _check_steps(model, data):
+    """Raise where a model of targets for every step has not as many steps in its output."""
+    given = np.unique([data.x.shape[1]] if data.lengths is None else data.lengths)
+    put_out = model.output_lengths(given)
+    if not np.array_equal(put_out, given):
+        k = int(np.argmax(put_out != given))
+        raise ValueError(f"y: expected targets for ctc or one per sequence, as the model makes {put_out[k]} steps of "
+                         f"{given[k]}; found targets for every step of X")
+
+
 def _check_direction(model, what):
-    """Raise for bidirectional layers: a state can pass through time in one direction only."""
+    """Raise for layers that need what comes later: a state can pass through time in one direction only."""
     for module in walk(model):
         direction = direction_of(module)
         if direction != "forward":
             found = "a bidirectional one" if direction == "bidirectional" else "one that reads backwards"
             raise ValueError(f"{what}: expected a model that reads in one direction, found {found}")
+        if module.needs_whole_sequences:
+            raise ValueError(f"{what}: expected a model that takes a sequence part by part, found a "
+                             f"{type(module).__name__}, which needs whole sequences")

@@ -62,11 +62,13 @@ class Evaluation:
                 shown.advance(len(indices))
         if not data.per_step:
             return np.stack(rows)
+        lengths = None if data.lengths is None else model.output_lengths(data.lengths)
         if data.ragged:
-            return [row[:length].copy() for row, length in zip(rows, data.lengths)]
-        out = np.zeros((len(rows), data.x.shape[1], *rows[0].shape[1:]), rows[0].dtype)
+            return [row[:length].copy() for row, length in zip(rows, lengths)]
+        steps = int(model.output_lengths(np.array([data.x.shape[1]]))[0])
+        out = np.zeros((len(rows), steps, *rows[0].shape[1:]), rows[0].dtype)
         for k, row in enumerate(rows):
-            length = len(row) if data.lengths is None else data.lengths[k]
+            length = len(row) if lengths is None else lengths[k]
             out[k, :length] = row[:length]
         return out
 
@@ -78,7 +80,8 @@ class Evaluation:
                       "batch") as shown:
             for numbers in order:
                 data = source.sequences(numbers)
-                found.append((self.outputs(data), data.lengths))
+                lengths = None if data.lengths is None else self._model.output_lengths(data.lengths)
+                found.append((self.outputs(data), lengths))
                 shown.advance()
         outputs = [y for y, _ in found]
         if all(isinstance(y, np.ndarray) and y.shape[1:] == outputs[0].shape[1:] for y in outputs):

@@ -55,7 +55,7 @@ def measure(function, model, prediction, batch):
             weight = weight if weight is None or weight.ndim == 1 else weight.swapaxes(0, 1)
         options["batch_first"] = False
     if per_step and batch.lengths is not None:
-        options["lengths"] = batch.counted
+        options["lengths"] = model.output_lengths(batch.counted)
     if weight is not None:
         options["sample_weight"] = weight
     return function(prediction, y, **options)

@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..check.arrays import check_features, check_gradient, in_range, int_array
-from ..check.sequences import check_lengths
-from ..check.states import check_no_state
-from ..check.values import check_bool, check_entries_of, check_number, check_option, check_positive_int, shown
-from ..engine.ops import _embedding, _loss, _products
-from ..engine.runtime._arrays import Pinned, room
-from . import _init
-from .layers import LayerStream, Linear
-from .module import ArrayDict, Compound, Module, Tape, open_tape
+from ...check.arrays import check_features, check_gradient, in_range, int_array
+from ...check.sequences import check_lengths
+from ...check.states import check_no_state
+from ...check.values import check_bool, check_entries_of, check_number, check_option, check_positive_int, shown
+from ...engine.ops import _embedding, _loss, _products
+from ...engine.runtime._arrays import Pinned, room
+from .. import _init
+from ..module import ArrayDict, Compound, Module, Tape, open_tape
+from .base import LayerStream
+from .linear import Linear
+from .softmax import log_softmax
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._types import Array, ArrayLike, DType, Ints, LayerInit, Seed, State
+    from ..._types import Array, ArrayLike, DType, Ints, LayerInit, Seed, State
 
 # Logits that are computed at a time where no gradient follows: 32 MB of float32.
 LOGITS = 1 << 23
@@ -392,13 +394,6 @@ class SampledSoftmax(TargetSoftmax):
         else:
             p = np.log1p(1 / (classes + 1)) / math.log(self.n_classes + 1)
         return np.log(-np.expm1(tries * np.log1p(-p)))
-
-
-def log_softmax(x):
-    """The logarithms of the softmax of each row, in place."""
-    x -= x.max(axis=-1, keepdims=True)
-    x -= np.log(np.exp(x).sum(axis=-1, keepdims=True, dtype=np.float64)).astype(x.dtype)
-    return x
 
 
 def _pieces(rows, width):

@@ -1,0 +1,216 @@
+"""Layers that reduce the steps of a sequence to one."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...check.arrays import check_floats
+from ...check.sequences import check_lengths, check_sequence
+from ...check.states import check_mean_step, check_sum_and_count
+from ...check.values import check_bool, check_option, check_positive_int
+from ..module import Turn
+from ..options import DIRECTIONS
+from .axes import time_major, valid_steps
+from .base import Layer, LayerStream, written
+
+if TYPE_CHECKING:
+    from typing import Literal
+
+    from ..._types import Array, ArrayLike, State
+
+
+class Pooling(Layer, base=True):
+    """Base of the layers that reduce (B, T, H), or (T, B, H), or unbatched (T, H), to (B, H) or (H,).
+
+    A subclass defines ``_pool(y, x, lengths)`` and ``_unpool(dx, dy, lengths)``, with x, dx (T, B, H), y, dy
+    (B, H) and lengths (B,); y and dx are zeros at first. A sequence of length 0 gives zeros.
+
+    Parameters
+    ----------
+    batch_first : bool
+        A `Sequential` around this layer sets it.
+    """
+
+    assignable = (("batch_first", check_bool),)
+    pools_time = True
+    takes_ids = False
+
+    def __init__(self, *, batch_first: bool = False) -> None:
+        super().__init__()
+        self.batch_first = batch_first
+
+    def _apply(self, x, lengths, training):
+        x = check_sequence(x, "x")
+        steps = time_major(x, self.batch_first)
+        if lengths is None:
+            lengths = np.full(steps.shape[1], steps.shape[0])
+        else:
+            lengths = check_lengths(lengths, steps.shape[1], steps.shape[0])
+        y = np.zeros(steps.shape[1:], x.dtype)
+        self._pool(y, steps, lengths)
+        return y.reshape(y.shape[-x.ndim + 1:]), (x.shape, lengths)
+
+    def _gradient(self, dy, shape, lengths):
+        dx = np.zeros(shape, dy.dtype)
+        self._unpool(time_major(dx, self.batch_first), dy.reshape(-1, dy.shape[-1]), lengths)
+        return dx
+
+
+class LastStep(Pooling):
+    """The output of the step that each sequence's runner has read last. In a stream it is always the newest.
+
+    A forward direction ends at a sequence's last valid step, a reverse one at its first.
+
+    Parameters
+    ----------
+    bidirectional : bool, optional
+        Whether the second half of the features comes from a reverse direction, which ends at the first step; False
+        takes all features of the last valid step, whatever they come from. None: as the runner before it in the
+        `Sequential` reads, layers that keep the features apart (dropout, normalisation, scales) in between or not;
+        after a layer that mixes both directions' features, as `Linear` does, the last valid step of its output.
+    direction : "forward", "reverse" or "bidirectional", optional
+        The same, of one direction or both, as the argument of runners; None as above.
+    batch_first : bool
+        Layout of x; a `Sequential` around this layer sets it.
+
+    Notes
+    -----
+    Networks are saved with the direction that they were built with, and keep it.
+    """
+
+    def __init__(self, *, bidirectional: bool | None = None,
+                 direction: "Literal['forward', 'reverse', 'bidirectional'] | None" = None,
+                 batch_first: bool = False) -> None:
+        super().__init__(batch_first=batch_first)
+        if direction is not None:
+            direction = check_option(direction, "direction", DIRECTIONS)
+        if bidirectional is not None:
+            both = check_bool(bidirectional, "bidirectional")
+            if direction is None:
+                direction = "bidirectional" if both else "forward"
+            elif both != (direction == "bidirectional"):
+                raise ValueError(f"direction: expected one that fits bidirectional={both}, found {direction!r}")
+        self._told, self._follows = direction is not None, None
+        self.direction = direction or "forward"
+        self.bidirectional = self.direction == "bidirectional"
+
+    def _follow(self, direction):
+        """Take the end of this direction, that of the runner before it, unless it was told one."""
+        if self._told:
+            return
+        if direction == "mixed":
+            raise ValueError("LastStep: expected features that all come of one direction or the halves of a "
+                             "bidirectional runner, found others; say LastStep(direction=...)")
+        if self._follows not in (None, direction):
+            raise ValueError(f"LastStep: expected one for each network, found one behind a {self._follows} runner and "
+                             f"a {direction} one; build another, or say LastStep(direction=...)")
+        self._follows = direction
+        vars(self).update(direction=direction, bidirectional=direction == "bidirectional")
+
+    def stream(self, batch_size: int = 1) -> "LastStepStream":
+        """A session that returns each step as it comes, and the last step of a chunk."""
+        if self.direction != "forward":
+            name, wanted = ("bidirectional", False) if self.bidirectional else ("direction", "'forward'")
+            raise ValueError(f"{name}: expected {wanted} in a stream, which has no reverse direction")
+        check_positive_int(batch_size, "batch_size")
+        return LastStepStream(self)
+
+    def _argument(self, name):
+        known = self._told or self._follows or name not in ("bidirectional", "direction")
+        return super()._argument(name) if known else None
+
+    def _pool(self, y, x, lengths):
+        for part, valid, last in self._ends(y.shape[-1], lengths):
+            y[valid, part] = x[last, valid, part]
+
+    def _unpool(self, dx, dy, lengths):
+        for part, valid, last in self._ends(dy.shape[-1], lengths):
+            dx[last, valid, part] = dy[valid, part]
+
+    def _ends(self, features, lengths):
+        """(features, sequences, the steps read last) for each direction."""
+        valid = np.flatnonzero(lengths)
+        forward = {"forward": features, "reverse": 0, "bidirectional": features // 2}[self.direction]
+        yield slice(None, forward), valid, lengths[valid] - 1
+        yield slice(forward, None), valid, np.zeros_like(valid)
+
+
+class MeanOverTime(Pooling):
+    """The mean of each sequence's valid steps. In a stream it is the mean of all steps since the start.
+
+    Parameters
+    ----------
+    batch_first : bool
+        Layout of x; a `Sequential` around this layer sets it.
+    """
+
+    def stream(self, batch_size: int = 1) -> "MeanStream":
+        """A session that returns the mean of the steps so far; its state is (their sum, their number)."""
+        return MeanStream(self, check_positive_int(batch_size, "batch_size"))
+
+    def _pool(self, y, x, lengths):
+        np.sum(x, axis=0, where=valid_steps(x, lengths), out=y)
+        y /= np.maximum(lengths, 1)[:, None]
+
+    def _unpool(self, dx, dy, lengths):
+        np.copyto(dx, dy / np.maximum(lengths, 1)[:, None], where=valid_steps(dx, lengths), casting="same_kind")
+
+
+class LastStepStream(LayerStream):
+    """A session with a `LastStep`."""
+
+    def step(self, x: "ArrayLike", out: "Array | None" = None) -> "Array":
+        return written(check_floats(x, "x"), out)
+
+
+class MeanStream:
+    """A session with a `MeanOverTime`. It has one caller at a time."""
+
+    def __init__(self, layer, batch_size):
+        self._turn = Turn("stream")
+        self._layer = layer
+        self._batch_size = batch_size
+        self.reset()
+
+    @property
+    def state(self) -> "State":
+        """The sum of the steps so far, and their number. Assign to it to continue from another state."""
+        with self._turn:
+            return self._total, self._count
+
+    @state.setter
+    def state(self, state: "State") -> None:
+        state = (0.0, 0) if state is None else check_sum_and_count(state)
+        with self._turn:
+            self._total, self._count = state
+
+    def step(self, x: "ArrayLike", out: "Array | None" = None) -> "Array":
+        """The mean after one more step."""
+        x = check_floats(x, "x")
+        with self._turn:
+            return self._add(x, 1, "x", x.shape, out)
+
+    def run(self, chunk: "ArrayLike") -> "Array":
+        """The mean after the steps of a chunk."""
+        chunk = check_sequence(chunk, "chunk")
+        steps = chunk.shape[0 if chunk.ndim == 2 or not self._layer.batch_first else 1]
+        with self._turn:
+            return self._add(self._layer(chunk) * chunk.dtype.type(steps), steps, "chunk", chunk.shape)
+
+    def reset(self) -> None:
+        """Back to no steps."""
+        self.state = None
+
+    def copy(self) -> "MeanStream":
+        """A session that goes on from here, independently."""
+        other = MeanStream(self._layer, self._batch_size)
+        other.state = self.state
+        return other
+
+    def _add(self, x, steps, name, shape, out=None):
+        check_mean_step(x, name, shape, self._batch_size, self._total)
+        total = (self._total.reshape(x.shape) if np.ndim(self._total) else self._total) + x
+        count = self._count + steps
+        y = written(total / x.dtype.type(max(count, 1)), out)
+        self._total, self._count = total, count
+        return y

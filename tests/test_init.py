@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from fastrnn import GRU, LSTM, RNN, Embedding, LayerNorm, Linear, LSTMCell, Sequential, load, save
+from fastrnn import GRU, LSTM, RNN, Attention, Embedding, LayerNorm, Linear, LSTMCell, Seq2Seq, Sequential, load, save
 from fastrnn.engine.kinds import KINDS
 from fastrnn.nn import _init
 from fastrnn.nn._init import fill
@@ -346,3 +346,29 @@ def test_bad_input_is_named(name):
     call, message = BAD[name]
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_attention_and_encoder_decoders_take_initialisers(tmp_path):
+    attention = Attention("additive", 4, 5, 3, init={"weight_query": ("uniform", 0.1), "score": np.arange(3.0)})
+    assert np.abs(attention.params["weight_query"]).max() <= 0.1
+    np.testing.assert_array_equal(attention.params["score"], [0, 1, 2])
+    assert (Attention("additive", 4, 5, 3, init=0.5).params["score"] == 0.5).all()
+    for init in {"weight": 1}, {"score": np.ones(4)}, "what":
+        with pytest.raises((ValueError, TypeError), match="init"):
+            Attention("additive", 4, 5, 3, init=init)
+    init = {"encoder": {"recurrent": ("identity", 0.5)}, "source_embedding": ("uniform", 0.1), "output": 0.25,
+            "attention": {"score": np.ones(4)}}
+    sizes = {"hidden_size": 4, "embedding_dim": 3, "cell": "rnn"}
+    model = Seq2Seq(6, 7, init=init, seed=0, **sizes)
+    np.testing.assert_array_equal(model.params["encoder.weight_hh_l0"], np.eye(4) / 2)
+    assert 0.05 < np.abs(model.params["source_embedding.weight"]).max() <= 0.1
+    assert (model.params["output.weight"] == 0.25).all() and (model.params["attention.score"] == 1).all()
+    plain = Seq2Seq(6, 7, seed=0, **sizes)
+    assert plain.params["target_embedding.weight"].std() < 1
+    save(model, tmp_path / "m.safetensors")
+    loaded = load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded.params["attention.score"], model.params["attention.score"])
+    with pytest.raises(ValueError, match=r"init: expected names among source_embedding, encoder, .*; found 'readout'"):
+        Seq2Seq(6, 7, init={"readout": 1.0}, **sizes)
+    with pytest.raises(TypeError, match="init: expected a dict"):
+        Seq2Seq(6, 7, init="uniform", **sizes)

@@ -34,6 +34,7 @@ OURS = {name: cls for name, cls in module._registry.items() if module.is_ours(cl
 SIZES = {"init": {"forget_bias": 0.5, "bias": ["normal", 0.25], "recurrent": 0.125}}
 # What each type needs, or takes in more forms than its default shows
 NEEDED = {
+    "AdaptiveSoftmax": {"in_features": 16, "n_classes": 30, "cutoffs": [5, 9], "div_value": 2.5},
     "Attention": {"kind": "additive", "query_size": 3, "memory_size": 4, "size": 5},
     "CharModel": {"vocabulary": "ab", "hidden_size": 3, "num_layers": 2, "dropout": 0.5},
     "Embedding": {"num_embeddings": 5, "embedding_dim": 3},
@@ -42,6 +43,7 @@ NEEDED = {
     "OneHot": {"size": 3},
     "Rescale": {"mean": [0.5, 1.0], "scale": [2.0, 0.25]},
     "Standardize": {"mean": [0.5, 1.0], "scale": [2.0, 0.25]},
+    "SampledSoftmax": {"in_features": 3, "n_classes": 9, "samples": 4},
     "Seq2Seq": {"source_size": 5, "target_size": 6, "attention_size": 3, "hidden_size": 4, "encoder_size": 3,
                 "readout_size": 3, "embedding_dim": 2},
     "LSTM": {"zoneout": (0.25, 0.5), "clip": 2.5, "activations": ["sigmoid", "tanh", ["leaky_relu", 0.125]],

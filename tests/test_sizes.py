@@ -24,6 +24,7 @@ from fastrnn import (
     SRU,
     ActivationRegularization,
     Adam,
+    AdaptiveSoftmax,
     Attention,
     CharModel,
     Concat,
@@ -45,6 +46,7 @@ from fastrnn import (
     Residual,
     Reverse,
     RNNCell,
+    SampledSoftmax,
     Seq2Seq,
     Sequential,
     Sigmoid,
@@ -74,6 +76,8 @@ MODULES = {
     "Attention": lambda: Attention("additive", 4, 2, seed=0),
     "CharModel": lambda: CharModel("abc", hidden_size=4, seed=0),
     "Seq2Seq": lambda: Seq2Seq(6, 6, hidden_size=4, embedding_dim=3, seed=0),
+    "AdaptiveSoftmax": lambda: AdaptiveSoftmax(8, 20, [4, 9], 2.0, seed=0),
+    "SampledSoftmax": lambda: SampledSoftmax(3, 9, 4, seed=0),
     "Flatten": lambda: Flatten(), "Reverse": lambda: Reverse(),
     "Residual": lambda: Residual(LSTM(3, 3, seed=0)), "Concat": lambda: Concat(Linear(3, 4, seed=0), GRU(3, 2, seed=0)),
     "Sequential": lambda: Sequential(Embedding(9, 3, seed=0), LSTM(3, 4, seed=0), Linear(4, 9, seed=0)),
@@ -231,7 +235,8 @@ WITHOUT_ARRAYS = {
     "_engine.Span", "_kind.Gate", "_kind.Parameter", "_kind.Placed", "_kind.Kind", "_kind.Kind.knows",
     "_kind.Kind.completed", "_kind.Kind.layout", "_products.Packing", "_watch.Gate", "_watch.Gate.closing",
     "_watch.Watched",
-    "_watch.Watched.expose", "_watch.Watched.before_load", "_workspace.Workspace",
+    "_watch.Watched.expose", "_watch.Watched.before_load", "_watch.Watched.intact",
+    "_workspace.Workspace",
 }
 
 
@@ -298,8 +303,14 @@ USED = {
     "Linear": ("weight", lambda m: m(np.ones((5, 3))), np.ones((5, 3))),
     "Embedding": ("weight", lambda m: m(np.arange(3)), np.arange(3)),
     "LayerNorm": ("bias", lambda m: m(np.ones((3, 3), F)), np.ones((3, 3), F)),
+    "SampledSoftmax": ("weight", lambda m: m(np.ones((3, 3), F)), np.ones((3, 3), F)),
 }
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+def scored(module):
+    """The targets of three rows, where a module takes them."""
+    return {"target": np.array([0, 8, 3])} if module.scores_target else {}
 
 
 @pytest.mark.parametrize("name", USED)
@@ -308,9 +319,10 @@ def test_parameters_with_another_shape_are_found(name, change):
     key, use, x = USED[name]
     module = MODULES[name]()
     use(module)
-    y, _, tape = module.forward(x)
+    y, _, tape = module.forward(x, **scored(module))
     changes()[change](module.params[key])
-    for call in (lambda: use(module), lambda: module.forward(x), lambda: module.backward(tape, np.ones_like(y))):
+    for call in (lambda: use(module), lambda: module.forward(x, **scored(module)),
+                 lambda: module.backward(tape, np.ones_like(y))):
         with pytest.raises(ValueError, match=rf"params\['{key}'\]: expected the array as it was made"):
             call()
     if hasattr(module, "stream"):
@@ -323,7 +335,7 @@ def test_parameters_with_another_shape_are_found(name, change):
 def test_gradients_with_another_shape_are_found(name, change):
     key, _, x = USED[name]
     module = MODULES[name]()
-    y, _, tape = module.forward(x)
+    y, _, tape = module.forward(x, **scored(module))
     others = {other: grad.copy() for other, grad in module.grads.items() if other != key}
     changes()[change](module.grads[key])
     with pytest.raises(ValueError, match=rf"grads\['{key}'\]: expected the array as it was made"):
@@ -336,7 +348,7 @@ def test_gradients_with_another_shape_are_found(name, change):
 def test_a_gradient_that_was_replaced_or_cannot_be_written_to_is_found(name):
     key, _, x = USED[name]
     module = MODULES[name]()
-    y, _, tape = module.forward(x)
+    y, _, tape = module.forward(x, **scored(module))
     grad = module.grads[key]
     grad.flags.writeable = False
     with pytest.raises(ValueError, match=rf"grads\['{key}'\]: expected a writeable array"):
@@ -356,7 +368,7 @@ def test_a_parameter_that_was_replaced_is_found(name):
     module = MODULES[name]()
     for replace in (lambda p: dict.__setitem__(p, key, np.zeros((1, 1), F)), lambda p: dict.pop(p, key), dict.clear):
         replace(module.params)
-        for call in (lambda: use(module), lambda: module.forward(x)):
+        for call in (lambda: use(module), lambda: module.forward(x, **scored(module))):
             with pytest.raises(ValueError, match=r"params\['.*'\]: expected the array as it was made"):
                 call()
 

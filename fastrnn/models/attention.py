@@ -1,6 +1,9 @@
 """Attention's parameters, and a decoder's runner with it: the Python side of the compiled decoder."""
 
+import math
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..check.values import check_option, check_positive_int
 from ..engine.loops._attention import AttentionWeights
@@ -13,7 +16,7 @@ from ..nn.runners import Runner
 if TYPE_CHECKING:
     from typing import Any, Literal
 
-    from .._types import DType, Seed
+    from .._types import DType, LayerInit, Seed
 
 KINDS = "additive", "dot", "general"
 
@@ -36,6 +39,8 @@ class Attention(Module):
         A of "additive", H by default; W for the others.
     dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
+    init : initialiser, or dict of "weight_query" and "score" to initialisers
+        See `Linear`; "glorot_uniform" by default.
 
     Notes
     -----
@@ -43,7 +48,8 @@ class Attention(Module):
     """
 
     def __init__(self, kind: "Literal['additive', 'dot', 'general']", query_size: int, memory_size: int,
-                 size: int | None = None, *, dtype: "DType" = "float32", seed: "Seed" = None) -> None:
+                 size: int | None = None, *, dtype: "DType" = "float32", seed: "Seed" = None,
+                 init: "LayerInit" = "default") -> None:
         super().__init__(dtype, seed)
         self.kind = check_option(kind, "kind", KINDS)
         self.query_size = check_positive_int(query_size, "query_size")
@@ -61,12 +67,22 @@ class Attention(Module):
         for name in names:
             _init.claim(shapes[name], self.dtype, name)
         params = {name: room(shapes[name], self.dtype) for name in names}
-        for array in params.values():
-            _init.fill(array if array.ndim == 2 else array[None], "glorot_uniform", self.rng)
+        self._draw(params, init)
         self._own(params)
         del params
         self._watched = AttentionWeights(self._params, self._grads, self.query_size, self.size, self.memory_size,
                                          self.dtype.itemsize)
+
+    def _draw(self, params, init):
+        """Draw the parameters; `score` is a matrix of one row, whose fans count."""
+        matrices = {name: np.atleast_2d(array) for name, array in params.items()}
+        if isinstance(init, dict):
+            init = {name: how[None] if name == "score" and isinstance(how, np.ndarray) and how.ndim == 1 else how
+                    for name, how in init.items()}
+        elif not (isinstance(init, str) and init == "default"):
+            init = dict.fromkeys(params, init)
+        self.init = _init.initialise_layer(matrices, self.rng, init, dict.fromkeys(params, "glorot_uniform"),
+                                           1 / math.sqrt(self.query_size))
 
     def __call__(self, *_: object, **__: object) -> "Any":
         """Not to be called: a decoder attends, step by step."""

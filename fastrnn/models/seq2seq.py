@@ -8,7 +8,7 @@ from ..check.arrays import check_axes, check_features, check_gradient
 from ..check.sequences import check_padded, check_sources, pad_sequences
 from ..check.states import check_no_state
 from ..check.symbols import check_ids, check_targets
-from ..check.values import check_bool, check_number, check_option, check_positive_int
+from ..check.values import check_bool, check_mapping, check_number, check_option, check_positive_int, shown
 from ..decoding.sampling import chosen
 from ..decoding.states import take_rows
 from ..engine.runtime._kernels import tanh_
@@ -20,7 +20,7 @@ from .text import CELLS, OneHot
 from .translation import Translator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any, Literal
 
     from .._types import Array, ArrayLike, DType, Inputs, Ints, Seed, State
@@ -92,6 +92,10 @@ class Seq2Seq(Translator, Compound):
         Ids that begin and end each target; targets are given without them.
     dtype : "float32" or "float64"
     seed : int, SeedSequence, Generator or None
+    init : dict, optional
+        Initialisers of parts, by the parts' names below: for "encoder" and "decoder" as for runners, for the others as
+        for `Linear`, `Embedding` and `Attention`. By default those of these modules, with embeddings of variance
+        1 / embedding_dim.
 
     Notes
     -----
@@ -110,7 +114,8 @@ class Seq2Seq(Translator, Compound):
                  attention: "Literal['additive', 'dot', 'general'] | None" = "additive",
                  attention_at: "Literal['input', 'output'] | None" = None, attention_size: int | None = None,
                  readout_size: int | None = None, dropout: float = 0.0, sampling: float = 0.0, bos: int = 0,
-                 eos: int = 1, dtype: "DType" = "float32", seed: "Seed" = None) -> None:
+                 eos: int = 1, dtype: "DType" = "float32", seed: "Seed" = None,
+                 init: "Mapping[str, Any] | None" = None) -> None:
         super().__init__(dtype, seed)
         self.source_size = check_positive_int(source_size, "source_size")
         self.target_size = check_positive_int(target_size, "target_size", low=2)
@@ -131,34 +136,44 @@ class Seq2Seq(Translator, Compound):
         self.sampling = sampling
         self.bos = check_positive_int(bos, "bos", low=0, high=self.target_size - 1)
         self.eos = check_positive_int(eos, "eos", low=0, high=self.target_size - 1)
-        self._build()
+        if init is not None:
+            check_mapping(init, "init")
+        self._build(init or {})
+        drawn = {name: part.init for name, part in self._parts.items() if hasattr(part, "init")}
+        for name in init or ():
+            if name not in drawn:
+                raise ValueError(f"init: expected names among {', '.join(drawn)}; found {shown(name)}")
+        self.init = None if init is None else {name: drawn[name] for name in init}
 
-    def _build(self):
-        """Make the parts, in the order of their parameters."""
-        shared = {"dtype": self.dtype.name, "seed": self.rng}
+    def _build(self, init):
+        """Make the parts, in the order of their parameters, with their initialisers."""
+        def shared(name):
+            return {"dtype": self.dtype.name, "seed": self.rng, **({"init": init[name]} if name in init else {})}
+
         runner, hidden, parts = CELLS[self.cell], self.hidden_size, {}
         directions, states = 1 + self.bidirectional, 2 if self.cell == "lstm" else 1
         if self.source == "ids":
-            width = self._embed(parts, "source_embedding", self.source_size, shared)
+            width = self._embed(parts, "source_embedding", self.source_size, shared("source_embedding"))
             parts["encoder"] = runner(width, self.encoder_size, self.num_layers, batch_first=True,
                                       dropout=self.dropout if self.num_layers > 1 else 0.0,
-                                      bidirectional=self.bidirectional, **shared)
+                                      bidirectional=self.bidirectional, **shared("encoder"))
             memory = directions * self.encoder_size
             summary = states * memory
         else:
             memory = summary = self.source_size
-        parts["bridge"] = Linear(summary, states * self.num_layers * hidden, **shared)
-        width = self._embed(parts, "target_embedding", self.target_size, shared)
+        parts["bridge"] = Linear(summary, states * self.num_layers * hidden, **shared("bridge"))
+        width = self._embed(parts, "target_embedding", self.target_size, shared("target_embedding"))
         at_input, attends = self.attention_at == "input", self.attention is not None
         if attends:
-            parts["attention"] = Attention(self.attention, hidden, memory, self.attention_size, **shared)
+            parts["attention"] = Attention(self.attention, hidden, memory, self.attention_size, **shared("attention"))
             if self.attention == "additive":
-                parts["keys"] = Linear(memory, parts["attention"].size, **shared)
-        parts["decoder"] = runner(width + (memory if attends and at_input else 0), hidden, self.num_layers, **shared)
+                parts["keys"] = Linear(memory, parts["attention"].size, **shared("keys"))
+        parts["decoder"] = runner(width + (memory if attends and at_input else 0), hidden, self.num_layers,
+                                  **shared("decoder"))
         read = hidden + (memory if attends else 0) + width
         if self.readout_size is not None:
-            parts["readout"] = Linear(read, self.readout_size, **shared)
-        parts["output"] = Linear(self.readout_size or read, self.target_size, **shared)
+            parts["readout"] = Linear(read, self.readout_size, **shared("readout"))
+        parts["output"] = Linear(self.readout_size or read, self.target_size, **shared("output"))
         self._parts = parts
         self._memory_size = memory
         self._decoder = make_decoder(parts["decoder"], parts.get("attention"), at_input)
@@ -169,6 +184,8 @@ class Seq2Seq(Translator, Compound):
             parts[name] = OneHot(size, dtype=shared["dtype"])
             return size
         parts[name] = Embedding(size, self.embedding_dim, **shared)
+        if "init" in shared:
+            return self.embedding_dim
         weight = parts[name].params["weight"]
         weight *= weight.dtype.type(self.embedding_dim**-0.5)
         return self.embedding_dim

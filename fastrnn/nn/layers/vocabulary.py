@@ -312,6 +312,7 @@ class SampledSoftmax(TargetSoftmax):
         return self.samples + 1 + self.in_features
 
     def _intact(self):
+        self._watched.intact()
         self._pinned_grads.intact(True)
 
     def _scores(self, x):
@@ -328,6 +329,7 @@ class SampledSoftmax(TargetSoftmax):
         return y
 
     def _trained(self, x, target):
+        self._watched.intact()
         weight, bias = self._params["weight"], self._params.get("bias")
         samples, tries = self._draw()
         # z_0 = x . w_target, z_j = x . w_sample: the target's row is 0 in the product

@@ -89,6 +89,11 @@ cdef class Watched:
         self.exposed = True
         return self.pinned.mapping if self.pinned is not None else {}
 
+    def intact(self):
+        """Raise if the shape, type or memory of a parameter has changed."""
+        if self.pinned is not None:
+            self.pinned.check(False)
+
     def before_load(self):
         """Called before a load, to bring the copy up to date that others use meanwhile."""
 

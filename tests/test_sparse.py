@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import fastrnn
+import fastrnn.nn.layers.embedding
 from fastrnn import GRU, SGD, Adagrad, Adam, AdamW, Embedding, Linear, RMSprop, Sequential, Trainer
 from fastrnn.optim import all_finite, clip_grad_norm, clip_grad_value, grad_norm
 
@@ -208,3 +209,26 @@ def test_a_scale_is_that_of_the_gradients():
         np.testing.assert_array_equal(scaled["w"], plain["w"])
     with pytest.raises(ValueError, match="scale"):
         SGD(0.1).step({"w": np.ones(1)}, {"w": np.ones(1)}, scale=-1)
+
+
+def test_a_pass_that_fails_restores_the_rows(monkeypatch):
+    model = Sequential(Embedding(ROWS, 4, seed=0, sparse=True), GRU(4, 5, seed=1), Linear(5, 4, seed=2))
+    passed(model, np.array([[3, 4]]))
+    before = {name: grad.copy() for name, grad in model.grads.items()}
+    monkeypatch.setattr("fastrnn.nn.module.WORTH_A_COPY", 0)
+    scatter = fastrnn.nn.layers.embedding._embedding.scatter_add
+
+    class Failing:
+        @staticmethod
+        def scatter_add(gradient, *rest):
+            scatter(gradient, *rest)
+            raise KeyboardInterrupt
+
+    y, _, tape = model.forward(np.array([[4, 9]]))
+    with monkeypatch.context() as patch:
+        patch.setattr("fastrnn.nn.layers.embedding._embedding", Failing)
+        with pytest.raises(KeyboardInterrupt):
+            model.backward(tape, np.ones_like(y))
+    for name, grad in before.items():
+        np.testing.assert_array_equal(model.grads[name], grad, err_msg=name)
+    np.testing.assert_array_equal(model.modules[0]._rows.indices, [3, 4])

@@ -415,6 +415,10 @@ class Module(Fixed):
         """Modules inside that all take this one's input."""
         return ()
 
+    def _row_work(self):
+        """Multiply-adds, about, of this module's own parameters for each row of x."""
+        return sum(p.size for p in self._params.values())
+
     def _stages(self):
         """Modules of which each takes the output of the one before: those inside, or itself."""
         return [self]
@@ -714,11 +718,16 @@ def _arguments(cls):
 @contextlib.contextmanager
 def grads_as_before(module):
     """If the block fails, restore the module's gradients."""
-    kept = {name: grad.copy() for name, grad in module.grads.items()}
+    grads = module.grads
+    sparse = sparse_rows(grads)
+    kept = {name: grad.copy() for name, grad in grads.items() if name not in sparse}
+    rows = [(one, one.saved()) for one in sparse.values()]
     try:
         yield
     except BaseException:
         module.grads.update(kept)
+        for one, saved in rows:
+            one.restore(saved)
         raise
 
 
@@ -734,15 +743,15 @@ class Compound(Module, base=True):
     """
 
     _inner = None               # the modules that have the arrays, once they were asked for
-    _size = _shapes = None      # number of parameters and shapes of gradients, after the first use
+    _work = _shapes = None      # of a row, and shapes of gradients, after the first use
 
     @contextlib.contextmanager
     def _grads_as_before(self, rows):
         """If a long backward pass over `rows` rows fails, restore the gradients."""
         grads = self.grads
-        if self._size is None:
+        if self._work is None:
             params = self.params    # not the gradients, which may have another shape by now
-            self._size = sum(p.size for p in params.values())
+            self._work = sum(module._row_work() for module in walk(self))
             self._shapes = [params[name].shape for name in grads]
         sparse = sparse_rows(grads)
         for (name, grad), shape in zip(grads.items(), self._shapes):    # before the first one is added to
@@ -750,7 +759,7 @@ class Compound(Module, base=True):
             if grad.shape != shape or not whole or grad.dtype not in (np.float32, np.float64):
                 raise ValueError(f"grads[{name!r}]: expected a writeable float array of shape {shape} as it was made, "
                                  f"found {grad.dtype} of shape {grad.shape}")
-        if rows * self._size < WORTH_A_COPY:
+        if rows * self._work < WORTH_A_COPY:
             yield
             return
         with grads_as_before(self):

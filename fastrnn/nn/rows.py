@@ -38,6 +38,17 @@ class GradientRows:
         """Tell that rows are about to be added to."""
         self._touched.append(np.unique(ids))
 
+    def saved(self) -> "tuple[Array, Array]":
+        """What `restore` brings back: rows, and copies of their gradients."""
+        return self.indices, self.gradient[self.indices]
+
+    def restore(self, saved: "tuple[Array, Array]") -> None:
+        """Back to the gradient at the call of `saved`."""
+        rows, values = saved
+        self.clear()
+        self.touch(rows)
+        self.gradient[rows] = values
+
     def clear(self) -> None:
         """Set all rows to zero."""
         self.gradient[self.indices] = 0

@@ -61,6 +61,9 @@ class Embedding(Layer):
         self._pin()
         self._rows = self._make_sparse("weight")["weight"] if self.sparse else None
 
+    def _row_work(self):
+        return self.embedding_dim
+
     def _apply(self, x, lengths, training):
         ids = check_ids(x, "x", self.num_embeddings)
         y = np.empty((*ids.shape, self.embedding_dim), self.dtype)

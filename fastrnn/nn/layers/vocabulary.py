@@ -311,6 +311,9 @@ class SampledSoftmax(TargetSoftmax):
         """Numbers that a training pass keeps for each row of x."""
         return self.samples + 1 + self.in_features
 
+    def _row_work(self):
+        return self.training_width * self.in_features
+
     def _intact(self):
         self._watched.intact()
         self._pinned_grads.intact(True)

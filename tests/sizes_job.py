@@ -270,6 +270,7 @@ def calls():
         "_stream.StreamCore.step": lambda: (stepped, [np.ones((2, 3), F), np.ones((2, 4), F)]),
         "_products.PackedLinear": lambda: (_products.PackedLinear, [
             {"weight": _arrays.room((4, 3), F), "bias": _arrays.room((4,), F)}]),
+        "_products.PackedLinear.backward_packings": lambda: (Linear(3, 4, seed=0)._watched.backward_packings, []),
         "_products.PackedLinear.forward": lambda: linear("forward"),
         "_products.PackedLinear.backward_input": lambda: linear("backward_input"),
         "_products.linear_backward_weight": lambda: (_products.linear_backward_weight, [

@@ -46,7 +46,7 @@ ORDERS = {
     ],
     "fastrnn.nn.layers": [
         "axes", "base", "embedding", "linear", "norm", "dropout", "activations", "softmax", "vocabulary", "shape",
-        "regularization", "overtime",
+        "windows", "convolution", "windowpooling", "batchnorm", "regularization", "overtime", "attentionpooling",
     ],
     "fastrnn.data": [
         "tbptt", "batch", "mapped", "given", "weights", "batches", "source", "windows", "scaling", "audio", "vocab",

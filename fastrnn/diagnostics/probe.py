@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..nn.layers import ActivationRegularization
-from ..nn.module import open_tape, walk
+from ..nn.module import open_tape, statistics_as_before, walk
 from ..nn.runners import Runner
 from ..nn.sequential import Sequential
 
@@ -62,7 +62,8 @@ def untouched(model):
     states = [generator.state for generator in generators]
     model.zero_grad()
     try:
-        yield
+        with statistics_as_before(model, always=True):
+            yield
     finally:
         model.grads.update(grads)
         for generator, state in zip(generators, states):

@@ -213,6 +213,7 @@ class Module(Fixed):
     # An _arrays.Pinned each, if compiled code takes the arrays anew in each call.
     _pinned_params = _pinned_grads = None
     _frozen: frozenset[str] = frozenset()   # of the own parameters' names
+    _statistics: frozenset[str] = frozenset()   # of those, what `forward` writes: frozen for good
     # Whether a module of this process ever was frozen, or had sparse gradients: until then nobody has to look.
     _any_frozen = _any_sparse = False
     _watched = None     # a _watch.Watched, if the engine keeps packed copies of the parameters
@@ -229,11 +230,15 @@ class Module(Fixed):
         self._gate = Gate()
         self._own({})
 
-    def _own(self, params):
-        """Take the arrays of `params` as the live parameters and give each a zero gradient."""
+    def _own(self, params, statistics=()):
+        """Take the arrays of `params` as the live parameters and give each a zero gradient; `statistics` are the names
+        of those that `forward` writes."""
         self._params = ArrayDict(params)
         self._grads = ArrayDict({name: (room if p.dtype in (np.float32, np.float64) else np.zeros)(p.shape, p.dtype)
                                  for name, p in params.items()})
+        if statistics:
+            self._statistics = frozenset(statistics)
+            self._freeze_exactly(())
 
     def _make_sparse(self, *names):
         """Keep these gradients by rows; returns dict of name -> `GradientRows`."""
@@ -307,8 +312,9 @@ class Module(Fixed):
 
     @property
     def num_parameters(self) -> int:
-        """Number of scalars in all parameters, those that are frozen among them."""
-        return sum(p.size for p in self.params.values())
+        """Number of scalars in all parameters, those that are frozen among them, without running statistics."""
+        statistics = {id(module._params[name]) for module in walk(self) for name in module._statistics}
+        return sum(p.size for p in self.params.values() if id(p) not in statistics)
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -356,7 +362,7 @@ class Module(Fixed):
         params = self.params
         held = {id(params[name]) for name in names}
         for module in walk(self):
-            module._frozen = frozenset(name for name, p in module._params.items() if id(p) in held)
+            module._frozen = module._statistics | {name for name, p in module._params.items() if id(p) in held}
             module._params.frozen = module._grads.frozen = module._frozen
             Module._any_frozen = Module._any_frozen or bool(module._frozen)
 
@@ -437,7 +443,7 @@ class Module(Fixed):
                   for name in _arguments(type(self))}
         if "dtype" in values:
             values["dtype"] = self.dtype.name
-        frozen = self.frozen
+        frozen = [name for name in self.frozen if name not in self._statistics]     # those always are
         return {"type": _type_name(type(self)), **values, **({"frozen": list(frozen)} if frozen else {})}
 
     def _argument(self, name):
@@ -469,7 +475,7 @@ class Module(Fixed):
 
     def __repr__(self):
         config = self.config()
-        if len(config.get("frozen", ())) == len(self.params) > 0:
+        if len(config.get("frozen", ())) == len(self.params) - len(self._statistics) > 0:
             config["frozen"] = True
         arguments = ", ".join(f"{name}={value!r}" for name, value in config.items() if name != "type")
         return f"{type(self).__name__}({arguments})"
@@ -486,6 +492,20 @@ def direction_of(module: "Module") -> str:
     """How a module reads a sequence: "forward", "reverse" or "bidirectional"."""
     both = getattr(module, "bidirectional", False)
     return getattr(module, "direction", "bidirectional" if both else "forward")
+
+
+@contextlib.contextmanager
+def statistics_as_before(module: "Module", always: bool = False) -> "Iterator[None]":
+    """If the block fails, or `always`, what `forward` has written into parameters is undone."""
+    kept = [(one._params[name], one._params[name].copy()) for one in walk(module) for name in one._statistics]
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        if failed or always:
+            for array, before in kept:
+                array[...] = before
 
 
 def _copy_into(params, values):

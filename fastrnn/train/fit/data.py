@@ -159,8 +159,8 @@ class DataAdapter:
             accumulate=accumulate,
             bucket=bucket,
         )
-        if targets and not (model.pools_time or labels or decoded):
-            _check_steps(model, data)
+        if not decoded:
+            _check_steps(model, data, targets and not (model.pools_time or labels))
         return data
 
     def _source(self, X, y=None, steps=None, *, lengths=None, sample_weight=None, bucket=None, window=None,
@@ -350,11 +350,11 @@ def _largest_batch(data, shares=1):
     return {"batch": batch, "steps": steps, "lengths": lengths, **found}
 
 
-def _check_steps(model, data):
-    """Raise where a model of targets for every step has not as many steps in its output."""
+def _check_steps(model, data, per_step):
+    """Raise where sequences are too short for the model, or with targets for every step it puts out more or fewer."""
     given = np.unique([data.x.shape[1]] if data.lengths is None else data.lengths)
     put_out = model.output_lengths(given)
-    if not np.array_equal(put_out, given):
+    if per_step and not np.array_equal(put_out, given):
         k = int(np.argmax(put_out != given))
         raise ValueError(f"y: expected targets for ctc or one per sequence, as the model makes {put_out[k]} steps of "
                          f"{given[k]}; found targets for every step of X")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...check.params import frozen_names
+from ...nn.module import statistics_as_before
 from .. import optim
 from .figures import names
 from .history import NonFiniteError
@@ -83,6 +84,10 @@ class Update:
         -------
         Made
         """
+        with statistics_as_before(self._trainer.model):
+            return self._make(batches, states, on_gradient)
+
+    def _make(self, batches, states, on_gradient):
         trainer, model = self._trainer, self._trainer.model
         made = self.gradient(batches, states)
         if not made.mass:

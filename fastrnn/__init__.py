@@ -49,6 +49,7 @@ _HOMES = {
     "nn.module": ("Module", "register_module"),
     "nn.sequential": ("Sequential",),
     "nn.branches": ("Residual", "Concat"),
+    "nn.inputs": ("Inputs",),
     "models.attention": ("Attention",),
     "models.seq2seq": ("Seq2Seq",),
     "train.optim": ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "clip_grad_norm", "clip_grad_value"),

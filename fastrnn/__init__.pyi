@@ -17,6 +17,7 @@ from .models.io import load as load, save as save
 from .models.seq2seq import Seq2Seq as Seq2Seq
 from .models.text import CharModel as CharModel
 from .nn.branches import Concat as Concat, Residual as Residual
+from .nn.inputs import Inputs as Inputs
 from .nn.cells import GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
 from .nn.elementwise import MinGRU as MinGRU, MinLSTM as MinLSTM, QRNN as QRNN, SRU as SRU
 from .nn.layers import (
@@ -99,6 +100,7 @@ __all__ = [
     "GRUCell",
     "Hardsigmoid",
     "History",
+    "Inputs",
     "LSTMCell",
     "LaneStream",
     "LastStep",

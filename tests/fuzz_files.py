@@ -65,6 +65,8 @@ def models():
     yield fastrnn.Sequential(Standardize([0.0] * 3, [1.0] * 3), fastrnn.RNN(3, 4), inner)
     branches = fastrnn.Concat(fastrnn.Residual(fastrnn.GRU(3, 3)), fastrnn.Sequential(fastrnn.Reverse(), Linear(3, 2)))
     yield from (fastrnn.BatchNorm1d(3), fastrnn.AttentionPooling(3, 2), fastrnn.MaxPool1d(2, padding=1))
+    inputs = fastrnn.Inputs(a=fastrnn.Sequential(Embedding(5, 3), LastStep()), b=Linear(2, 3))
+    yield fastrnn.Sequential(inputs, Linear(6, 2))
     yield fastrnn.Conv1d(4, 6, 3, 2, padding=1, groups=2)
     yield fastrnn.Sequential(branches, fastrnn.Flatten(), fastrnn.ReLU(), Linear(10, 2))
     yield fastrnn.Seq2Seq(5, 6, embedding_dim=3, hidden_size=4, readout_size=3, dropout=0.1)

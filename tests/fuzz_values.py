@@ -252,6 +252,7 @@ def module(r):
         "Conv1d(3, 4, 2, seed=0)", "Conv1d(3, 4, 3, padding='causal', batch_first=True, seed=0)",
         "Sequential(fastrnn.Conv1d(3, 4, 2, stride=2, seed=0), fastrnn.GRU(4, 2, seed=0))",
         "BatchNorm1d(3)", "MaxPool1d(2)", "AvgPool1d(2, 1)", "AttentionPooling(3, seed=0)", "MaxOverTime()",
+        "Inputs(a=fastrnn.GRU(3, 2, seed=0), b=fastrnn.Linear(3, 2, seed=0))",
         "Dropout(0.5, seed=0)", "ReLU()", "GELU()", "Softplus(2.0)", "Softmax()", "text.OneHot(4)",
         "Sequential(fastrnn.Linear(3, 4, seed=0), fastrnn.ELU(), fastrnn.Linear(4, 2, seed=0))",
         "Attention('additive', 4, 4, 3, seed=0)",

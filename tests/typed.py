@@ -51,6 +51,7 @@ from fastrnn import (
     GRUCell,
     Hardsigmoid,
     History,
+    Inputs,
     LaneStream,
     LastStep,
     LayerNorm,
@@ -142,6 +143,8 @@ def networks() -> None:
     pooled = Sequential(AvgPool1d(2), BatchNorm1d(3, momentum=None), MaxPool1d(3, stride=1, padding=1),
                         Concat(MaxOverTime(), AttentionPooling(3, 5)))(x)
     print(pooled, AttentionPooling(3).stream(2).step(x[0]), MaxOverTime().stream(2).run(x))
+    named = Sequential(Inputs(text=Sequential(Embedding(9, 3), GRU(3, 4), LastStep()), row=Linear(5, 2)), Linear(6, 2))
+    print(named({"text": [ids[0], ids[1, :2]], "row": np.zeros((2, 5))}), named.input_names)
     front: np.ndarray = Sequential(Conv1d(3, 8, 5, 2, padding=2, bias=False), Conv1d(8, 4, 3, padding="causal"))(x)
     print(front, Conv1d(3, 4, 3, padding="causal").stream(2).run(x), Conv1d(3, 4, 3).output_lengths(np.array([5])))
     translator = Seq2Seq(9, 9, attention="general", attention_at="output", dropout=0.1)

@@ -86,6 +86,9 @@ class DistributedTrainer(Trainer):
         if self.ranks.size > 1 and isinstance(model, Module) and any(isinstance(m, BatchNorm1d) for m in walk(model)):
             raise ValueError("model: expected layers that take each sequence alone in several processes, found "
                              "BatchNorm1d, whose statistics would be of each process's rows")
+        if self.ranks.size > 1 and getattr(model, "input_names", None) is not None:
+            raise ValueError("model: expected one with one input in several processes, found named inputs: "
+                             f"{', '.join(model.input_names)}")
         self._wishes = Wishes()
         self._merged = MergedStates(self.ranks)
         super().__init__(model, loss, optimizer, **options)

@@ -196,6 +196,8 @@ class Module(Fixed):
         False if nothing refers to the output of a call or `forward` afterwards, so that it may be overwritten.
     scores_target : bool
         True if `forward` and a call take the target of each output, and give its score alone; see `AdaptiveSoftmax`.
+    input_names : tuple of str or None
+        Names of the inputs where x is a dict, as of `Inputs` and networks that begin with them.
     takes_target : bool
         True if `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
     """
@@ -210,6 +212,7 @@ class Module(Fixed):
     saves_output: bool = True
     scores_target: bool = False
     takes_target: bool = False
+    input_names: tuple[str, ...] | None = None
     # An _arrays.Pinned each, if compiled code takes the arrays anew in each call.
     _pinned_params = _pinned_grads = None
     _frozen: frozenset[str] = frozenset()   # of the own parameters' names
@@ -417,8 +420,8 @@ class Module(Fixed):
         """The modules that this one consists of."""
         return ()
 
-    def _branches(self):
-        """Modules inside that all take this one's input."""
+    def _fed(self, x, lengths=None):
+        """(module, its input, its lengths) of the modules inside that take this one's input, or a part of it."""
         return ()
 
     def _stages(self):
@@ -677,9 +680,11 @@ def frozen_in(config: "dict[str, Any]") -> list[str]:
     """The names of the parameters that a module of this `Module.config` has frozen."""
     check_config(config)
     names, modules = config.get("frozen", ()), config.get("modules", ())
-    if not isinstance(names, (list, tuple)) or not isinstance(modules, (list, tuple)):
-        raise TypeError("config: expected lists of modules and of what is frozen, found others")
-    return [*names, *(f"{k}.{name}" for k, inner in enumerate(modules) for name in frozen_in(inner))]
+    places = config.get("names", range(len(modules) if isinstance(modules, (list, tuple)) else 0))
+    if not isinstance(names, (list, tuple)) or not isinstance(modules, (list, tuple)) or (
+            not isinstance(places, (list, tuple, range)) or len(places) != len(modules)):
+        raise TypeError("config: expected lists of modules, of their names and of what is frozen, found others")
+    return [*names, *(f"{k}.{name}" for k, inner in zip(places, modules) for name in frozen_in(inner))]
 
 
 def check_config(config):

@@ -70,6 +70,17 @@ def untouched(model):
             generator.state = state
 
 
+def lengths_at(model, lengths):
+    """dict of runner -> valid steps of its input, where sequences with these lengths go into the model."""
+    if isinstance(model, Runner):
+        return {model: lengths}
+    found = {}
+    for module in model.modules if isinstance(model, Sequential) else ():
+        found |= lengths_at(module, lengths)
+        lengths = None if lengths is None or module.pools_time else module.output_lengths(lengths)
+    return found
+
+
 def visit_tapes(model, tape, visit):
     """``visit(runner, tape)`` for every runner inside."""
     if isinstance(model, Runner):

@@ -13,9 +13,8 @@ from ...engine.ops import _products
 from ...engine.runtime._arrays import Pinned, room
 from ...engine.runtime._kernels import exp_, tanh_
 from .. import _init
-from ..module import Turn
 from .axes import rows, time_major, valid_steps
-from .base import Layer, written
+from .base import Layer, StateStream, written
 from .windows import check_channels
 
 if TYPE_CHECKING:
@@ -135,24 +134,13 @@ def _over_time(scores, lengths):
     return weights
 
 
-class AttentionPoolingStream:
-    """A session with an `AttentionPooling`. It has one caller at a time.
-
-    Attributes
-    ----------
-    state : tuple of arrays (B,), (B,) and (B, C)
-        The largest score so far, and the sums of the weights and of the weighed steps relative to it. Assign to it to
-        go on from others; None for the start.
-    """
-
-    def __init__(self, layer: "AttentionPooling", batch_size: int) -> None:
-        self._turn = Turn("stream")
-        self._layer = layer
-        self._batch_size = batch_size
-        self.reset()
+class AttentionPoolingStream(StateStream):
+    """A session with an `AttentionPooling`. It has one caller at a time."""
 
     @property
     def state(self) -> "State":
+        """The largest score so far (B,), and the sums of the weights (B,) and of the weighed steps (B, C) relative to
+        it. Assign to it to go on from others."""
         with self._turn:
             return tuple(part.copy() for part in self._state)
 
@@ -183,16 +171,6 @@ class AttentionPoolingStream:
             raise ValueError(f"chunk: expected steps of {self._batch_size} sequences, found shape {chunk.shape}")
         y = self._after(np.ascontiguousarray(steps))
         return y[0] if chunk.ndim == 2 else y
-
-    def reset(self) -> None:
-        """Back to no steps."""
-        self.state = None
-
-    def copy(self) -> "AttentionPoolingStream":
-        """A session that goes on from here, independently."""
-        other = AttentionPoolingStream(self._layer, self._batch_size)
-        other.state = self.state
-        return other
 
     def _after(self, steps):
         """The mean after steps (T, B, C)."""

@@ -11,8 +11,7 @@ from ...check.values import check_bool, check_option, check_positive_int
 from ...engine.ops import _products
 from ...engine.runtime._arrays import Pinned, room
 from .. import _init
-from ..module import Turn
-from .base import written
+from .base import StateStream, written
 from .windows import Windowed, blocks, check_channels, check_padding
 
 if TYPE_CHECKING:
@@ -182,36 +181,28 @@ class Conv1d(Windowed):
         return np.ascontiguousarray(windows).reshape(-1, self.kernel_size * inputs)
 
 
-class ConvStream:
-    """A session with a causal `Conv1d`. It has one caller at a time.
-
-    Attributes
-    ----------
-    state : array (B, dilation (kernel_size - 1), in_channels)
-        The last inputs, the oldest first. Assign to it to go on from others; None for zeros.
-    """
-
-    def __init__(self, layer: "Conv1d", batch_size: int) -> None:
-        self._turn = Turn("stream")
-        self._layer = layer
-        self._shape = batch_size, layer._reach, layer.in_channels
-        self.reset()
+class ConvStream(StateStream):
+    """A session with a causal `Conv1d`. It has one caller at a time."""
 
     @property
     def state(self) -> "Array":
+        """The last inputs, (B, dilation (kernel_size - 1), in_channels), the oldest first. Assign to it to go on from
+        others; None for zeros."""
         with self._turn:
             return self._before.copy()
 
     @state.setter
     def state(self, state: "State") -> None:
-        (state,) = check_state(state, "state", [self._shape], self._layer.dtype)
-        before = np.zeros(self._shape, self._layer.dtype) if state is None else state.copy()
+        layer = self._layer
+        shape = self._batch_size, layer._reach, layer.in_channels
+        (state,) = check_state(state, "state", [shape], layer.dtype)
+        before = np.zeros(shape, layer.dtype) if state is None else state.copy()
         with self._turn:
             self._before = before
 
     def step(self, x: "ArrayLike", out: "Array | None" = None) -> "Array":
         """The output for one step, (C,) for one sequence, or (B, C). After an error the state is as before."""
-        layer, batch = self._layer, self._shape[0]
+        layer, batch = self._layer, self._batch_size
         x = check_features(x, "x", layer.in_channels, layer.dtype)
         if x.ndim not in (1, 2) or (len(x) if x.ndim == 2 else 1) != batch:
             raise ValueError(f"x: expected a step of {batch} sequences, found shape {x.shape}")
@@ -222,7 +213,7 @@ class ConvStream:
 
     def run(self, chunk: "ArrayLike") -> "Array":
         """The outputs for several steps, (T, C), or a batch of these in the layer's layout."""
-        layer, batch = self._layer, self._shape[0]
+        layer, batch = self._layer, self._batch_size
         chunk = check_channels(check_features(chunk, "chunk", layer.in_channels, layer.dtype), "chunk")
         single = chunk.ndim == 2
         rows = chunk[None] if single else chunk if layer.batch_first else chunk.swapaxes(0, 1)
@@ -230,16 +221,6 @@ class ConvStream:
             raise ValueError(f"chunk: expected steps of {batch} sequences, found shape {chunk.shape}")
         y = self._go_on(rows)
         return y[0] if single else y if layer.batch_first else y.swapaxes(0, 1)
-
-    def reset(self) -> None:
-        """Back to the start: zeros before the first step."""
-        self.state = None
-
-    def copy(self) -> "ConvStream":
-        """A session that goes on from here, independently."""
-        other = ConvStream(self._layer, self._shape[0])
-        other.state = self.state
-        return other
 
     def _go_on(self, x):
         """The outputs for x (B, T, C), which come to be among the last inputs."""

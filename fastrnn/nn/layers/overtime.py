@@ -8,10 +8,9 @@ from ...check.arrays import check_floats
 from ...check.sequences import check_lengths, check_sequence
 from ...check.states import check_mean_step, check_sum_and_count
 from ...check.values import check_bool, check_option, check_positive_int
-from ..module import Turn
 from ..options import DIRECTIONS
 from .axes import time_major, valid_steps
-from .base import Layer, LayerStream, written
+from .base import Layer, LayerStream, StateStream, written
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -199,14 +198,8 @@ class LastStepStream(LayerStream):
         return written(check_floats(x, "x"), out)
 
 
-class MaxStream:
+class MaxStream(StateStream):
     """A session with a `MaxOverTime`. It has one caller at a time."""
-
-    def __init__(self, layer, batch_size):
-        self._turn = Turn("stream")
-        self._layer = layer
-        self._batch_size = batch_size
-        self.reset()
 
     @property
     def state(self) -> "State":
@@ -227,7 +220,7 @@ class MaxStream:
         """The largest after one more step."""
         x = check_floats(x, "x")
         with self._turn:
-            return self._after(x, "x", x.shape, out)
+            return self._add(x, "x", x.shape, out)
 
     def run(self, chunk: "ArrayLike") -> "Array":
         """The largest after the steps of a chunk."""
@@ -239,35 +232,19 @@ class MaxStream:
             else:
                 found = np.zeros(steps.shape[1:], chunk.dtype) if self._largest is None else self._largest
             found = found.reshape(found.shape[-chunk.ndim + 1 :])
-            return self._after(found, "chunk", chunk.shape) if len(steps) else found.copy()
+            return self._add(found, "chunk", chunk.shape) if len(steps) else found.copy()
 
-    def reset(self) -> None:
-        """Back to no steps."""
-        self.state = None
-
-    def copy(self) -> "MaxStream":
-        """A session that goes on from here, independently."""
-        other = MaxStream(self._layer, self._batch_size)
-        other.state = self.state
-        return other
-
-    def _after(self, x, name, shape, out=None):
+    def _add(self, x, name, shape, out=None):
         check_mean_step(x, name, shape, self._batch_size, 0.0 if self._largest is None else self._largest)
         found = np.atleast_2d(x)
         found = found.copy() if self._largest is None else np.maximum(self._largest, found)
-        y = written(found.reshape(x.shape).astype(x.dtype, copy=False), out)
+        y = written(found.reshape(x.shape).astype(x.dtype), out)
         self._largest = found
-        return y if out is not None else y.copy()
+        return y
 
 
-class MeanStream:
+class MeanStream(StateStream):
     """A session with a `MeanOverTime`. It has one caller at a time."""
-
-    def __init__(self, layer, batch_size):
-        self._turn = Turn("stream")
-        self._layer = layer
-        self._batch_size = batch_size
-        self.reset()
 
     @property
     def state(self) -> "State":
@@ -293,16 +270,6 @@ class MeanStream:
         steps = chunk.shape[0 if chunk.ndim == 2 or not self._layer.batch_first else 1]
         with self._turn:
             return self._add(self._layer(chunk) * chunk.dtype.type(steps), steps, "chunk", chunk.shape)
-
-    def reset(self) -> None:
-        """Back to no steps."""
-        self.state = None
-
-    def copy(self) -> "MeanStream":
-        """A session that goes on from here, independently."""
-        other = MeanStream(self._layer, self._batch_size)
-        other.state = self.state
-        return other
 
     def _add(self, x, steps, name, shape, out=None):
         check_mean_step(x, name, shape, self._batch_size, self._total)

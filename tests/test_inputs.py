@@ -241,6 +241,14 @@ def test_files_copies_resume_and_frozen_names(tmp_path):
         assert p.tobytes() == resumed.model.params[name].tobytes(), name
 
 
+def test_any_name_will_do(tmp_path):
+    names = "self", "x", "modules", "lengths", "class", "Füße"
+    net = Sequential(Inputs(**{name: Linear(2, 3, seed=0) for name in names}))
+    x = {name: np.ones((1, 4, 2)) for name in net.input_names}
+    fastrnn.save(net, tmp_path / "m")
+    np.testing.assert_array_equal(fastrnn.load(tmp_path / "m")(x), net(x))
+
+
 def test_streams():
     net = per_step()
     rng = np.random.default_rng(0)

@@ -63,7 +63,7 @@ class Inputs(Branches):
 
     _option_names = "batch_first", "names"
 
-    def __init__(self, *, batch_first: bool = True, **modules: "Module") -> None:
+    def __init__(self, /, *, batch_first: bool = True, **modules: "Module") -> None:
         if not modules:
             raise ValueError("modules: expected at least one module by the name of its input, found none")
         for name in modules:

@@ -109,7 +109,8 @@ class Sequential(Container):
                 x, states[k] = module(x, state=states[k], lengths=lengths, **options)
             else:
                 x = module(x, lengths=lengths, **options)
-            lengths = _lengths_after(module, lengths)
+            if lengths is not None:
+                lengths = _lengths_after(module, lengths)
         return x, lengths
 
     def _train(self, x, states, lengths, **targeted):
@@ -118,7 +119,8 @@ class Sequential(Container):
             options = targeted if module is self.modules[-1] else {}
             x, states[k], tape = module.forward(x, states[k], lengths, **options)
             tapes.append(tape)
-            lengths = _lengths_after(module, lengths)
+            if lengths is not None:
+                lengths = _lengths_after(module, lengths)
         return x, lengths, tapes
 
     def _propagate(self, kept, dy, dstates, begun):
@@ -145,8 +147,8 @@ OPPOSITE = {"forward": "reverse", "reverse": "forward", "bidirectional": "mixed"
 
 
 def _lengths_after(module, lengths):
-    """The lengths of a module's output; None where all steps count, or there are none."""
-    return None if lengths is None or module.pools_time else module.output_lengths(lengths)
+    """The lengths of a module's output; None where there are no steps."""
+    return None if module.pools_time else module.output_lengths(lengths)
 
 
 def direction_at_end(leaves, direction=None):

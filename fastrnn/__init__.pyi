@@ -17,6 +17,7 @@ from .models.io import load as load, save as save
 from .models.seq2seq import Seq2Seq as Seq2Seq
 from .models.text import CharModel as CharModel
 from .nn.branches import Concat as Concat, Residual as Residual
+from .nn.inputs import Inputs as Inputs
 from .nn.cells import GRUCell as GRUCell, LSTMCell as LSTMCell, RNNCell as RNNCell
 from .nn.elementwise import MinGRU as MinGRU, MinLSTM as MinLSTM, QRNN as QRNN, SRU as SRU
 from .nn.layers import (
@@ -24,6 +25,10 @@ from .nn.layers import (
     GELU as GELU,
     ActivationRegularization as ActivationRegularization,
     AdaptiveSoftmax as AdaptiveSoftmax,
+    AttentionPooling as AttentionPooling,
+    AvgPool1d as AvgPool1d,
+    BatchNorm1d as BatchNorm1d,
+    Conv1d as Conv1d,
     Dropout as Dropout,
     Embedding as Embedding,
     Flatten as Flatten,
@@ -33,6 +38,8 @@ from .nn.layers import (
     LeakyReLU as LeakyReLU,
     Linear as Linear,
     LogSoftmax as LogSoftmax,
+    MaxOverTime as MaxOverTime,
+    MaxPool1d as MaxPool1d,
     MeanOverTime as MeanOverTime,
     ReLU as ReLU,
     SampledSoftmax as SampledSoftmax,
@@ -81,14 +88,19 @@ __all__ = [
     "AdamW",
     "AdaptiveSoftmax",
     "Attention",
+    "AttentionPooling",
+    "AvgPool1d",
+    "BatchNorm1d",
     "CharModel",
     "Concat",
+    "Conv1d",
     "Dropout",
     "Embedding",
     "Flatten",
     "GRUCell",
     "Hardsigmoid",
     "History",
+    "Inputs",
     "LSTMCell",
     "LaneStream",
     "LastStep",
@@ -96,6 +108,8 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "MaxOverTime",
+    "MaxPool1d",
     "MeanOverTime",
     "MinGRU",
     "MinLSTM",

@@ -1,7 +1,7 @@
 """Names that annotations use. For type checkers only: Python never loads this file."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -15,7 +15,9 @@ Array: TypeAlias = npt.NDArray[Any]
 ArrayLike: TypeAlias = npt.ArrayLike
 Ints: TypeAlias = Sequence[int] | npt.NDArray[np.integer[Any]]
 # Sequences: one padded array, or a list of arrays of their own lengths. Results have the form of what was given.
-Inputs: TypeAlias = npt.ArrayLike | Sequence[Any]
+# A dict of these for a network with named inputs.
+Inputs: TypeAlias = npt.ArrayLike | Sequence[Any] | Mapping[str, Any]
+Lengths: TypeAlias = Ints | Mapping[str, Ints]
 Outputs: TypeAlias = npt.NDArray[Any] | Any
 # What gives batches of data: by number, or one after another.
 class IndexedSource(Protocol):

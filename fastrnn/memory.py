@@ -60,7 +60,7 @@ def training_bytes(model: "Module", batch: int, steps: int, lengths: "Array | No
         Whether x is of ids; else it has `width` features.
     counts : int array (B,), optional
         Steps of the targets, for a model that decodes them.
-    x : array (1, T, ...), optional
+    x : array (1, T, ...), or dict of such for a model with named inputs, optional
         A sequence to find out by how wide the modules' outputs are, of as many steps as that depends on; without it
         zeros, one step where that is enough for this package's modules.
     """
@@ -71,9 +71,13 @@ def training_bytes(model: "Module", batch: int, steps: int, lengths: "Array | No
         whole = any(module.needs_whole_sequences for module in _all(model))
         shape = (1, steps if whole else 1)
         probe = np.zeros(shape, np.int64) if ids else np.zeros((*shape, width), model.dtype)
-    seen = max(probe.shape[1], 1)
+    first = probe if not isinstance(probe, dict) else next(a for a in probe.values() if _has_steps(a))
+    seen = max(first.shape[1], 1)
     if getattr(model, "batch_first", True) is False:
-        probe = probe.swapaxes(0, 1)
+        if isinstance(probe, dict):
+            probe = {name: a.swapaxes(0, 1) if _has_steps(a) else a for name, a in probe.items()}
+        else:
+            probe = probe.swapaxes(0, 1)
     kept, back, output = _pass_bytes(model, probe, batch, steps, lengths, seen)
     return kept + back + 2 * output  # and the gradients that come in and go out
 
@@ -84,11 +88,12 @@ def _pass_bytes(model, probe, batch, steps, lengths, seen):
     kept, back, output, pooled = 0, 0, 0, False
     axis = 0 if getattr(model, "batch_first", True) is False else 1
     for module in model._stages():
-        for branch in module._branches():
-            forward, beside, _ = _pass_bytes(branch, probe, batch, steps, lengths, seen)
+        inside = module._fed(probe)
+        for branch, own, _ in inside:
+            forward, beside, _ = _pass_bytes(branch, own, batch, steps, lengths, seen)
             kept += forward
             back = max(back, beside)
-        for runner in [] if module._branches() else _runners(module):
+        for runner in [] if inside else _runners(module):
             forward, beside = runner_bytes(runner, batch, steps, lengths)
             kept += forward
             back = max(back, beside)
@@ -104,6 +109,11 @@ def _pass_bytes(model, probe, batch, steps, lengths, seen):
             steps = seen = probe.shape[axis]
             lengths = None if lengths is None else module.output_lengths(lengths)
     return kept, back, output
+
+
+def _has_steps(array):
+    """Whether an input by name is of sequences, not of rows of numbers."""
+    return array.ndim == 3 or array.dtype.kind in "iu"
 
 
 def _all(module):

@@ -22,6 +22,7 @@ from fastrnn import (
     RNN,
     SRU,
     Attention,
+    Conv1d,
     Embedding,
     LayerNorm,
     Linear,
@@ -228,6 +229,13 @@ def linear(method):
     return getattr(made._watched, method), [y, x] if method == "forward" else [x, y]
 
 
+def grouped(method):
+    """The same of a convolution's product for one of two groups: 2 channels at 3 places to 4."""
+    packed = Conv1d(4, 8, 3, groups=2, seed=0)._watched
+    x, y = np.ones((5, 6), F), np.ones((5, 4), F)
+    return getattr(packed, method), [y, x, 1] if method == "forward" else [x, y, 1, packed.backward_packings()]
+
+
 def flat(count, n=6):
     return [np.ones(n, F) for _ in range(count)]
 
@@ -270,8 +278,13 @@ def calls():
         "_stream.StreamCore.step": lambda: (stepped, [np.ones((2, 3), F), np.ones((2, 4), F)]),
         "_products.PackedLinear": lambda: (_products.PackedLinear, [
             {"weight": _arrays.room((4, 3), F), "bias": _arrays.room((4,), F)}]),
+        "_products.PackedLinear.backward_packings": lambda: (Linear(3, 4, seed=0)._watched.backward_packings, []),
         "_products.PackedLinear.forward": lambda: linear("forward"),
         "_products.PackedLinear.backward_input": lambda: linear("backward_input"),
+        "_products.PackedLinear groups": lambda: (_products.PackedLinear, [
+            {"weight": _arrays.room((4, 2, 3), F), "bias": _arrays.room((4,), F)}, 2]),
+        "_products.PackedLinear.forward groups": lambda: grouped("forward"),
+        "_products.PackedLinear.backward_input groups": lambda: grouped("backward_input"),
         "_products.linear_backward_weight": lambda: (_products.linear_backward_weight, [
             np.zeros((4, 3), F), np.ones((5, 4), F), np.ones((5, 3), F)]),
         "_products.sum_rows": lambda: (_products.sum_rows, [np.zeros(4, F), np.ones((5, 4), F)]),

@@ -10,6 +10,7 @@ from fastrnn import (
     LSTM,
     RNN,
     ActivationRegularization,
+    Conv1d,
     Dropout,
     Embedding,
     LaneStream,
@@ -495,3 +496,18 @@ def test_data_come_through_the_trainers_door():
     assert np.isfinite(diagnose(model, ids, labels, loss="ctc").loss)
     with pytest.raises(ValueError, match="y: expected None with a LaneStream"):
         diagnose(model, LaneStream(ids.ravel(), 2, 2), ids % 2)
+
+
+def test_a_convolution_with_a_stride_before_it():
+    """A runner behind it sees fewer steps: each of the two halves is looked at by its own lengths."""
+    x, y = np.random.default_rng(0).normal(size=(4, 12, 3)), np.zeros((4, 2))
+    front, runner = Conv1d(3, 3, 2, 2, seed=0), LSTM(3, 5, seed=1)
+    net = Sequential(front, runner, LastStep(), Linear(5, 2, seed=2))
+    lengths = [12, 4, 7, 9]
+    found = diagnose(net, x, y, lengths=lengths, loss="mse")
+    halves = front(x)
+    alone = diagnose(Sequential(runner, *net.modules[2:]), halves, y, lengths=front.output_lengths(lengths), loss="mse")
+    for one, other in zip(found.layers, alone.layers):
+        np.testing.assert_allclose(one.decay.norms, other.decay.norms, rtol=1e-5)
+        assert {name: gate.mean for name, gate in one.gates.items()} == pytest.approx(
+            {name: gate.mean for name, gate in other.gates.items()}, rel=1e-5)

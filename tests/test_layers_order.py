@@ -38,19 +38,21 @@ ORDERS = {
     ],
     "fastrnn.engine": [*COMPILED, "kinds"],
     **{f"fastrnn.engine.{folder}": [] for folder in COMPILED},
-    "fastrnn.check": ["values", "arrays", "sequences", "states", "params", "targets", "symbols", "saved", "plain"],
+    "fastrnn.check": [
+        "values", "named", "arrays", "sequences", "states", "params", "targets", "symbols", "saved", "plain",
+    ],
     "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
         "_init", "rows", "module", "options", "recurrent", "cells", "stream", "recompute", "runners", "elementwise",
-        "layers", "modulestream", "container", "containerstream", "sequential", "branches",
+        "layers", "modulestream", "container", "containerstream", "sequential", "branches", "inputs",
     ],
     "fastrnn.nn.layers": [
         "axes", "base", "embedding", "linear", "norm", "dropout", "activations", "softmax", "vocabulary", "shape",
-        "regularization", "overtime",
+        "windows", "convolution", "windowpooling", "batchnorm", "regularization", "overtime", "attentionpooling",
     ],
     "fastrnn.data": [
-        "tbptt", "batch", "mapped", "given", "weights", "batches", "source", "windows", "scaling", "audio", "vocab",
-        "bpe",
+        "tbptt", "batch", "mapped", "given", "weights", "batches", "named", "source", "windows", "scaling", "audio",
+        "vocab", "bpe",
     ],
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],

@@ -44,6 +44,10 @@ NETS = [
     "Sequential(Embedding(50, 96, seed=0), QRNN(96, 64, window=4, seed=0), Linear(64, 3, seed=0))",
     "Sequential(QRNN(6, 96, 2, window=3, recompute=True, seed=0), Linear(96, 3, seed=0))",
     "Sequential(LSTM(6, 48, layer_norm=True, seed=0), LastStep(), Linear(48, 3, seed=0))",
+    "Sequential(Conv1d(6, 64, 5, padding='same', seed=0), ReLU(), GRU(64, 48, seed=0), Linear(48, 3, seed=0))",
+    "Sequential(Conv1d(6, 96, 4, 2, seed=0), BatchNorm1d(96), GELU(), MaxPool1d(2), LSTM(96, 64, seed=0), LastStep())",
+    "Sequential(Residual(Sequential(Linear(6, 96, seed=0), Tanh(), Linear(96, 6, seed=0))), AttentionPooling(6, 64))",
+    "Sequential(Concat(GRU(6, 48, seed=0), Conv1d(6, 48, 3, padding='causal', seed=0)), LSTM(96, 32, seed=0))",
     "Sequential(Sequential(Sequential(GRU(6, 96, 2, bidirectional=True, seed=0))), Linear(192, 3, seed=0))",
 ]
 

@@ -37,6 +37,11 @@ NEEDED = {
     "AdaptiveSoftmax": {"in_features": 16, "n_classes": 30, "cutoffs": [5, 9], "div_value": 2.5},
     "Attention": {"kind": "additive", "query_size": 3, "memory_size": 4, "size": 5},
     "CharModel": {"vocabulary": "ab", "hidden_size": 3, "num_layers": 2, "dropout": 0.5},
+    "AttentionPooling": {"features": 3, "attention_size": 4},
+    "AvgPool1d": {"kernel_size": 3, "stride": 2, "padding": 1},
+    "BatchNorm1d": {"num_features": 3},
+    "MaxPool1d": {"kernel_size": 3, "stride": 2, "padding": 1},
+    "Conv1d": {"in_channels": 4, "out_channels": 6, "kernel_size": 3, "groups": 2, "padding": 1},
     "Embedding": {"num_embeddings": 5, "embedding_dim": 3},
     "LayerNorm": {"features": 3},
     "Linear": {"in_features": 3, "out_features": 2},
@@ -113,7 +118,7 @@ def assert_plain(value, place="config"):
 
 
 @pytest.mark.parametrize("wide", [True, False])
-@pytest.mark.parametrize("name", sorted(set(OURS) - {"Sequential", "Residual", "Concat"}))
+@pytest.mark.parametrize("name", sorted(set(OURS) - {"Sequential", "Residual", "Concat", "Inputs"}))
 def test_every_module_takes_numpys_scalars(name, wide, tmp_path):
     arguments = module_arguments(name)
     expected = OURS[name](**arguments)

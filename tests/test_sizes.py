@@ -26,19 +26,26 @@ from fastrnn import (
     Adam,
     AdaptiveSoftmax,
     Attention,
+    AttentionPooling,
+    AvgPool1d,
+    BatchNorm1d,
     CharModel,
     Concat,
+    Conv1d,
     Dropout,
     Embedding,
     Flatten,
     GRUCell,
     Hardsigmoid,
+    Inputs,
     LastStep,
     LayerNorm,
     LeakyReLU,
     Linear,
     LogSoftmax,
     LSTMCell,
+    MaxOverTime,
+    MaxPool1d,
     MeanOverTime,
     MinGRU,
     MinLSTM,
@@ -78,6 +85,11 @@ MODULES = {
     "Seq2Seq": lambda: Seq2Seq(6, 6, hidden_size=4, embedding_dim=3, seed=0),
     "AdaptiveSoftmax": lambda: AdaptiveSoftmax(8, 20, [4, 9], 2.0, seed=0),
     "SampledSoftmax": lambda: SampledSoftmax(3, 9, 4, seed=0),
+    "Conv1d": lambda: Conv1d(3, 4, 2, groups=1, padding="causal", seed=0),
+    "MaxPool1d": lambda: MaxPool1d(2), "AvgPool1d": lambda: AvgPool1d(2, padding=1),
+    "MaxOverTime": lambda: MaxOverTime(),
+    "AttentionPooling": lambda: AttentionPooling(3, 4, seed=0), "BatchNorm1d": lambda: BatchNorm1d(3),
+    "Inputs": lambda: Inputs(a=Linear(3, 4, seed=0), b=Conv1d(2, 3, 2, padding="causal", seed=0)),
     "Flatten": lambda: Flatten(), "Reverse": lambda: Reverse(),
     "Residual": lambda: Residual(LSTM(3, 3, seed=0)), "Concat": lambda: Concat(Linear(3, 4, seed=0), GRU(3, 2, seed=0)),
     "Sequential": lambda: Sequential(Embedding(9, 3, seed=0), LSTM(3, 4, seed=0), Linear(4, 9, seed=0)),
@@ -382,7 +394,7 @@ def test_nobody_can_resize_parameters_gradients_and_states(name):
         for core in (getattr(s, "_core", None) for s in getattr(stream, "_streams", [stream])):
             arrays += [s for s in (core and (core.h, core.c, core.w)) or () if s is not None]
     for array in arrays:
-        for shape in (1,), (10**6,):
+        for shape in ((1,), (10**6,))[array.size == 1 :]:   # of one element it is no other size
             with pytest.raises(ValueError, match=r"own its data|resize"):
                 array.resize(shape, refcheck=False)
         # Nor through what owns it.

@@ -39,14 +39,19 @@ from fastrnn import (
     AdamW,
     AdaptiveSoftmax,
     Attention,
+    AttentionPooling,
+    AvgPool1d,
+    BatchNorm1d,
     CharModel,
     Concat,
+    Conv1d,
     Dropout,
     Embedding,
     Flatten,
     GRUCell,
     Hardsigmoid,
     History,
+    Inputs,
     LaneStream,
     LastStep,
     LayerNorm,
@@ -54,6 +59,8 @@ from fastrnn import (
     Linear,
     LogSoftmax,
     LSTMCell,
+    MaxOverTime,
+    MaxPool1d,
     MeanOverTime,
     MinGRU,
     MinLSTM,
@@ -133,6 +140,13 @@ def networks() -> None:
     wide = Concat(Residual(GRU(3, 3)), Sequential(Reverse(), GRU(3, 2), Reverse()), batch_first=False)
     y, state = wide(x, lengths=[5, 3])
     print(y, state, wide.direction, Sequential(wide, Flatten(), Linear(25, 2))(x), Residual(Linear(3, 3)).stream(2))
+    pooled = Sequential(AvgPool1d(2), BatchNorm1d(3, momentum=None), MaxPool1d(3, stride=1, padding=1),
+                        Concat(MaxOverTime(), AttentionPooling(3, 5)))(x)
+    print(pooled, AttentionPooling(3).stream(2).step(x[0]), MaxOverTime().stream(2).run(x))
+    named = Sequential(Inputs(text=Sequential(Embedding(9, 3), GRU(3, 4), LastStep()), row=Linear(5, 2)), Linear(6, 2))
+    print(named({"text": [ids[0], ids[1, :2]], "row": np.zeros((2, 5))}), named.input_names)
+    front: np.ndarray = Sequential(Conv1d(3, 8, 5, 2, padding=2, bias=False), Conv1d(8, 4, 3, padding="causal"))(x)
+    print(front, Conv1d(3, 4, 3, padding="causal").stream(2).run(x), Conv1d(3, 4, 3).output_lengths(np.array([5])))
     translator = Seq2Seq(9, 9, attention="general", attention_at="output", dropout=0.1)
     print(translator.translate([ids[0]], beam_size=2)[0][0].labels, translator.generate([ids[0]], seed=0))
     print(translator.attention_weights([ids[0]], [ids[1]])[0].shape, translator([ids[0]], target=[ids[1]]).shape)

@@ -77,7 +77,7 @@ def probe_batch(model, loss, X, y, lengths, sequences):
 def look(model, loss, batch, updates=None, step=None):
     """The `Diagnosis` of a model over a `probe_batch`; `updates`: layer -> norm of the last one."""
     count, steps = batch.x.shape[:2]
-    lengths = np.full(count, steps) if batch.lengths is None else batch.lengths
+    lengths = probe.lengths_at(model, np.full(count, steps) if batch.lengths is None else batch.lengths)
     rows = _Rows(model)
     gradients = None
     with probe.untouched(model), np.errstate(over="ignore", invalid="ignore"):
@@ -116,7 +116,7 @@ class _Rows:
 
         def visit(runner, kept):
             found = runner.activations(kept)
-            valid = np.arange(found["h"].shape[1])[:, None] < lengths
+            valid = np.arange(found["h"].shape[1])[:, None] < lengths[runner]
             for row, h in enumerate(found["h"]):
                 key = id(runner), row
                 self._gates[key], self._dead[key] = _row_gates(runner, found, row, h, valid)
@@ -130,7 +130,7 @@ class _Rows:
         def visit(runner, kept, dy):
             nonlocal scale
             if runner is top:
-                dy, scale = probe.at_the_end(runner, dy, lengths, direction)
+                dy, scale = probe.at_the_end(runner, dy, lengths[runner], direction)
             directions = 1 + runner.bidirectional
             steps, batch = dy.swapaxes(0, 1).shape[:2] if runner.batch_first else dy.shape[:2]
             dh = np.zeros((runner.num_layers * directions, steps, batch, runner.output_size // directions), dy.dtype)
@@ -138,7 +138,7 @@ class _Rows:
             if scale:
                 for row in range(len(dh)):
                     if min(row % directions, int(top.bidirectional)) == direction:
-                        norms = norms_by_distance(dh[row], lengths, from_end=direction == 0)
+                        norms = norms_by_distance(dh[row], lengths[runner], from_end=direction == 0)
                         self._decays[id(runner), row] = decay_of(scale * norms)
             return dx
 

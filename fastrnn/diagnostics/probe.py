@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from ..nn.layers import ActivationRegularization
-from ..nn.module import open_tape, walk
+from ..nn.module import open_tape, statistics_as_before, walk
 from ..nn.runners import Runner
 from ..nn.sequential import Sequential
 
@@ -62,11 +62,23 @@ def untouched(model):
     states = [generator.state for generator in generators]
     model.zero_grad()
     try:
-        yield
+        with statistics_as_before(model, always=True):
+            yield
     finally:
         model.grads.update(grads)
         for generator, state in zip(generators, states):
             generator.state = state
+
+
+def lengths_at(model, lengths):
+    """dict of runner -> valid steps of its input, where sequences with these lengths go into the model."""
+    if isinstance(model, Runner):
+        return {model: lengths}
+    found = {}
+    for module in model.modules if isinstance(model, Sequential) else ():
+        found |= lengths_at(module, lengths)
+        lengths = None if lengths is None or module.pools_time else module.output_lengths(lengths)
+    return found
 
 
 def visit_tapes(model, tape, visit):

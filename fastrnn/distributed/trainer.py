@@ -11,6 +11,8 @@ import numpy as np
 
 from ..files.checkpoint import CheckpointSeries
 from ..files.wholefile import MissingFileError, read_whole
+from ..nn.layers import BatchNorm1d
+from ..nn.module import Module, walk
 from ..train.callbacks import ModelCheckpoint
 from ..train.fit.lossparts import loss_reduction
 from ..train.fit.passes import regularizers
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
     from .._types import Inputs, Outputs, PathLike
     from ..data.batches import LaneStream
-    from ..nn.module import Module
     from ..train.fit.history import History
     from ..train.optim import Optimizer
 
@@ -82,6 +83,12 @@ class DistributedTrainer(Trainer):
     def __init__(self, model: "Module", loss: "str | Callable[..., Any]" = "cross_entropy",
                  optimizer: "str | Optimizer" = "adam", *, ranks: "Ranks | None" = None, **options: "Any") -> None:
         self.ranks = _world() if ranks is None else ranks
+        if self.ranks.size > 1 and isinstance(model, Module) and any(isinstance(m, BatchNorm1d) for m in walk(model)):
+            raise ValueError("model: expected layers that take each sequence alone in several processes, found "
+                             "BatchNorm1d, whose statistics would be of each process's rows")
+        if self.ranks.size > 1 and getattr(model, "input_names", None) is not None:
+            raise ValueError("model: expected one with one input in several processes, found named inputs: "
+                             f"{', '.join(model.input_names)}")
         self._wishes = Wishes()
         self._merged = MergedStates(self.ranks)
         super().__init__(model, loss, optimizer, **options)

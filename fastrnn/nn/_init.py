@@ -229,10 +229,10 @@ def fill(array, how, rng, limit=1.0, argument="initialiser"):
         array[...] = how(array.shape, rng)
         return
     name, number = _choice(how, argument)
-    if name in ("orthogonal", "identity") and array.ndim != 2:
+    if (array.ndim < 2 and name == "orthogonal") or (array.ndim != 2 and name == "identity"):
         raise ValueError(f"{argument}: expected a matrix for {name!r}, found shape {array.shape}")
     if name == "orthogonal":
-        array[...] = _orthogonal(array.shape, rng)
+        array[...] = _orthogonal((len(array), math.prod(array.shape[1:])), rng).reshape(array.shape)
     elif name == "identity":
         array[...] = (1.0 if number is None else number) * np.eye(*array.shape)
     elif name in BY_FANS:
@@ -267,7 +267,8 @@ def _choice(how, argument):
 
 
 def _fans(shape):
-    return (shape[0], shape[0]) if len(shape) == 1 else (shape[1], shape[0])
+    """How many inputs an output has, and outputs an input: of (out, in, places), those at all places."""
+    return (shape[0], shape[0]) if len(shape) == 1 else tuple(n * math.prod(shape[2:]) for n in shape[1::-1])
 
 
 def _orthogonal(shape, rng):

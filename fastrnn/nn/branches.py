@@ -38,9 +38,6 @@ class Branches(Container, base=True):
         found = {direction_at_end(module._stages(), direction) for module in self.modules} - {None}
         return "mixed" if len(found) > 1 else found.pop() if found else None
 
-    def _branches(self):
-        return self.modules
-
     def output_lengths(self, lengths: "Array") -> "Ints":
         found = [module.output_lengths(lengths) for module in self.modules]
         for k, one in enumerate(found):
@@ -54,18 +51,18 @@ class Branches(Container, base=True):
 
     def _infer(self, x, states, lengths):
         outputs = []
-        for k, module in enumerate(self.modules):
+        for k, (module, own, steps) in enumerate(self._fed(x, lengths)):
             if module.recurrent:
-                y, states[k] = module(x, state=states[k], lengths=lengths)
+                y, states[k] = module(own, state=states[k], lengths=steps)
             else:
-                y = module(x, lengths=lengths)
+                y = module(own, lengths=steps)
             outputs.append(y)
         return self._merged(outputs, x), self._lengths(lengths)
 
     def _train(self, x, states, lengths):
         outputs, tapes = [], []
-        for k, module in enumerate(self.modules):
-            y, states[k], tape = module.forward(x, states[k], lengths)
+        for k, (module, own, steps) in enumerate(self._fed(x, lengths)):
+            y, states[k], tape = module.forward(own, states[k], steps)
             outputs.append(y)
             tapes.append(tape)
         like = [(y.shape, y.dtype) for y in outputs]
@@ -73,15 +70,24 @@ class Branches(Container, base=True):
 
     def _propagate(self, kept, dy, dstates, begun):
         tapes, like = kept
-        parts, dx = ([None] * len(tapes), None) if dy is None else self._parted(dy, like)
+        parts, past = ([None] * len(tapes), None) if dy is None else self._parted(dy, like)
+        gradients = [None] * len(tapes)
         for k, module in enumerate(self.modules):
-            if parts[k] is None and dstates[k] is None:
-                continue
-            found, dstates[k] = module.backward(tapes[k], parts[k], dstates[k])
-            begun()
-            if found is not None:
-                dx = found if dx is None else dx + found
-        return dx
+            if parts[k] is not None or dstates[k] is not None:
+                gradients[k], dstates[k] = module.backward(tapes[k], parts[k], dstates[k])
+                begun()
+        return self._together(gradients, past)
+
+    def _together(self, gradients, past):
+        """The gradient of x of those by way of the modules, and of the one that goes past them."""
+        for one in gradients:
+            if one is not None:
+                past = one if past is None else past + one
+        return past
+
+    def _fed(self, x, lengths=None):
+        """(module, its input, its lengths) of each module."""
+        return [(module, x, lengths) for module in self.modules]
 
     def stream(self, batch_size: int = 1) -> "BranchesStream":
         """A session that takes one step at a time, with a state of its own and the weights of the network."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from typing_extensions import Self
 
-    from .._types import ArrayLike, Inputs, Ints, State
+    from .._types import ArrayLike, Inputs, Ints, Lengths, State
 
 
 class Container(Compound, base=True):
@@ -37,6 +37,7 @@ class Container(Compound, base=True):
         added to its gradients.
     """
 
+    _may_be_named = False   # whether the first module may have named inputs
     _skips_padding = False  # whether the first module checks lengths and looks at no padding
     _ends_padding = False   # whether the last module puts out zeros beyond the lengths
     modules: "tuple[Any, ...]"  # Any, because layers have more attributes than a Module
@@ -51,6 +52,9 @@ class Container(Compound, base=True):
                                 f"found {type(module).__name__}, which takes one")
             if module.takes_target:
                 raise TypeError(f"modules[{k}]: expected a module that needs no targets, found {type(module).__name__}")
+            if module.input_names is not None and (k or not self._may_be_named):
+                raise ValueError(f"modules[{k}]: expected a module with one input, found {type(module).__name__}; "
+                                 "named inputs stand at the beginning of a Sequential")
             if id(module) in seen:
                 raise ValueError(f"modules[{k}]: expected a module of its own, found an earlier one again")
             seen.add(id(module))
@@ -124,7 +128,7 @@ class Container(Compound, base=True):
     def __reduce__(self):
         return copyreg.__newobj__, (type(self),), self.__dict__  # the modules copy themselves
 
-    def __call__(self, x: "Inputs", state: "State" = None, lengths: "Ints | None" = None, *,
+    def __call__(self, x: "Inputs", state: "State" = None, lengths: "Lengths | None" = None, *,
                  target: "Ints | None" = None) -> "Any":
         """Inference.
 
@@ -145,16 +149,22 @@ class Container(Compound, base=True):
         -------
         y, or (y, state) if the network is recurrent.
         """
-        if isinstance(x, (list, tuple)):
-            if target is not None:
-                raise TypeError("target: expected None for a list of sequences, found targets; give a padded array")
+        ragged = isinstance(x, (list, tuple))
+        if self.input_names is not None:
+            x, lengths, ragged = self._named.padded(x, lengths)
+        elif ragged:
             x, lengths = pad_sequences(x, lengths, self.batch_first)
-            y, states, lengths = self._run(x, state, lengths)
-            if not self.pools_time:
-                y = [y[k, :n] if self.batch_first else y[:n, k] for k, n in enumerate(lengths.tolist())]
-        else:
-            y, states, _ = self._run(x, state, lengths, **self._targeted(target))
+        if ragged and target is not None:
+            raise TypeError("target: expected None for a list of sequences, found targets; give a padded array")
+        y, states, lengths = self._run(x, state, lengths, **self._targeted(target))
+        if ragged and not self.pools_time:
+            y = [y[k, :n] if self.batch_first else y[:n, k] for k, n in enumerate(lengths.tolist())]
         return (y, states) if self.recurrent else y
+
+    @property
+    def _named(self):
+        """The module that takes the inputs by their names, where `input_names` has some."""
+        return self.modules[0]._named
 
     def _targeted(self, target):
         """The further argument of the last module."""
@@ -171,14 +181,14 @@ class Container(Compound, base=True):
             y, lengths = self._infer(x, states, lengths, **targeted)
         return self._ended(y, lengths), tuple(states), lengths
 
-    def forward(self, x: "Inputs", state: "State" = None, lengths: "Ints | None" = None, *,
+    def forward(self, x: "Inputs", state: "State" = None, lengths: "Lengths | None" = None, *,
                 target: "Ints | None" = None) -> "tuple[Any, State, Tape]":
         """Returns (y, state, tape); state is None if no module has one. Arguments as for a call, but no lists."""
         if isinstance(x, (list, tuple)):
             raise TypeError("x: expected an array, found a list; a padded batch and lengths stand for sequences here")
         states, targeted = list(check_states(state, "state", self.modules)), self._targeted(target)
         x, lengths = self._begun(x, lengths)
-        rows = math.prod(np.shape(x)[:2])
+        rows = math.prod(np.shape(x)[:2]) if self.input_names is None else self._named.row_count(x)
         y, lengths, kept = self._train(x, states, lengths, **targeted)
         y = self._ended(y, lengths)
         return y, tuple(states) if self.recurrent else None, \
@@ -204,6 +214,8 @@ class Container(Compound, base=True):
 
     def _begun(self, x, lengths):
         """x and lengths as the modules are to see them: what padding holds reaches none of them."""
+        if self.input_names is not None:
+            return self._named.checked(x, lengths)
         if self.takes_ids is False and isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind in "iu":
             raise TypeError(f"x: expected numbers, as the first module takes no ids; found ids, {x.dtype} of shape "
                             f"{x.shape}; floats of that shape are one sequence without a batch")

@@ -196,6 +196,8 @@ class Module(Fixed):
         False if nothing refers to the output of a call or `forward` afterwards, so that it may be overwritten.
     scores_target : bool
         True if `forward` and a call take the target of each output, and give its score alone; see `AdaptiveSoftmax`.
+    input_names : tuple of str or None
+        Names of the inputs where x is a dict, as of `Inputs` and networks that begin with them.
     takes_target : bool
         True if `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
     """
@@ -210,9 +212,11 @@ class Module(Fixed):
     saves_output: bool = True
     scores_target: bool = False
     takes_target: bool = False
+    input_names: tuple[str, ...] | None = None
     # An _arrays.Pinned each, if compiled code takes the arrays anew in each call.
     _pinned_params = _pinned_grads = None
     _frozen: frozenset[str] = frozenset()   # of the own parameters' names
+    _statistics: frozenset[str] = frozenset()   # of those, what `forward` writes: frozen for good
     # Whether a module of this process ever was frozen, or had sparse gradients: until then nobody has to look.
     _any_frozen = _any_sparse = False
     _watched = None     # a _watch.Watched, if the engine keeps packed copies of the parameters
@@ -229,11 +233,15 @@ class Module(Fixed):
         self._gate = Gate()
         self._own({})
 
-    def _own(self, params):
-        """Take the arrays of `params` as the live parameters and give each a zero gradient."""
+    def _own(self, params, statistics=()):
+        """Take the arrays of `params` as the live parameters and give each a zero gradient; `statistics` are the names
+        of those that `forward` writes."""
         self._params = ArrayDict(params)
         self._grads = ArrayDict({name: (room if p.dtype in (np.float32, np.float64) else np.zeros)(p.shape, p.dtype)
                                  for name, p in params.items()})
+        if statistics:
+            self._statistics = frozenset(statistics)
+            self._freeze_exactly(())
 
     def _make_sparse(self, *names):
         """Keep these gradients by rows; returns dict of name -> `GradientRows`."""
@@ -307,8 +315,9 @@ class Module(Fixed):
 
     @property
     def num_parameters(self) -> int:
-        """Number of scalars in all parameters, those that are frozen among them."""
-        return sum(p.size for p in self.params.values())
+        """Number of scalars in all parameters, those that are frozen among them, without running statistics."""
+        statistics = {id(module._params[name]) for module in walk(self) for name in module._statistics}
+        return sum(p.size for p in self.params.values() if id(p) not in statistics)
 
     @property
     def frozen(self) -> tuple[str, ...]:
@@ -356,7 +365,7 @@ class Module(Fixed):
         params = self.params
         held = {id(params[name]) for name in names}
         for module in walk(self):
-            module._frozen = frozenset(name for name, p in module._params.items() if id(p) in held)
+            module._frozen = module._statistics | {name for name, p in module._params.items() if id(p) in held}
             module._params.frozen = module._grads.frozen = module._frozen
             Module._any_frozen = Module._any_frozen or bool(module._frozen)
 
@@ -411,8 +420,8 @@ class Module(Fixed):
         """The modules that this one consists of."""
         return ()
 
-    def _branches(self):
-        """Modules inside that all take this one's input."""
+    def _fed(self, x, lengths=None):
+        """(module, its input, its lengths) of the modules inside that take this one's input, or a part of it."""
         return ()
 
     def _row_work(self):
@@ -441,7 +450,7 @@ class Module(Fixed):
                   for name in _arguments(type(self))}
         if "dtype" in values:
             values["dtype"] = self.dtype.name
-        frozen = self.frozen
+        frozen = [name for name in self.frozen if name not in self._statistics]     # those always are
         return {"type": _type_name(type(self)), **values, **({"frozen": list(frozen)} if frozen else {})}
 
     def _argument(self, name):
@@ -473,7 +482,7 @@ class Module(Fixed):
 
     def __repr__(self):
         config = self.config()
-        if len(config.get("frozen", ())) == len(self.params) > 0:
+        if len(config.get("frozen", ())) == len(self.params) - len(self._statistics) > 0:
             config["frozen"] = True
         arguments = ", ".join(f"{name}={value!r}" for name, value in config.items() if name != "type")
         return f"{type(self).__name__}({arguments})"
@@ -490,6 +499,20 @@ def direction_of(module: "Module") -> str:
     """How a module reads a sequence: "forward", "reverse" or "bidirectional"."""
     both = getattr(module, "bidirectional", False)
     return getattr(module, "direction", "bidirectional" if both else "forward")
+
+
+@contextlib.contextmanager
+def statistics_as_before(module: "Module", always: bool = False) -> "Iterator[None]":
+    """If the block fails, or `always`, what `forward` has written into parameters is undone."""
+    kept = [(one._params[name], one._params[name].copy()) for one in walk(module) for name in one._statistics]
+    failed = True
+    try:
+        yield
+        failed = False
+    finally:
+        if failed or always:
+            for array, before in kept:
+                array[...] = before
 
 
 def _copy_into(params, values):
@@ -661,9 +684,11 @@ def frozen_in(config: "dict[str, Any]") -> list[str]:
     """The names of the parameters that a module of this `Module.config` has frozen."""
     check_config(config)
     names, modules = config.get("frozen", ()), config.get("modules", ())
-    if not isinstance(names, (list, tuple)) or not isinstance(modules, (list, tuple)):
-        raise TypeError("config: expected lists of modules and of what is frozen, found others")
-    return [*names, *(f"{k}.{name}" for k, inner in enumerate(modules) for name in frozen_in(inner))]
+    places = config.get("names", range(len(modules) if isinstance(modules, (list, tuple)) else 0))
+    if not isinstance(names, (list, tuple)) or not isinstance(modules, (list, tuple)) or (
+            not isinstance(places, (list, tuple, range)) or len(places) != len(modules)):
+        raise TypeError("config: expected lists of modules, of their names and of what is frozen, found others")
+    return [*names, *(f"{k}.{name}" for k, inner in zip(places, modules) for name in frozen_in(inner))]
 
 
 def check_config(config):

@@ -43,6 +43,7 @@ class Sequential(Container):
     tuple with one entry per module, None for those without a state.
     """
 
+    _may_be_named = True
     _option_names = ("batch_first", "tie_embeddings")
 
     def __init__(self, *modules: "Module", batch_first: bool = True, tie_embeddings: bool = False) -> None:
@@ -65,7 +66,7 @@ class Sequential(Container):
         if self.tie_embeddings:
             _tie(modules)
         self.pools_time = pooled
-        self.takes_ids = modules[0].takes_ids
+        self.takes_ids, self.input_names = modules[0].takes_ids, modules[0].input_names
         self.scores_target = modules[-1].scores_target
         # a subclass puts its modules together in its own way
         self.saves_output = modules[-1].saves_output or type(self).forward is not Sequential.forward
@@ -86,7 +87,7 @@ class Sequential(Container):
 
     def output_lengths(self, lengths: "Array") -> "Ints":
         for module in self.modules:
-            lengths = module.output_lengths(lengths)
+            lengths = lengths if lengths is None else module.output_lengths(lengths)
         return lengths
 
     def _options(self):
@@ -108,7 +109,8 @@ class Sequential(Container):
                 x, states[k] = module(x, state=states[k], lengths=lengths, **options)
             else:
                 x = module(x, lengths=lengths, **options)
-            lengths = _lengths_after(module, lengths)
+            if lengths is not None:
+                lengths = _lengths_after(module, lengths)
         return x, lengths
 
     def _train(self, x, states, lengths, **targeted):
@@ -117,7 +119,8 @@ class Sequential(Container):
             options = targeted if module is self.modules[-1] else {}
             x, states[k], tape = module.forward(x, states[k], lengths, **options)
             tapes.append(tape)
-            lengths = _lengths_after(module, lengths)
+            if lengths is not None:
+                lengths = _lengths_after(module, lengths)
         return x, lengths, tapes
 
     def _propagate(self, kept, dy, dstates, begun):
@@ -144,8 +147,8 @@ OPPOSITE = {"forward": "reverse", "reverse": "forward", "bidirectional": "mixed"
 
 
 def _lengths_after(module, lengths):
-    """The lengths of a module's output; None where all steps count, or there are none."""
-    return None if lengths is None or module.pools_time else module.output_lengths(lengths)
+    """The lengths of a module's output; None where there are no steps."""
+    return None if module.pools_time else module.output_lengths(lengths)
 
 
 def direction_at_end(leaves, direction=None):
@@ -154,7 +157,7 @@ def direction_at_end(leaves, direction=None):
     `direction` is that of the last runner before the leaves.
     """
     for module in leaves:
-        if module._branches():
+        if hasattr(module, "_direction_after"):
             direction = module._direction_after(direction)
         elif module.recurrent:
             direction = direction_of(module)

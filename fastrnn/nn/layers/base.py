@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 from ...check.arrays import check_gradient, check_out
 from ...check.states import check_no_state
 from ...check.values import check_positive_int
-from ..module import Module, Tape, open_tape
+from ..module import Module, Tape, Turn, open_tape
 
 if TYPE_CHECKING:
     from typing import Any
+
+    from typing_extensions import Self
 
     from ..._types import Array, ArrayLike, Inputs, Ints, Outputs, State
 
@@ -84,6 +86,31 @@ class LayerStream:
     def copy(self) -> "LayerStream":
         """The session itself, because it holds nothing that changes."""
         return self
+
+
+class StateStream:
+    """A session with a layer whose outputs depend on earlier steps. It has one caller at a time.
+
+    A subclass defines the property `state`, None of which is that of the start.
+    """
+
+    state: "State"
+
+    def __init__(self, layer: "Any", batch_size: int) -> None:
+        self._turn = Turn("stream")
+        self._layer = layer
+        self._batch_size = batch_size
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to no steps."""
+        self.state = None
+
+    def copy(self) -> "Self":
+        """A session that goes on from here, independently."""
+        other = type(self)(self._layer, self._batch_size)
+        other.state = self.state
+        return other
 
 
 def written(y, out):

@@ -8,10 +8,9 @@ from ...check.arrays import check_floats
 from ...check.sequences import check_lengths, check_sequence
 from ...check.states import check_mean_step, check_sum_and_count
 from ...check.values import check_bool, check_option, check_positive_int
-from ..module import Turn
 from ..options import DIRECTIONS
 from .axes import time_major, valid_steps
-from .base import Layer, LayerStream, written
+from .base import Layer, LayerStream, StateStream, written
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -156,6 +155,42 @@ class MeanOverTime(Pooling):
         np.copyto(dx, dy / np.maximum(lengths, 1)[:, None], where=valid_steps(dx, lengths), casting="same_kind")
 
 
+class MaxOverTime(Pooling):
+    """The largest of each sequence's valid steps, for each feature. In a stream it is that of all steps so far.
+
+    The gradient goes to the first of several largest steps; NaN gives NaN.
+
+    Parameters
+    ----------
+    batch_first : bool
+        Layout of x; a `Sequential` around this layer sets it.
+    """
+
+    def stream(self, batch_size: int = 1) -> "MaxStream":
+        """A session that returns the largest of the steps so far, which is its state."""
+        return MaxStream(self, check_positive_int(batch_size, "batch_size"))
+
+    def _apply(self, x, lengths, training):
+        y, (shape, lengths) = super()._apply(x, lengths, training)
+        if not training:
+            return y, ()
+        steps = time_major(check_sequence(x, "x"), self.batch_first)
+        masked = np.where(valid_steps(steps, lengths), steps, -np.inf)
+        place = masked.argmax(axis=0) if len(steps) else np.zeros(steps.shape[1:], np.intp)
+        return y, (shape, lengths, place)
+
+    def _gradient(self, dy, shape, lengths, place):
+        dx = np.zeros(shape, dy.dtype)
+        valid = np.flatnonzero(lengths)
+        dy = dy.reshape(-1, dy.shape[-1])
+        time_major(dx, self.batch_first)[place[valid], valid[:, None], np.arange(dy.shape[-1])] = dy[valid]
+        return dx
+
+    def _pool(self, y, x, lengths):
+        np.max(x, axis=0, where=valid_steps(x, lengths), initial=-np.inf, out=y)
+        y[lengths == 0] = 0
+
+
 class LastStepStream(LayerStream):
     """A session with a `LastStep`."""
 
@@ -163,14 +198,53 @@ class LastStepStream(LayerStream):
         return written(check_floats(x, "x"), out)
 
 
-class MeanStream:
-    """A session with a `MeanOverTime`. It has one caller at a time."""
+class MaxStream(StateStream):
+    """A session with a `MaxOverTime`. It has one caller at a time."""
 
-    def __init__(self, layer, batch_size):
-        self._turn = Turn("stream")
-        self._layer = layer
-        self._batch_size = batch_size
-        self.reset()
+    @property
+    def state(self) -> "State":
+        """The largest of the steps so far, (B, H); None before the first. Assign to it to go on from another one."""
+        with self._turn:
+            return None if self._largest is None else self._largest.copy()
+
+    @state.setter
+    def state(self, state: "State") -> None:
+        if state is not None:
+            state = check_floats(state, "state").copy()
+            if state.ndim != 2 or len(state) != self._batch_size:
+                raise ValueError(f"state: expected shape ({self._batch_size}, H), found {state.shape}")
+        with self._turn:
+            self._largest = state
+
+    def step(self, x: "ArrayLike", out: "Array | None" = None) -> "Array":
+        """The largest after one more step."""
+        x = check_floats(x, "x")
+        with self._turn:
+            return self._add(x, "x", x.shape, out)
+
+    def run(self, chunk: "ArrayLike") -> "Array":
+        """The largest after the steps of a chunk."""
+        chunk = check_sequence(chunk, "chunk")
+        steps = time_major(chunk, self._layer.batch_first)
+        with self._turn:
+            if len(steps):
+                found = steps.max(axis=0)
+            else:
+                found = np.zeros(steps.shape[1:], chunk.dtype) if self._largest is None else self._largest
+            found = found.reshape(found.shape[-chunk.ndim + 1 :])
+            return self._add(found, "chunk", chunk.shape) if len(steps) else found.copy()
+
+    def _add(self, x, name, shape, out=None):
+        check_mean_step(x, name, shape, self._batch_size, 0.0 if self._largest is None else self._largest)
+        found = np.atleast_2d(x)
+        found = found.copy() if self._largest is None else np.maximum(self._largest, found)
+        y = written(found.reshape(x.shape).astype(x.dtype), out)
+        self._largest = found
+        return y
+
+
+class MeanStream(StateStream):
+    """A session with a `MeanOverTime`. It has one caller at a time."""
 
     @property
     def state(self) -> "State":
@@ -196,16 +270,6 @@ class MeanStream:
         steps = chunk.shape[0 if chunk.ndim == 2 or not self._layer.batch_first else 1]
         with self._turn:
             return self._add(self._layer(chunk) * chunk.dtype.type(steps), steps, "chunk", chunk.shape)
-
-    def reset(self) -> None:
-        """Back to no steps."""
-        self.state = None
-
-    def copy(self) -> "MeanStream":
-        """A session that goes on from here, independently."""
-        other = MeanStream(self._layer, self._batch_size)
-        other.state = self.state
-        return other
 
     def _add(self, x, steps, name, shape, out=None):
         check_mean_step(x, name, shape, self._batch_size, self._total)

@@ -1,13 +1,17 @@
 """Callers' data, checked against the model and the loss, in batches."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ... import memory
+from ...check.named import refuse_names
 from ...check.values import check_bool, check_positive_int, shown
 from ...data.batch import Batch, Targets
 from ...data.batches import LaneStream, Sequences
 from ...data.given import check_class_range, check_id_range, check_kind, holds_ids
 from ...data.mapped import read
+from ...data.named import NamedInputs, NamedSequences
 from ...data.source import IndexedBatches, IteratedBatches, Seen, is_indexed, is_iterator, is_source, unpacked
 from ...data.tbptt import check_tbptt
 from ...data.weights import check_class_count, check_classes_occur
@@ -15,7 +19,7 @@ from ...nn.layers import Embedding
 from ...nn.module import direction_of, is_ours, walk
 from .. import losses
 from .lossparts import loss_reduction, own_loss, takes_labels
-from .passes import infer
+from .passes import infer, steps_of
 
 
 class DataAdapter:
@@ -105,6 +109,9 @@ class DataAdapter:
 
     def for_diagnosis(self, X, y, **given):
         """As `for_evaluation`, for training passes that no update follows; see `fastrnn.diagnostics.diagnose`."""
+        if self._model.input_names is not None:
+            raise ValueError("model: expected one with one input, found named inputs: "
+                             f"{', '.join(self._model.input_names)}")
         data = self._batches(X, y, **given)
         self._check_values(data)
         return data
@@ -120,13 +127,19 @@ class DataAdapter:
     def training_bytes(self, X, y, **given):
         """Bytes that a training pass over the largest batch takes; see `Trainer.memory_estimate`."""
         data = self._batches(X, y, targets=y is not None, **given)
-        return memory.training_bytes(self._model, **_largest_batch(data), x=self._sample(data))
+        return memory.training_bytes(self._model, **_largest_batch(data), x=self._probe(data))
 
     def _batches(
         self, X, y, *, lengths=None, sample_weight=None, class_weight=None, batch_size=32, window=None, accumulate=1,
         bucket=None, targets=True,
     ):
         model, labels = self._model, self._labels
+        if model.input_names is None:
+            refuse_names(X, "X")
+        elif isinstance(X, LaneStream) or window is not None:
+            what = "a LaneStream" if isinstance(X, LaneStream) else "tbptt"
+            raise ValueError(f"{what}: expected a model with one input, found named inputs: "
+                             f"{', '.join(model.input_names)}")
         if isinstance(X, LaneStream):
             given = {"y": y, "lengths": lengths, "sample_weight": sample_weight, "class_weight": class_weight}
             return self._stream(X, given, accumulate)
@@ -143,7 +156,10 @@ class DataAdapter:
             raise ValueError("y: expected targets, found None")
         if window is not None:
             _check_direction(model, "tbptt")
-        data = Sequences(
+        kind, of_inputs = Sequences, {"ids": model.takes_ids}
+        if model.input_names is not None:
+            kind, of_inputs = NamedSequences, _named_kinds(model)
+        data = kind(
             X,
             y,
             lengths=lengths,
@@ -152,15 +168,15 @@ class DataAdapter:
             per_step=not model.pools_time,
             labels=labels or decoded,
             decoded=decoded,
-            ids=model.takes_ids,
+            **of_inputs,
             dtype=model.dtype,
             batch_size=batch_size,
             window=window,
             accumulate=accumulate,
             bucket=bucket,
         )
-        if targets and not (model.pools_time or labels or decoded):
-            _check_steps(model, data)
+        if not decoded:
+            _check_steps(model, data, targets and not (model.pools_time or labels))
         return data
 
     def _source(self, X, y=None, steps=None, *, lengths=None, sample_weight=None, bucket=None, window=None,
@@ -203,12 +219,18 @@ class DataAdapter:
     def _one_batch(self, given, seen, training=False, **options):
         """The `Sequences` of one batch of a source, checked, also against those `seen` before."""
         X = given["X"]
+        if isinstance(X, Mapping):
+            first = next(iter(X.values()), ())
+            return self._checked_batch(given, seen, len(first) if hasattr(first, "__len__") else 1, training, options)
         if not isinstance(X, (list, tuple)):
             X = given["X"] = np.asarray(X)
             if X.ndim == 2 and not (holds_ids(X) or self._model.takes_target):
                 raise ValueError("X: expected shape (B, T, I), (B, T) of ids or a list of arrays, as it is a batch; "
                                  f"found {X.dtype} of shape {X.shape}; one feature per step is (B, T, 1)")
-        data = self._batches(given.pop("X"), given.pop("y", None), batch_size=max(len(X), 1), **given, **options)
+        return self._checked_batch(given, seen, len(X), training, options)
+
+    def _checked_batch(self, given, seen, count, training, options):
+        data = self._batches(given.pop("X"), given.pop("y", None), batch_size=max(count, 1), **given, **options)
         seen.check(data)
         if options.get("targets", True):
             self._check_values(data, options.get("class_weight"))
@@ -267,6 +289,8 @@ class DataAdapter:
 
         Data in a file are checked batch by batch, when they are read.
         """
+        for name, known in self._known_ids(data):
+            _check_named_ids(data, name, known)
         ids, classes = self._sizes(data)
         if classes is not None:
             check_class_count(class_weight, classes)
@@ -303,6 +327,14 @@ class DataAdapter:
             classes = self._classes[step]
         return known, classes
 
+    def _known_ids(self, data):
+        """(name, how many ids its module knows) of the named inputs in memory that hold ids."""
+        if isinstance(data, NamedSequences) and not data.mapped:
+            for module, name, _ in self._model._stages()[0]._fed({name: name for name in self._model.input_names}):
+                first = module._stages()[0]
+                if isinstance(first, Embedding):
+                    yield name, first.num_embeddings
+
     def _sample(self, data):
         """The longest of the sequences, or its first window, (1, T, ...), to see what the model makes of it.
 
@@ -311,6 +343,8 @@ class DataAdapter:
         """
         if self._model.takes_target:
             return None
+        if isinstance(data, NamedSequences):
+            return data.batch(np.array([int(data.lengths_by_name()[data.main].argmax())])).x
         row = 0 if data.lengths is None else int(data.lengths.argmax())
         steps = data.x.shape[1] if data.lengths is None else int(data.lengths[row])
         if all(is_ours(type(module)) and not module.needs_whole_sequences for module in walk(self._model)):
@@ -319,11 +353,16 @@ class DataAdapter:
             steps = min(steps, data.window[1])
         return read(data.x[row][:steps])[None]
 
+    def _probe(self, data):
+        """`_sample` as an array, or as arrays by name."""
+        sample = self._sample(data)
+        return sample.arrays if isinstance(sample, NamedInputs) else sample
+
     def _check_memory(self, data):
         largest = _largest_batch(data, self._shares)
         found = f"{largest['batch']} sequences of {largest['steps']} steps"
         remedy = "use a smaller batch_size, tbptt, or runners with recompute=True"
-        needed = memory.training_bytes(self._model, **largest, x=self._sample(data))
+        needed = memory.training_bytes(self._model, **largest, x=self._probe(data))
         memory.require(needed, "batch_size", found, remedy)
 
 
@@ -350,14 +389,33 @@ def _largest_batch(data, shares=1):
     return {"batch": batch, "steps": steps, "lengths": lengths, **found}
 
 
-def _check_steps(model, data):
-    """Raise where a model of targets for every step has not as many steps in its output."""
-    given = np.unique([data.x.shape[1]] if data.lengths is None else data.lengths)
-    put_out = model.output_lengths(given)
-    if not np.array_equal(put_out, given):
+def _check_steps(model, data, per_step):
+    """Raise where sequences are too short for the model, or with targets for every step it puts out more or fewer."""
+    if isinstance(data, NamedSequences):
+        given = steps_of(data)
+        put_out, given = model.output_lengths(given), given[data.main]
+    else:
+        given = np.unique(steps_of(data))
+        put_out = model.output_lengths(given)
+    if per_step and not np.array_equal(put_out, given):
         k = int(np.argmax(put_out != given))
         raise ValueError(f"y: expected targets for ctc or one per sequence, as the model makes {put_out[k]} steps of "
                          f"{given[k]}; found targets for every step of X")
+
+
+def _named_kinds(model):
+    """The arguments of `NamedSequences` that say what a model's inputs are."""
+    first = model._stages()[0]
+    return {"kinds": {name: module.takes_ids for name, module in zip(first.input_names, first.modules)},
+            "rows": first._rows}
+
+
+def _check_named_ids(data, name, size):
+    """Raise a ValueError where a named input holds ids outside 0 .. size - 1."""
+    try:
+        check_id_range(data.sequences_by_name()[name], size)
+    except ValueError as error:
+        raise ValueError(f"X[{name!r}]{str(error).removeprefix('X')}") from error
 
 
 def _check_direction(model, what):

@@ -4,10 +4,11 @@ import contextlib
 
 import numpy as np
 
+from ...data.named import NamedSequences
 from ...data.source import Source
 from ..progress import Progress
 from .figures import added, finished
-from .passes import infer, measure_all, to_layout
+from .passes import infer, measure_all, output_lengths, to_layout
 
 
 class Evaluation:
@@ -62,15 +63,21 @@ class Evaluation:
                 shown.advance(len(indices))
         if not data.per_step:
             return np.stack(rows)
-        lengths = None if data.lengths is None else model.output_lengths(data.lengths)
+        lengths = output_lengths(model, data)
         if data.ragged:
             return [row[:length].copy() for row, length in zip(rows, lengths)]
-        steps = int(model.output_lengths(np.array([data.x.shape[1]]))[0])
-        out = np.zeros((len(rows), steps, *rows[0].shape[1:]), rows[0].dtype)
+        out = np.zeros((len(rows), self._steps(data), *rows[0].shape[1:]), rows[0].dtype)
         for k, row in enumerate(rows):
             length = len(row) if lengths is None else lengths[k]
             out[k, :length] = row[:length]
         return out
+
+    def _steps(self, data):
+        """Steps of the output for sequences as long as the padded array."""
+        steps = np.array([data.x.shape[1]])
+        if isinstance(data, NamedSequences):
+            steps = dict.fromkeys(data.sequences_by_name(), steps)
+        return int(self._model.output_lengths(steps)[0])
 
     def _outputs_of_batches(self, source, progress):
         """The outputs of all sequences of all batches: one array where batches fit together, else a list."""
@@ -80,8 +87,7 @@ class Evaluation:
                       "batch") as shown:
             for numbers in order:
                 data = source.sequences(numbers)
-                lengths = None if data.lengths is None else self._model.output_lengths(data.lengths)
-                found.append((self.outputs(data), lengths))
+                found.append((self.outputs(data), output_lengths(self._model, data)))
                 shown.advance()
         outputs = [y for y, _ in found]
         if all(isinstance(y, np.ndarray) and y.shape[1:] == outputs[0].shape[1:] for y in outputs):

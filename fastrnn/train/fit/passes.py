@@ -8,6 +8,8 @@ import math
 import numpy as np
 
 from ...check.params import frozen_names
+from ...data.batch import Batch
+from ...data.named import NamedInputs, NamedSequences
 from ...nn.layers import ActivationRegularization, counted_steps
 from ...nn.module import walk
 from .. import losses
@@ -16,13 +18,13 @@ from .lossparts import loss_reduction, own_loss
 
 def infer(model, batch, state=None):
     """(y, state) of inference; y in the model's layout."""
-    x = to_layout(model, batch.x)
+    x, lengths = arguments(model, batch)
     if model.takes_target:
-        return model(x, batch.lengths, target=batch.y), None
+        return model(x, lengths, target=batch.y), None
     scored = target_of(model, batch, 0, batch.x.shape[1])
     if model.recurrent:
-        return model(x, state, batch.lengths, **scored)
-    return model(x, lengths=batch.lengths, **scored), None
+        return model(x, state, lengths, **scored)
+    return model(x, lengths=lengths, **scored), None
 
 
 def target_of(model, batch, start, stop):
@@ -42,6 +44,31 @@ def target_of(model, batch, start, stop):
     return {"target": to_layout(model, np.pad(y, ((0, 0), (min(missing, stop - start), 0))))}
 
 
+def arguments(model, batch):
+    """(x, lengths) of a batch as the model takes them, dicts where its inputs have names."""
+    if isinstance(batch.x, NamedInputs):
+        return batch.x.arguments(batch_first(model))
+    return to_layout(model, batch.x), batch.lengths
+
+
+def output_lengths(model, data):
+    """The steps of the output for all sequences of data, or of a batch; None where they have no lengths."""
+    if data.lengths is None:
+        return None
+    return model.output_lengths(steps_of(data))
+
+
+def steps_of(data):
+    """The steps of sequences, int array (N,), that count; a dict by the inputs' names where these have some."""
+    if isinstance(data, NamedSequences):
+        return data.lengths_by_name()
+    if isinstance(data, Batch) and isinstance(data.x, NamedInputs):
+        return {name: np.full(len(data.x), data.x.arrays[name].shape[1]) if lengths is None else lengths
+                for name, lengths in data.x.lengths.items() if name not in data.x.rows}
+    lengths = data.counted if isinstance(data, Batch) else data.lengths
+    return np.full(len(data.x), data.x.shape[1]) if lengths is None else lengths
+
+
 def measure(function, model, prediction, batch):
     """The result of a loss or metric for the prediction, in the model's layout, of the steps that count."""
     options, y, weight = {}, batch.y, batch.weight
@@ -55,7 +82,7 @@ def measure(function, model, prediction, batch):
             weight = weight if weight is None or weight.ndim == 1 else weight.swapaxes(0, 1)
         options["batch_first"] = False
     if per_step and batch.lengths is not None:
-        options["lengths"] = model.output_lengths(batch.counted)
+        options["lengths"] = output_lengths(model, batch)
     if weight is not None:
         options["sample_weight"] = weight
     return function(prediction, y, **options)
@@ -149,7 +176,10 @@ class TrainingPass:
         self.state = state
         outputs = []
         for start, stop, lengths, context in _pieces(batch):
-            x = to_layout(model, batch.x[:, start:stop])
+            if isinstance(batch.x, NamedInputs):    # they come whole
+                x, lengths = arguments(model, batch)
+            else:
+                x = to_layout(model, batch.x[:, start:stop])
             for module in penalised:
                 module.start = context
             y, state, tape = model.forward(x, state, lengths, **target_of(model, batch, start, stop))

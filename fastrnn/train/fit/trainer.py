@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ..._types import BatchOrder, Inputs, Ints, Outputs, PathLike, Reduction, Seed, Source, Weights
+    from ..._types import BatchOrder, Inputs, Lengths, Outputs, PathLike, Reduction, Seed, Source, Weights
     from ...data.batches import LaneStream
     from ..metrics import Metric
     from ..optim import Optimizer
@@ -160,7 +160,7 @@ class Trainer:
         X: "Inputs | LaneStream | Source",
         y: "Inputs | None" = None,
         *,
-        lengths: "Ints | None" = None,
+        lengths: "Lengths | None" = None,
         epochs: int = 1,
         batch_size: int = 32,
         validation_data: "tuple[Any, ...] | dict[str, Any] | LaneStream | Source | None" = None,
@@ -179,14 +179,15 @@ class Trainer:
 
         Parameters
         ----------
-        X : array (N, T, I) or (N, T), list of arrays (T_i, I) or (T_i,), LaneStream, or source of batches
+        X : array (N, T, I) or (N, T), list of arrays (T_i, I) or (T_i,), LaneStream, source of batches, or dict
             (N, T) and (T_i,) are ids if they hold integers, else one feature per step. A `LaneStream` has its own
             targets, batch and window size; it keeps its order, and its state passes through the epoch.
-            A source gives batches, with their targets, one at a time; see Notes.
+            A source gives batches, with their targets, one at a time; see Notes. A network with named inputs takes a
+            dict of exactly their names; see `fastrnn.Inputs`.
         y : array (N, ...), array (N, T, ...) or list of arrays (T_i, ...)
             One target per sequence or per step, like the model's outputs.
         lengths : sequence of N ints, optional
-            For a padded X; steps beyond a length do not count.
+            For a padded X; steps beyond a length do not count. A dict by the names of the inputs where X is one.
         epochs, batch_size : int
         validation_data : tuple, dict, LaneStream or source, optional
             (X, y), (X, y, sample_weight), a dict of the arguments of `evaluate`, or a source that can be read
@@ -309,7 +310,7 @@ class Trainer:
         X: "Inputs | LaneStream | Source",
         y: "Inputs | None" = None,
         *,
-        lengths: "Ints | None" = None,
+        lengths: "Lengths | None" = None,
         sample_weight: "Inputs | None" = None,
         class_weight: "Weights | None" = None,
         batch_size: int = 32,
@@ -347,7 +348,7 @@ class Trainer:
         return self._adapter().training_bytes(X, y, lengths=lengths, batch_size=batch_size, window=self.tbptt)
 
     def predict(
-        self, X: "Inputs | Source", *, lengths: "Ints | None" = None, batch_size: int = 32, progress: bool = True
+        self, X: "Inputs | Source", *, lengths: "Lengths | None" = None, batch_size: int = 32, progress: bool = True
     ) -> "Outputs":
         """The model's outputs by inference, with the average's parameters if there is an average.
 

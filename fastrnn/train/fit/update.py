@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...check.params import frozen_names
+from ...nn.module import statistics_as_before, walk
 from .. import optim
 from .figures import names
 from .history import NonFiniteError
@@ -65,6 +66,7 @@ class Update:
         self._l2 = l2
         self._mean_weight = mean_weight
         self._regularizers = regularizers(trainer.model)
+        self._writes_statistics = any(module._statistics for module in walk(trainer.model))
         self.penalises = bool(l2 or self._regularizers)
 
     def make(self, batches, states, on_gradient):
@@ -83,6 +85,12 @@ class Update:
         -------
         Made
         """
+        if not self._writes_statistics:
+            return self._make(batches, states, on_gradient)
+        with statistics_as_before(self._trainer.model):
+            return self._make(batches, states, on_gradient)
+
+    def _make(self, batches, states, on_gradient):
         trainer, model = self._trainer, self._trainer.model
         made = self.gradient(batches, states)
         if not made.mass:

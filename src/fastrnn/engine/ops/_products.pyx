@@ -1,9 +1,12 @@
-"""Products of the Linear layer, on the engine's kernels and threads.
+"""Products of Linear and convolutional layers, on the engine's kernels and threads.
 
-w: [O, I], x: [N, I], y: [N, O], all C-contiguous and of one dtype.
+w: [O, I], x: [N, I], y: [N, O], all C-contiguous and of one dtype. A convolution's w: [G*O, C, K] is that of G
+products, for groups of channels; a row of x is [K][C], the C channels of each place of its window, so I = K C.
 """
 
 from libc.string cimport memcpy
+
+import numpy as np
 
 cimport numpy as cnp
 
@@ -115,12 +118,14 @@ cdef int _run_rows(Task *task) except -1:
 
 
 cdef class PackedLinear(Watched):
-    """A Linear layer's live parameters, weight [O,I] and possibly bias [O], and their packed copy."""
+    """A layer's live parameters, weight [O,I] or [G*O,C,K] and possibly bias [G*O], and their packed copies, one for
+    each of G groups."""
     cdef const fr_kernels *k
-    cdef Packing packed
-    cdef fr_int outputs, inputs
+    cdef tuple packed       # of Packing
+    cdef fr_int groups, outputs, inputs
 
-    def __cinit__(self, params):
+    def __cinit__(self, params, int groups=1):
+        cdef fr_int c = -1
         self.pin(params)
         names = self.pinned.names
         if names not in (("weight",), ("weight", "bias")):
@@ -128,26 +133,47 @@ cdef class PackedLinear(Watched):
         w = self.pinned.arrays[0]
         if len(names) == 2:
             check_array(self.pinned.arrays[1], "params['bias']", cnp.PyArray_TYPE(w), WRITE, w.shape[0])
-        check_array(w, "params['weight']", cnp.PyArray_TYPE(w), WRITE, w.shape[0], w.size // max(w.shape[0], 1))
+        if w.ndim == 3:
+            c = w.shape[2]
+        check_array(w, "params['weight']", cnp.PyArray_TYPE(w), WRITE, w.shape[0],
+                    w.size // max(w.shape[0] * abs(c), 1), c)
+        if groups < 1 or w.shape[0] % groups:
+            raise ValueError(f"groups: expected a divisor of {w.shape[0]}, found {groups}")
         self.k = products(w.itemsize)
-        self.outputs, self.inputs = w.shape
+        self.groups = groups
+        self.outputs = w.shape[0] // groups
+        self.inputs = w.size // max(w.shape[0], 1)
 
-    def forward(self, y, x):
+    def forward(self, y, x, int group=0):
         """y: [N,O] = x: [N,I] weight^T + bias."""
-        cdef Packing packed
+        cdef tuple packed
         if self.changed():
-            self.packed = self._packing(True)
+            self.packed = self._packings(True)
             self.settle()
         packed = self.packed
         self._check(y, "y", x, "x", self.outputs, self.inputs)
-        _multiply(self.k, y, x, packed)
+        _multiply(self.k, y, x, packed[self._group(group)])
 
-    def backward_input(self, dx, dy):
+    def backward_packings(self):
+        """The weights as they are now, packed for `backward_input` of several blocks of rows."""
+        blas_context()      # first, because the import of BLAS may fail
+        self.pinned.check(False)
+        return self._packings(False)
+
+    def backward_input(self, dx, dy, int group=0, tuple packings=None):
         """dx: [N,I] = dy: [N,O] weight."""
         blas_context()      # first, because the import of BLAS may fail
         self.pinned.check(False)
         self._check(dx, "dx", dy, "dy", self.inputs, self.outputs)
-        _multiply(self.k, dx, dy, self._packing(False))
+        if packings is None:
+            packings = self._packings(False)
+        packed = packings[self._group(group)] if len(packings) == self.groups else None
+        if not isinstance(packed, Packing):
+            raise ValueError("packings: expected those of backward_packings(), found others")
+        if (<Packing>packed).weight.columns != self.inputs or (<Packing>packed).weight.inner != self.outputs or (
+                (<Packing>packed).weight.format.itemsize != self.k.itemsize):
+            raise ValueError("packings: expected those of this layer, found another's")
+        _multiply(self.k, dx, dy, packed)
 
     cdef int _check(self, out, str out_name, left, str left_name, fr_int columns, fr_int inner) except -1:
         cdef int typenum = typenum_of(self.k.itemsize)
@@ -155,15 +181,29 @@ cdef class PackedLinear(Watched):
         check_array(left, left_name, typenum, READ, rows, inner)
         return check_array(out, out_name, typenum, WRITE, rows, columns)
 
-    cdef Packing _packing(self, bint transposed):
+    cdef int _group(self, int group) except -1:
+        if not 0 <= group < self.groups:
+            raise ValueError(f"group: expected an int in 0 .. {self.groups - 1}, found {group}")
+        return group
+
+    cdef tuple _packings(self, bint transposed):
         cdef cnp.ndarray w = self.pinned.arrays[0]
-        cdef const char *data = <const char *>cnp.PyArray_DATA(w)
         cdef const char *bias = NULL
-        if not transposed:
-            return _pack(self.k, data, NULL, w.shape[1], w.shape[0], False)
-        if len(self.pinned.arrays) > 1:
+        cdef const char *data
+        cdef fr_int group
+        if cnp.PyArray_NDIM(w) == 3:
+            w = np.ascontiguousarray(w.transpose(0, 2, 1))
+        if transposed and len(self.pinned.arrays) > 1:
             bias = <const char *>cnp.PyArray_DATA(self.pinned.arrays[1])
-        return _pack(self.k, data, bias, w.shape[0], w.shape[1], True)
+        packings = []
+        for group in range(self.groups):
+            data = <const char *>cnp.PyArray_DATA(w) + group * self.outputs * self.inputs * self.k.itemsize
+            if transposed:
+                packings.append(_pack(self.k, data, bias, self.outputs, self.inputs, True))
+                bias = bias + self.outputs * self.k.itemsize if bias != NULL else NULL
+            else:
+                packings.append(_pack(self.k, data, NULL, self.inputs, self.outputs, False))
+        return tuple(packings)
 
 
 cdef int _check_gradient(object grad, str name, object dy, bint axes) except -1:

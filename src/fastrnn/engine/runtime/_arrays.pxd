@@ -14,7 +14,7 @@ cdef struct Pin:
     # An array's memory, type and shape.
     const char *data
     int typenum, ndim
-    fr_int shape[2]
+    fr_int shape[3]
     bint in_room
 
 cdef int check_array(object array, str name, int typenum, int kind, fr_int a, fr_int b=*, fr_int c=*,

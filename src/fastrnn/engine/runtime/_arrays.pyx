@@ -208,9 +208,9 @@ cdef class Pinned:
             array = self.arrays[i]
             if (not cnp.PyArray_CheckExact(array) or not cnp.PyArray_ISCARRAY(array)
                     or cnp.PyArray_TYPE(array) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE)
-                    or not 1 <= cnp.PyArray_NDIM(array) <= 2):
+                    or not 1 <= cnp.PyArray_NDIM(array) <= 3):
                 raise ValueError(f"{what}[{self.names[i]!r}]: expected a C-contiguous, writeable array of float32 or "
-                                 f"float64 with one or two axes, found {_found(array)}")
+                                 f"float64 with one to three axes, found {_found(array)}")
             self.pins[i] = _pin_of(array)
         self.memories = tuple([array.base for array in self.arrays])
         for i in range(len(self.arrays)):
@@ -246,7 +246,7 @@ cdef class Pinned:
             was = &self.pins[i]
             now = _pin_of(array)
             if (now.data != was.data or now.typenum != was.typenum or now.ndim != was.ndim
-                    or now.shape[0] != was.shape[0] or now.shape[1] != was.shape[1]
+                    or now.shape[0] != was.shape[0] or now.shape[1] != was.shape[1] or now.shape[2] != was.shape[2]
                     or not cnp.PyArray_ISCARRAY_RO(array)):
                 raise ValueError(f"{self.what}[{self.names[i]!r}]: expected the array as it was made, found one whose "
                                  "memory, shape or dtype has been changed; write into it instead")
@@ -280,7 +280,7 @@ cdef class Pinned:
 
 
 cdef size_t bytes_of(const Pin *pin) noexcept:
-    return pin.shape[0] * pin.shape[1] * (4 if pin.typenum == cnp.NPY_FLOAT else 8)
+    return pin.shape[0] * pin.shape[1] * pin.shape[2] * (4 if pin.typenum == cnp.NPY_FLOAT else 8)
 
 
 cdef Pin _pin_of(object array) noexcept:
@@ -289,7 +289,7 @@ cdef Pin _pin_of(object array) noexcept:
     pin.data = <const char *>cnp.PyArray_DATA(array)
     pin.typenum = cnp.PyArray_TYPE(array)
     pin.ndim = cnp.PyArray_NDIM(array)
-    pin.shape[0] = pin.shape[1] = 1
-    for axis in range(min(pin.ndim, 2)):
+    pin.shape[0] = pin.shape[1] = pin.shape[2] = 1
+    for axis in range(min(pin.ndim, 3)):
         pin.shape[axis] = cnp.PyArray_DIM(array, axis)
     return pin

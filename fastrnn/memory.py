@@ -97,11 +97,12 @@ def _pass_bytes(model, probe, batch, steps, lengths, seen):
             forward, beside = runner_bytes(runner, batch, steps, lengths)
             kept += forward
             back = max(back, beside)
-        found = module(probe)
-        probe = found[0] if module.recurrent else found
-        pooled = pooled or module.pools_time
-        if module.scores_target:
+        if module.scores_target:    # the scores of all classes, which training does not compute, would take long
             probe = np.broadcast_to(probe[..., :1], (*probe.shape[:-1], module.training_width))
+        else:
+            found = module(probe)
+            probe = found[0] if module.recurrent else found
+        pooled = pooled or module.pools_time
         output = batch * probe.size * probe.itemsize * (1 if pooled else steps) // (1 if pooled else seen)
         kept += output
         back = max(back, output)  # what a layer has computed for its gradient

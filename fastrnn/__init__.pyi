@@ -11,6 +11,7 @@ from ._version import __version__ as __version__
 from .config import show_config as show_config
 from .data import audio as audio, bpe as bpe, scaling as scaling, vocab as vocab, windows as windows
 from .data.batches import LaneStream as LaneStream
+from .formats.onnx.model import from_onnx as from_onnx
 from .models import io as io, text as text
 from .models.attention import Attention as Attention
 from .models.io import load as load, save as save
@@ -125,6 +126,7 @@ __all__ = [
     "decoding",
     "diagnostics",
     "distributed",
+    "from_onnx",
     "get_num_threads",
     "load",
     "losses",

@@ -59,6 +59,7 @@ _HOMES = {
     "train.fit.trainer": ("Trainer",),
     "models.io": ("save", "load"),
     "formats.onnx.model": ("from_onnx",),
+    "formats.onnx.layers": ("onnx_layers",),
     "threads": ("set_num_threads", "get_num_threads"),
     "config": ("show_config",),
 }

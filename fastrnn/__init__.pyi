@@ -11,6 +11,7 @@ from ._version import __version__ as __version__
 from .config import show_config as show_config
 from .data import audio as audio, bpe as bpe, scaling as scaling, vocab as vocab, windows as windows
 from .data.batches import LaneStream as LaneStream
+from .formats.onnx.layers import onnx_layers as onnx_layers
 from .formats.onnx.model import from_onnx as from_onnx
 from .models import io as io, text as text
 from .models.attention import Attention as Attention
@@ -132,6 +133,7 @@ __all__ = [
     "losses",
     "memory",
     "metrics",
+    "onnx_layers",
     "optim",
     "register_module",
     "save",

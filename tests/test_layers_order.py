@@ -57,7 +57,7 @@ ORDERS = {
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],
     "fastrnn.formats": ["onnx"],
     "fastrnn.formats.onnx": [
-        "wire", "messages", "tensors", "graph", "ops", "program", "control", "model",
+        "wire", "messages", "tensors", "graph", "ops", "fusion", "program", "control", "stream", "model", "layers",
     ],
     "fastrnn.formats.onnx.ops": [
         "registry", "elementwise", "shapes", "indexing", "reduction", "normalization", "products", "windows",

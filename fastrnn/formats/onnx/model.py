@@ -11,6 +11,7 @@ from . import control  # noqa: F401  enters its operators
 from .graph import build_graph
 from .messages import MODEL
 from .program import Program
+from .stream import OnnxStream
 from .tensors import DataFiles
 from .wire import decode
 
@@ -63,6 +64,29 @@ class OnnxModel:
             Naming the input, or the node and its operator.
         """
         return dict(zip(self._made, self._run(self._arguments(feeds))))
+
+    def stream(self, batch_size: int = 1, *, states: "Mapping[str, str] | None" = None,
+               initial: "Mapping[str, ArrayLike] | None" = None) -> OnnxStream:
+        """A session that carries the graph's state from run to run.
+
+        Parameters
+        ----------
+        batch_size : int
+            The size that the declared shape of a state leaves open.
+        states : dict of str to str, optional
+            The inputs that are states, each with the output that is its next value. By default they are found by their
+            names, in any case: h -> hn, h_n, h_out, h_new, h_next, new_h, next_h, out_h; and h_in -> h_out,
+            past_h -> present_h, initial_h -> final_h, prev_h -> next_h, old_h -> new_h, h0 -> hn, h0 -> h1, of one
+            dtype and shape.
+        initial : dict of str to array, optional
+            States at the start, by the names of their inputs; zeros by default.
+
+        Raises
+        ------
+        ValueError
+            If no names pair, or if an input pairs with several outputs.
+        """
+        return OnnxStream(self, batch_size, states, initial)
 
     def _run(self, arguments):
         with np.errstate(all="ignore"):

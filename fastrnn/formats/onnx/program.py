@@ -9,8 +9,9 @@ from operator import itemgetter
 import numpy as np
 
 from ... import memory
+from .fusion import fused
 from .ops import registry
-from .ops.registry import ABSENT, Info, TooLarge
+from .ops.registry import ABSENT, Info, Reshaped, TooLarge
 
 MOST_PLANS = 16         # of one program; further shapes share a plan that knows no shape
 SMALL = 4096            # values of constants that a folded node may read, if it may grow
@@ -52,7 +53,7 @@ class Plan:
     """Steps that are ready to run."""
 
     def __init__(self, arguments, steps, results, owned):
-        steps = _alive(steps, results)
+        steps = _alive(_short(steps), results)
         self.template = []      # constants by slot, None elsewhere
         for ref in arguments:
             self.take(ref)
@@ -120,9 +121,22 @@ class Plan:
         results = [slots[place] for place in self.outputs]
         if self.owned:
             for k, value in enumerate(results):
-                if value.__class__ is not np.ndarray or value.base is not None or self.passed[k]:
-                    results[k] = np.array(value)
+                if value.__class__ is not np.ndarray or value.base is not None or self.passed[k] \
+                        or not value.flags.c_contiguous:
+                    results[k] = np.array(value, order="C")
         return results
+
+
+def _short(steps):
+    """The steps, of which each that reshapes what another reshaped reads that one's input."""
+    makers = {}
+    for step in steps:
+        if step.call.__class__ is Reshaped:
+            maker = makers.get(step.inputs[0])
+            if maker is not None:
+                step.inputs = [maker.inputs[0], *step.inputs[1:]]
+            makers[step.outputs[0]] = step
+    return steps
 
 
 def _alive(steps, results):
@@ -166,6 +180,7 @@ class Program:
         self.constants = {**(around or {}), **graph.constants}
         self.nodes = list(graph.nodes)
         self.plans = {}
+        self.branches = {}      # graph of an `If` that a plan takes -> its nodes
         self.fold()
         self.steering = self.found_steering()
 
@@ -204,7 +219,7 @@ class Program:
             if wanted.intersection(node.outputs):
                 self.nodes.append(node)
                 wanted |= node.uses()
-        self.nodes.reverse()
+        self.nodes = fused(self.nodes[::-1], self.outputs)
         self.constants = {name: array for name, array in self.constants.items() if name in wanted}
 
     def infos(self, node):
@@ -305,14 +320,13 @@ class Program:
     def trace(self, nodes, scope, steps):
         for node in nodes:
             inputs = [scope[name] if name else None for name in node.inputs]
-            if node.op == "Identity" and not node.domain:
-                scope[node.outputs[0]] = inputs[0]
-                continue
             if node.op == "If" and not node.domain and inputs[0].info.known is not None:
                 graph = chosen(node, inputs[0].info.known)
                 inner = {**scope, **{name: Ref(Info(array, array.shape, array.dtype), array)
                                      for name, array in graph.constants.items()}}
-                self.trace(graph.nodes, inner, steps)
+                if graph not in self.branches:
+                    self.branches[graph] = fused(graph.nodes, [value.name for value in graph.outputs])
+                self.trace(self.branches[graph], inner, steps)
                 for name, value in zip(node.outputs, graph.outputs, strict=True):
                     if name:
                         scope[name] = inner[value.name]
@@ -324,6 +338,9 @@ class Program:
         found = registry.find(node)
         infos = [ABSENT if ref is None else ref.info for ref in inputs]
         call = registry.build(node, infos)
+        if call is registry.same:
+            scope[node.outputs[0]] = inputs[0]
+            return
         try:
             results = call(*[None if ref is None else ref.value for ref in inputs])
         except Exception as error:

@@ -50,8 +50,15 @@ def convolution(node, infos, after):
             and not weight.shape[0] % groups:
         check_dtypes(node, weight, bias)
         ready = memo(node, "products", weight, lambda array: products_of(array, bias, groups))
-    spatial = infos[0].shape[2:] if infos[0].shape is not None and len(infos[0].shape) > 2 else None
-    fixed = windows.sizes(spatial, weight.shape[2:]) if weight is not None and spatial is not None else None
+    shape = infos[0].shape
+    fixed = None
+    if ready is not None and shape is not None and len(shape) == weight.ndim and shape[1] == weight.shape[1] * groups \
+            and infos[0].dtype == weight.dtype:
+        fixed = windows.sizes(shape[2:], weight.shape[2:])
+        if groups == 1 and 0 not in shape:
+            quick = rows_of_shape(node, weight, bias, shape, fixed, after)
+            if quick is not None:
+                return quick
 
     def call(x, w, b=None):
         if x.ndim < 3 or w.ndim != x.ndim or x.shape[1] != w.shape[1] * groups or w.shape[0] % groups:
@@ -78,6 +85,61 @@ def convolution(node, infos, after):
         if after is not None:
             after(y)
         return y.transpose(0, y.ndim - 1, *range(1, y.ndim - 1))
+    return call
+
+
+def taps_read(size, kernel, stride, dilation, before, after, output):
+    """The first and last place of a kernel that reads more than padding, for some output."""
+    places = [k for k in range(kernel) if any(0 <= o * stride + k * dilation - before < size for o in range(output))]
+    return (places[0], places[-1] + 1) if places else (0, kernel)
+
+
+def rows_of_shape(node, weight, bias, shape, sizes, after):
+    """The call for x of one known shape, with all sizes computed before; None if the rows would take much memory.
+
+    A place of the kernel that reads only padding is left out of the product.
+    """
+    if any(one[6] > 64 for one in sizes):
+        taps = [(0, one[1]) for one in sizes]
+    else:
+        taps = [taps_read(*one) for one in sizes]
+    kept = [(size, stop - start, stride, dilation, before - start * dilation, 0, output) for
+            (size, _, stride, dilation, before, _, output), (start, stop) in zip(sizes, taps)]
+    ends = [(output - 1) * stride + (kernel - 1) * dilation + 1 for _, kernel, stride, dilation, _, _, output in kept]
+    outputs, kernel, channels = [one[6] for one in kept], [one[1] for one in kept], shape[1]
+    rows, width = shape[0] * count(outputs), count(kernel) * channels
+    if rows * width > MOST_ROWS or shape[0] * count(ends) * channels > MOST_ROWS:
+        return None
+    key = f"products {taps}" if any((start, stop) != (0, one[1]) for (start, stop), one in zip(taps,
+                                                                                               sizes)) else "products"
+    part = weight[(slice(None), slice(None), *(slice(start, stop) for start, stop in taps))]
+    multiply = memo(node, key, weight, lambda _: products_of(part, bias, 1))[0]
+    # where x lies in what the windows read, and which part of x that is
+    inside = (slice(None), *(slice(max(one[4], 0), min(one[4] + one[0], end)) for one, end in zip(kept, ends)))
+    cut = (slice(None), *(slice(max(-one[4], 0), max(-one[4], 0) + place.stop - place.start)
+                          for one, place in zip(kept, inside[1:])))
+    exact = all(one[4] == 0 and one[0] == end for one, end in zip(kept, ends))
+    filled = all(place.start == 0 and place.stop == end for place, end in zip(inside[1:], ends))
+    read, dtype = (shape[0], *ends, channels), weight.dtype
+    view = windows_of(np.empty(read, dtype), kept)
+    window_shape, strides = view.shape, view.strides
+    last, first = (0, *range(2, len(shape)), 1), (0, len(shape) - 1, *range(1, len(shape) - 1))
+    result = (shape[0], *outputs, weight.shape[0])
+    empty, zeros, ndarray = np.empty, np.zeros, np.ndarray
+
+    def call(x, *_):
+        x = x.transpose(last)
+        if exact:
+            padded = np.asarray(x, order="C")
+        else:
+            padded = empty(read, dtype) if filled else zeros(read, dtype)
+            padded[inside] = x[cut]
+        windows = ndarray(window_shape, dtype, padded, 0, strides).reshape(rows, width)
+        y = empty((rows, weight.shape[0]), dtype)
+        multiply(y, windows if windows.flags.c_contiguous else windows.copy())
+        if after is not None:
+            after(y)
+        return y.reshape(result).transpose(first)
     return call
 
 

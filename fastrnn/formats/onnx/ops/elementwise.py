@@ -6,7 +6,7 @@ from functools import reduce
 import numpy as np
 
 from ....engine.runtime._kernels import exp_, sigmoid_, tanh_
-from .registry import operator
+from .registry import operator, same
 
 FLOATS = np.float32, np.float64
 
@@ -50,7 +50,7 @@ def erf_like(build):
     return enter
 
 
-def same(function):
+def in_dtype(function):
     """`function` with its result in x's dtype."""
     return lambda x, *others: function(x, *others).astype(x.dtype, copy=False)
 
@@ -61,7 +61,7 @@ UNARY = {
     "Acos": np.arccos,
     "Atan": np.arctan, "Sinh": np.sinh, "Cosh": np.cosh, "Asinh": np.arcsinh, "Acosh": np.arccosh, "Atanh": np.arctanh,
     "Not": np.logical_not, "IsNaN": np.isnan, "BitwiseNot": np.invert, "Sigmoid": sigmoid, "Tanh": tanh,
-    "Reciprocal": same(lambda x: x.dtype.type(1) / x), "Relu": lambda x: np.maximum(x, x.dtype.type(0)),
+    "Reciprocal": in_dtype(lambda x: x.dtype.type(1) / x), "Relu": lambda x: np.maximum(x, x.dtype.type(0)),
     "Softplus": lambda x: np.logaddexp(x, x.dtype.type(0)), "Softsign": lambda x: x / (1 + np.abs(x)),
     "HardSwish": lambda x: x * np.clip(x / x.dtype.type(6) + x.dtype.type(0.5), 0, 1).astype(x.dtype),
     "Mish": lambda x: x * tanh(np.logaddexp(x, x.dtype.type(0))),
@@ -82,21 +82,21 @@ SCALED = {
     "Swish": (lambda x, alpha: x * sigmoid(alpha * x), {"alpha": 1.0}),
 }
 for _name, (_function, _defaults) in SCALED.items():
-    operator(_name)(scaled(same(_function), **_defaults))
+    operator(_name)(scaled(in_dtype(_function), **_defaults))
 
 
 @operator("Erf")
 @erf_like
 def build_erf(node, erf):
-    return same(erf)
+    return in_dtype(erf)
 
 
 @operator("Gelu")
 @erf_like
 def build_gelu(node, erf):
     if node.option("approximate", "none", ("none", "tanh")) == "none":
-        return same(lambda x: x.dtype.type(0.5) * x * (1 + erf(x * x.dtype.type(math.sqrt(0.5)))))
-    return same(lambda x: x.dtype.type(0.5) * x * (1 + tanh(x.dtype.type(math.sqrt(2 / math.pi)) * (
+        return in_dtype(lambda x: x.dtype.type(0.5) * x * (1 + erf(x * x.dtype.type(math.sqrt(0.5)))))
+    return in_dtype(lambda x: x.dtype.type(0.5) * x * (1 + tanh(x.dtype.type(math.sqrt(2 / math.pi)) * (
         x + x.dtype.type(0.044715) * x * x * x))))
 
 
@@ -206,7 +206,7 @@ def build_where(node, infos):
 
 @operator("Identity")
 def build_identity(node, infos):
-    return lambda x: x.view()
+    return same
 
 
 @operator("Dropout", 1, 3, outputs=2)
@@ -215,4 +215,6 @@ def build_dropout(node, infos):
     node.float("ratio", 0.5), node.int("seed")
     if infos[2].present and (infos[2].known is None or infos[2].known.any()):
         raise ValueError(f"{node.where}: training_mode: expected false, found another value or one that a run decides")
+    if len(node.outputs) == 1:
+        return lambda x, *_: (x.view(),)
     return lambda x, *_: (x.view(), np.ones(np.shape(x), np.bool_))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ....check.values import shown
-from .registry import axes_of, axis_of, claim, operator, vector
+from .registry import axes_of, axis_of, claim, operator, same, vector
 
 
 @operator("Slice", 1, 5, needs=(1, 2, 3, 4))
@@ -39,6 +39,8 @@ def build_slice(node, infos):
 
     if infos[0].shape is not None and all(info.known is not None or not info.present for info in infos[1:5]):
         fixed = cuts(len(infos[0].shape), [info.known for info in infos[1:5]])
+        if all(len(range(*cut.indices(n))) == n and (cut.step or 1) > 0 for cut, n in zip(fixed, infos[0].shape)):
+            return same
         return lambda x, *_: x[fixed]
     return lambda x, starts=None, ends=None, axes=None, steps=None: x[cuts(x.ndim, (starts, ends, axes, steps))]
 

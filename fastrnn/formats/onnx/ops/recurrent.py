@@ -128,27 +128,47 @@ def build_recurrent(node, infos):
     return call
 
 
+def whole_sequences(attributes, runner, x, states):
+    """The results for sequences of one length, by the engine itself: a step costs little more than its products."""
+    steps, batch, _ = x.shape
+    shape = attributes.directions, batch, runner.hidden_size
+    dtype, states = runner.dtype, list(states)
+    initial = []
+    for state, name in zip(states, ("initial_h", "initial_c")):
+        if state is not None and (state.shape != shape or state.dtype != dtype):
+            raise ValueError(f"{name}: expected {dtype} of shape {shape}, found {state.dtype} of shape {state.shape}")
+        initial.append(np.zeros(shape, dtype) if state is None else np.asarray(state, order="C"))
+    y = np.empty((steps, batch, runner.output_size), dtype)
+    final = [np.empty(shape, dtype) for _ in states]
+    nothing = (None,) * (3 - len(states))
+    runner._engine.infer(np.asarray(x, order="C"), y, (*initial, *nothing), (*final, *nothing))
+    return y, final
+
+
+def ragged_sequences(attributes, runner, x, lengths, states):
+    """The results for sequences of several lengths, or of a dtype that the runner has not."""
+    shape = attributes.directions, x.shape[1], runner.hidden_size
+    states = [np.zeros(shape, runner.dtype) if state is None else state for state in states]
+    y, final = runner(x, states[0] if len(states) == 1 else tuple(states), lengths)
+    return y, final if isinstance(final, tuple) else (final,)
+
+
 def run(attributes, runner, x, lengths, states):
     """Y, Y_h and for the LSTM Y_c, as the operator defines them."""
     dtype, first = x.dtype, attributes.batch_first
     if x.ndim != 3 or x.shape[-1] != runner.input_size:
         raise ValueError(f"X: expected 3 axes, the last of {runner.input_size}, found shape {x.shape}")
     steps = x.swapaxes(0, 1) if first else x
-    if any(state is not None for state in states):
-        shape = attributes.directions, steps.shape[1], runner.hidden_size
-        states = [np.zeros(shape, runner.dtype) if state is None else state.swapaxes(0, 1) if first else state
-                  for state in states]
-        states = states[0] if len(states) == 1 else tuple(states)
+    if first:
+        states = [None if state is None else state.swapaxes(0, 1) for state in states]
+    if lengths is None and dtype == runner.dtype:
+        y, final = whole_sequences(attributes, runner, steps, states)
     else:
-        states = None
-    if lengths is not None and (lengths.size and len(steps) == lengths.min() == lengths.max()):
-        lengths = lengths[:0] if len(lengths) != steps.shape[1] else None
-    y, final = runner(steps, states, lengths)
+        y, final = ragged_sequences(attributes, runner, steps, lengths, states)
     t, batch, _ = y.shape
     y = y.reshape(t, batch, attributes.directions, -1)
     # [T, D, B, H], or [B, T, D, H]
     y = y.transpose(1, 0, 2, 3) if first else y.transpose(0, 2, 1, 3)
-    final = final if isinstance(final, tuple) else (final,)
     if first:
         final = tuple(one.swapaxes(0, 1) for one in final)
     if dtype != runner.dtype:

@@ -21,7 +21,7 @@ class Matrix:
         return whole.astype(np.float32) * (scale * self.scale)
 
 
-@operator("DynamicQuantizeLSTM", 12, domain="com.microsoft", outputs=3)
+@operator("DynamicQuantizeLSTM", 3, 12, domain="com.microsoft", outputs=3)
 def build_dynamic_quantize_lstm(node, infos):
     """The LSTM operator's equations, with W (D, I, 4H) and R (D, H, 4H) in 8 bits."""
     node.op = "LSTM"
@@ -35,6 +35,8 @@ def build_dynamic_quantize_lstm(node, infos):
         raise ValueError(f"{node.where}: expected the activations Sigmoid, Tanh and Tanh, no peepholes and "
                          "input_forget=0, "
                          "found others")
+    if not all(infos[k].present for k in range(8, 12)):
+        raise ValueError(f"{node.where}: expected scales and zero points of W and R, found none")
     clip = attributes.options.get("clip")
 
     def call(x, w, r, b, lengths, h, c, p, w_scale, w_zero, r_scale, r_zero):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ....check.values import shown
-from .registry import axes_of, axis_of, operator
+from .registry import axes_of, axis_of, operator, reshaped
 from .shapes import axes_source
 
 
@@ -36,13 +36,23 @@ def by_sum(before=None, after=None):
     return call
 
 
+def mean(x, axis, keepdims):
+    if x.dtype.kind != "f" or x.dtype == np.float16:
+        return np.mean(x, axis, keepdims=keepdims)
+    total = np.add.reduce(x, axis, keepdims=keepdims)
+    return total / x.dtype.type(x.size // total.size if total.size else 1)
+
+
 REDUCTIONS = {
     "ReduceSum": by_sum(), "ReduceSumSquare": by_sum(np.square), "ReduceL1": by_sum(np.abs),
     "ReduceL2": by_sum(np.square, np.sqrt), "ReduceLogSum": by_sum(None, np.log), "ReduceLogSumExp": log_sum_exp,
-    "ReduceMean": lambda x, axis, keepdims: np.mean(x, axis, keepdims=keepdims),
+    "ReduceMean": mean,
     "ReduceProd": lambda x, axis, keepdims: np.prod(x, axis, keepdims=keepdims, dtype=x.dtype),
     "ReduceMax": extreme(np.max, True), "ReduceMin": extreme(np.min, False),
 }
+
+
+ALONE = frozenset({"ReduceSum", "ReduceMean", "ReduceProd", "ReduceMax", "ReduceMin"})     # of one value, the value
 
 
 def build_reduce(node, infos):
@@ -63,6 +73,9 @@ def build_reduce(node, infos):
         fixed = source(None)
         if fixed:
             fixed = axes_of(fixed, len(infos[0].shape), node.where)
+            if node.op in ALONE and all(infos[0].shape[k] == 1 for k in fixed):
+                return reshaped(tuple(n for k, n in enumerate(infos[0].shape) if keepdims or k not in fixed),
+                                infos[0].shape)
             return lambda x, _=None: reduced(x, fixed)
     return call
 

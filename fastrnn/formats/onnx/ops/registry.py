@@ -85,6 +85,28 @@ def build(node, infos):
     return call
 
 
+def same(x, *_):
+    """The call of a node whose output is its first input here; a plan leaves it out."""
+    return x.view()
+
+
+class Reshaped:
+    """The call that gives an array this shape; of several in a row a plan makes one."""
+
+    __slots__ = ("shape",)
+
+    def __init__(self, shape):
+        self.shape = shape
+
+    def __call__(self, x, *_):
+        return x.reshape(self.shape)
+
+
+def reshaped(shape, known):
+    """`Reshaped`, or `same` for an input of the known shape."""
+    return same if shape == known else Reshaped(shape)
+
+
 class TooLarge(Exception):
     """An array that is not worth being made before a run."""
 

@@ -1,10 +1,12 @@
 """Operators that make arrays, change their shapes and types, or put them together."""
 
+import math
+
 import numpy as np
 
 from ....check.values import shown
 from ..tensors import dtype_of
-from .registry import axes_of, axis_of, claim, operator, vector
+from .registry import Reshaped, axes_of, axis_of, claim, operator, reshaped, same, vector
 
 
 @operator("Constant", 0)
@@ -67,7 +69,7 @@ def build_size(node, infos):
 def build_cast(node, infos):
     dtype = dtype_of(node.int("to", 0), f"{node.where}: to")
     node.int("saturate"), node.attribute("round_mode", str)     # of types of 8 and fewer bits
-    return lambda x: cast(x, dtype)
+    return same if infos[0].dtype == dtype else lambda x: cast(x, dtype)
 
 
 @operator("CastLike", 2)
@@ -79,6 +81,14 @@ def build_cast_like(node, infos):
 def cast(x, dtype):
     """A new array, or a view where the dtype is the same; bools come from all that is not 0."""
     return x.view() if x.dtype == dtype else x.astype(dtype)
+
+
+def whole(known, shape):
+    """A shape with its -1 resolved for an array of a known shape, as far as that is possible."""
+    rest = math.prod(n for n in shape if n != -1)
+    if shape.count(-1) != 1 or rest <= 0 or math.prod(known) % rest:
+        return shape
+    return tuple(math.prod(known) // rest if n == -1 else n for n in shape)
 
 
 @operator("Reshape", 2, needs=(1,))
@@ -100,7 +110,7 @@ def build_reshape(node, infos):
         shape = vector(infos[1].known, node.where, "shape")
         if infos[0].shape is not None or 0 not in shape or keep_zero:
             fixed = tuple(resolved(infos[0].shape or (), shape))
-            return lambda x, _: x.reshape(fixed)
+            return Reshaped(fixed) if infos[0].shape is None else reshaped(whole(infos[0].shape, fixed), infos[0].shape)
     return lambda x, shape: x.reshape(resolved(x.shape, vector(shape, node.where, "shape")))
 
 
@@ -141,7 +151,7 @@ def build_squeeze(node, infos):
         axes = source(None)
         shape = np.squeeze(np.empty(infos[0].shape, np.bool_) if 0 in infos[0].shape else np.broadcast_to(
             False, infos[0].shape), None if axes is None else axes_of(axes, len(infos[0].shape), node.where)).shape
-        return lambda x, _=None: x.reshape(shape)
+        return reshaped(shape, infos[0].shape)
     return call
 
 
@@ -158,7 +168,7 @@ def build_unsqueeze(node, infos):
 
     if infos[0].shape is not None and (infos[1].known is not None or node.version < 13):
         shape = resolved(infos[0].shape, source(None))
-        return lambda x, _=None: x.reshape(shape)
+        return reshaped(shape, infos[0].shape)
     return lambda x, axes=None: x.reshape(resolved(x.shape, source(axes)))
 
 
@@ -167,6 +177,12 @@ def build_transpose(node, infos):
     perm = node.ints("perm")
     if perm is not None and sorted(perm) != list(range(len(perm))):
         raise ValueError(f"{node.where}: perm: expected each axis once, found {shown(perm)}")
+    shape = infos[0].shape
+    if shape is not None and (perm is None or len(perm) == len(shape)):
+        order = range(len(shape))[::-1] if perm is None else perm
+        moved = [k for k in order if shape[k] != 1]
+        if moved == sorted(moved):      # only axes of size 1 move
+            return reshaped(tuple(shape[k] for k in order), shape)
     return lambda x: x.transpose(perm)
 
 

@@ -60,6 +60,7 @@ _HOMES = {
     "models.io": ("save", "load"),
     "formats.onnx.model": ("from_onnx",),
     "formats.onnx.layers": ("onnx_layers",),
+    "formats.onnx.writing.export": ("to_onnx",),
     "threads": ("set_num_threads", "get_num_threads"),
     "config": ("show_config",),
 }

@@ -12,6 +12,7 @@ from .config import show_config as show_config
 from .data import audio as audio, bpe as bpe, scaling as scaling, vocab as vocab, windows as windows
 from .data.batches import LaneStream as LaneStream
 from .formats.onnx.layers import onnx_layers as onnx_layers
+from .formats.onnx.writing.export import to_onnx as to_onnx
 from .formats.onnx.model import from_onnx as from_onnx
 from .models import io as io, text as text
 from .models.attention import Attention as Attention
@@ -142,6 +143,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "text",
+    "to_onnx",
     "vocab",
     "windows",
 ]

@@ -58,7 +58,9 @@ ORDERS = {
     "fastrnn.formats": ["onnx"],
     "fastrnn.formats.onnx": [
         "wire", "messages", "tensors", "graph", "ops", "fusion", "program", "control", "stream", "model", "layers",
+        "writing",
     ],
+    "fastrnn.formats.onnx.writing": ["graph", "scans", "runners", "modules", "seq2seq", "export"],
     "fastrnn.formats.onnx.ops": [
         "registry", "elementwise", "shapes", "indexing", "reduction", "normalization", "products", "windows",
         "convolution", "pooling", "quantized", "recurrent", "recurrent_quantized",

@@ -93,7 +93,8 @@ def test_layers_of_graphs_inside_and_of_weights_that_are_computed():
     assert sorted(layers) == ["choice.else_branch/Yb", "choice.then_branch/Ya"]
     z, reset, n = np.split(w[0].T, 3)
     np.testing.assert_array_equal(layers["choice.then_branch/Ya"].params["weight_ih_l0"], np.concatenate([reset, z, n]))
-    with pytest.raises(ValueError, match=r"node of 'nothing' .NoSuchOperator.: expected an operator that fastrnn knows"):
+    with pytest.raises(ValueError, match=r"node of 'nothing' .NoSuchOperator.: expected an operator that fastrnn "
+                                         r"knows"):
         fastrnn.from_onnx(data)
 
 

@@ -84,7 +84,7 @@ def one_direction(x, lengths, matrices, bias, h, c, clip):
             z = np.clip(z, -clip, clip)
         i, o, f, g = np.split(z, 4, 1)
         new_c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-        new_h = sigmoid(o) * tanh(new_c if clip is None else np.clip(new_c, -clip, clip))
+        new_h = sigmoid(o) * tanh(new_c)
         valid = (k < lengths)[:, None]
         c[...], h[...] = np.where(valid, new_c, c), np.where(valid, new_h, h)
         y[k] = np.where(valid, new_h, 0)

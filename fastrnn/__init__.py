@@ -6,6 +6,7 @@ Read it from the top:
 - `cli`: the command line; `examples` and `bench` use the package as anybody does.
 - `sklearn`, `distributed`, `diagnostics`: estimators, training in several processes, how far gradients reach.
 - `train`: `fit` is the `Trainer`; losses, optimizers, schedules, metrics and callbacks are its parts.
+- `formats`: models of other programs, read and written: ONNX graphs.
 - `models`: whole networks, and how they are saved and loaded.
 - `decoding`, `data`: what becomes of outputs, and how inputs are made.
 - `nn`: modules, recurrent layers, cells and streams.
@@ -58,6 +59,9 @@ _HOMES = {
     "train.fit.history": ("History", "NonFiniteError"),
     "train.fit.trainer": ("Trainer",),
     "models.io": ("save", "load"),
+    "formats.onnx.model": ("from_onnx",),
+    "formats.onnx.layers": ("onnx_layers",),
+    "formats.onnx.writing.export": ("to_onnx",),
     "threads": ("set_num_threads", "get_num_threads"),
     "config": ("show_config",),
 }

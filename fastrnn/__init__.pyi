@@ -11,6 +11,9 @@ from ._version import __version__ as __version__
 from .config import show_config as show_config
 from .data import audio as audio, bpe as bpe, scaling as scaling, vocab as vocab, windows as windows
 from .data.batches import LaneStream as LaneStream
+from .formats.onnx.layers import onnx_layers as onnx_layers
+from .formats.onnx.writing.export import to_onnx as to_onnx
+from .formats.onnx.model import from_onnx as from_onnx
 from .models import io as io, text as text
 from .models.attention import Attention as Attention
 from .models.io import load as load, save as save
@@ -139,11 +142,13 @@ __all__ = [
     "decoding",
     "diagnostics",
     "distributed",
+    "from_onnx",
     "get_num_threads",
     "load",
     "losses",
     "memory",
     "metrics",
+    "onnx_layers",
     "optim",
     "register_module",
     "save",
@@ -152,6 +157,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "text",
+    "to_onnx",
     "vocab",
     "windows",
 ]

@@ -34,7 +34,8 @@ COMPILED_ORDER = [f"{folder}.{name}" for folder, names in COMPILED.items() for n
 ORDERS = {
     "fastrnn": [
         "_version", "_onethread", "_cgroups", "engine", "memory", "check", "threads", "config", "files", "nn", "data",
-        "decoding", "models", "train", "distributed", "diagnostics", "sklearn", "bench", "examples", "cli", "_aliases",
+        "decoding", "models", "formats", "train", "distributed", "diagnostics", "sklearn", "bench", "examples", "cli",
+        "_aliases",
     ],
     "fastrnn.engine": [*COMPILED, "kinds"],
     **{f"fastrnn.engine.{folder}": [] for folder in COMPILED},
@@ -56,6 +57,16 @@ ORDERS = {
     ],
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],
+    "fastrnn.formats": ["onnx"],
+    "fastrnn.formats.onnx": [
+        "wire", "messages", "tensors", "graph", "ops", "fusion", "program", "control", "stream", "model", "layers",
+        "writing",
+    ],
+    "fastrnn.formats.onnx.writing": ["graph", "scans", "runners", "modules", "seq2seq", "export"],
+    "fastrnn.formats.onnx.ops": [
+        "registry", "elementwise", "shapes", "indexing", "reduction", "normalization", "products", "windows",
+        "convolution", "pooling", "quantized", "recurrent", "recurrent_quantized",
+    ],
     "fastrnn.train": [
         "progress", "losses", "metrics", "optim", "averaging", "direction", "schedules", "callbacks", "fit",
     ],

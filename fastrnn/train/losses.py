@@ -77,6 +77,7 @@ def cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Int
     -------
     (float, array (..., K))
     """
+    given = prediction
     prediction = check_prediction(prediction)
     shape, classes = prediction.shape[:-1], prediction.shape[-1]
     smoothing = check_number(label_smoothing, "label_smoothing", low=0, high=1)
@@ -88,7 +89,12 @@ def cross_entropy(prediction: "ArrayLike", target: "ArrayLike", *, lengths: "Int
         of_target = class_weight[np.clip(target, 0, classes - 1)]  # padding may hold any number
         counted = of_target if weight is None else weight * of_target
     scale = _scale(counted, shape, reduction, batch_first)
-    gradient = np.empty_like(prediction) if out is None else _place(out, prediction)
+    if out is None:
+        gradient = np.empty_like(prediction)
+    elif out is given and type(out) is np.ndarray and out.flags.carray:     # `prediction` is a view of it
+        gradient = prediction
+    else:
+        gradient = _place(out, prediction)
     total = _loss.cross_entropy(gradient.reshape(-1, classes), prediction.reshape(-1, classes),
                                 target.reshape(-1), None if weight is None else weight.reshape(-1),
                                 class_weight, smoothing, scale)

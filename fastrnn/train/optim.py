@@ -94,13 +94,14 @@ class Optimizer:
                 self._slots[slot] = {**kept, **new}
         flat, scaled = [], type(self)._update.__module__ == __name__
         for name, p in trained.items():
-            g, slots = grads[name], {slot: kept[name] for slot, kept in self._slots.items()}
+            g, rows = grads[name], ...
             if name in sparse:
                 rows = sparse[name].indices
-                p, g, slots = p[rows], g[rows], {slot: kept[rows] for slot, kept in slots.items()}
+                p, g = p[rows], g[rows]
             if scale != 1 and not scaled:   # by a class of one's own
                 g = g * g.dtype.type(scale)
-            flat.append((name, p.reshape(-1), g.reshape(-1), {slot: kept.reshape(-1) for slot, kept in slots.items()}))
+            flat.append((name, p.reshape(-1), g.reshape(-1),
+                         {slot: kept[name][rows].reshape(-1) for slot, kept in self._slots.items()}))
         self.steps += 1     # from here on nothing fails
         missed = self._missed
         if frozen:

@@ -46,7 +46,7 @@ def own_loss(loss):
     """The function of `fastrnn.losses` that this is, with or without options (functools.partial); else None."""
     while isinstance(loss, functools.partial):
         loss = loss.func
-    return next((function for function in LOSSES.values() if function is loss), None)
+    return loss if LOSSES.get(getattr(loss, "__name__", None)) is loss else None
 
 
 def loss_reduction(loss):

@@ -136,6 +136,15 @@ def networks() -> None:
     chars = CharModel("abc ", cell="gru", embedding_dim=None)
     print("".join(chars.sample(20, prompt="a", temperature=0.7)), chars.decode(chars.encode("abc")))
     print(fastrnn.text.read_text(["a.txt"], "cp1251"), fastrnn.text.OneHot(4)(ids))
+    graph = fastrnn.from_onnx("model.onnx")
+    outputs: dict[str, np.ndarray] = graph.run({"x": x, "n": [1, 2]})
+    session = graph.stream(2, states={"h_in": "h_out"}, initial={"h_in": x})
+    print(outputs, session.step({"x": x})["y"], session.state, session.copy().states, graph.inputs["x"][1])
+    session.reset()
+    for node, runner in fastrnn.onnx_layers(b"model").items():
+        print(node, runner(x)[0])
+    fastrnn.to_onnx(net, Path("net.onnx"), states=True, lengths=True)
+    fastrnn.to_onnx(Seq2Seq(9, 9), "encoder.onnx", part="encoder")
     mlp = Sequential(Linear(3, 4), ReLU(), LeakyReLU(0.1), ELU(alpha=0.5), GELU("tanh"), SiLU(), Tanh(), Sigmoid(),
                      Softplus(2.0, threshold=10), Hardsigmoid(), Linear(4, 2))
     scores: np.ndarray = mlp(x)

@@ -33,7 +33,7 @@ def test_silero_streams_with_its_state_as_onnxruntime_does(path):
             theirs = dict(zip(model.outputs, session.run(None, {**feeds, **state})))
             state = {name: theirs[output] for name, output in stream.states.items()}
             for name, array in {**found, **{stream.states[one]: array for one, array in stream.state.items()}}.items():
-                np.testing.assert_allclose(array, theirs[name], atol=1e-4)
+                np.testing.assert_allclose(array, theirs[name], rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

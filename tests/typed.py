@@ -141,6 +141,7 @@ def networks() -> None:
     session = graph.stream(2, states={"h_in": "h_out"}, initial={"h_in": x})
     print(outputs, session.step({"x": x})["y"], session.state, session.copy().states, graph.inputs["x"][1])
     session.reset()
+    print(graph.to_module().num_parameters)
     for node, runner in fastrnn.onnx_layers(b"model").items():
         print(node, runner(x)[0])
     fastrnn.to_onnx(net, Path("net.onnx"), states=True, lengths=True)

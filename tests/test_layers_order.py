@@ -63,7 +63,7 @@ ORDERS = {
         "layers",
         "writing",
     ],
-    "fastrnn.formats.onnx.writing": ["graph", "scans", "runners", "modules", "seq2seq", "export"],
+    "fastrnn.formats.onnx.writing": ["graph", "scans", "runners", "modules", "overtime", "seq2seq", "export"],
     "fastrnn.formats.onnx.ops": [
         "registry", "elementwise", "shapes", "indexing", "reduction", "normalization", "products", "windows",
         "convolution", "pooling", "quantized", "recurrent", "recurrent_quantized",

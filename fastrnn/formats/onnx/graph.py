@@ -335,9 +335,14 @@ def _text(value, where):
         raise ValueError(f"{where}: expected UTF-8 text, found other bytes") from None
 
 
-def check_names(graph, around=frozenset()):
-    """Raise unless every name is made once, before it is used."""
+def check_names(graph, around=()):
+    """Raise unless every name is made once, before it is used; `around` are the names of each graph around this one."""
     known = set()
+    scopes = (known, *around)
+
+    def is_known(name):
+        return any(name in scope for scope in scopes)
+
     for name in [*graph.constants, *(value.name for value in graph.inputs)]:
         if name in known:
             raise ValueError(f"graph {graph.name!r}: expected each name once, found {name!r} twice among its inputs "
@@ -345,17 +350,17 @@ def check_names(graph, around=frozenset()):
                              "initializers")
         known.add(name)
     for node in graph.nodes:
-        missing = [name for name in node.inputs if name and name not in known and name not in around]
+        missing = [name for name in node.inputs if name and not is_known(name)]
         if missing:
             raise ValueError(f"{node.where}: expected inputs that an earlier node makes, found {missing[0]!r}")
         for inner in node.graphs().values():
-            check_names(inner, around | known)
+            check_names(inner, scopes)
         for name in node.outputs:
             if name and name in known:
                 raise ValueError(f"{node.where}: expected outputs that no other node makes, found {name!r}")
             known.add(name)
     for value in graph.outputs:
-        if value.name not in known and value.name not in around:
+        if not is_known(value.name):
             raise ValueError(f"output {value.name!r}: expected a value that a node makes, found none")
 
 

@@ -59,10 +59,11 @@ ORDERS = {
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],
     "fastrnn.formats": ["onnx"],
     "fastrnn.formats.onnx": [
-        "wire", "messages", "tensors", "graph", "ops", "fusion", "program", "control", "stream", "model", "layers",
+        "wire", "messages", "tensors", "graph", "ops", "fusion", "program", "control", "stream", "sequential", "model",
+        "layers",
         "writing",
     ],
-    "fastrnn.formats.onnx.writing": ["graph", "scans", "runners", "modules", "seq2seq", "export"],
+    "fastrnn.formats.onnx.writing": ["graph", "scans", "runners", "modules", "overtime", "seq2seq", "export"],
     "fastrnn.formats.onnx.ops": [
         "registry", "elementwise", "shapes", "indexing", "reduction", "normalization", "products", "windows",
         "convolution", "pooling", "quantized", "recurrent", "recurrent_quantized",

@@ -13,7 +13,7 @@ from .tensors import dtype_of, to_array
 OLDEST, NEWEST = 7, 28              # operator sets
 DOMAINS = {"ai.onnx": ""}           # other names of a domain
 KINDS = {1: "f", 2: "i", 3: "s", 4: "t", 5: "g", 6: "floats", 7: "ints", 8: "strings", 10: "graphs"}
-MOST_NODES, MOST_TIMES = 20_000, 50  # after functions are replaced: so many, or so many times those in the file
+MOST_NODES, MOST_TIMES = 5_000, 8   # that calls of functions make: so many, and so many times those in the file
 DEEPEST = 40                        # graphs and functions inside each other
 
 
@@ -148,6 +148,7 @@ class Builder:
             if key in self.functions:
                 raise ValueError(f"function {one.name!r}: expected one of each name, found two")
             self.functions[key] = one
+        self.bodies = {}        # of functions whose nodes were read; None while they are
         self.count = self.made = self.calls = 0
 
     def versions(self, imports):
@@ -224,12 +225,7 @@ class Builder:
             if function is None:
                 found.append(node)
             else:
-                found += self.inlined(node, function, depth)
-        self.made += len(found)
-        if self.made > MOST_NODES + MOST_TIMES * self.count:
-            raise ValueError(f"functions: expected calls that make at most {MOST_NODES + MOST_TIMES * self.count} "
-                             "nodes, "
-                             "found more")
+                found += self.inlined(node, (domain, proto.op_type, proto.overload), function, depth)
         return found
 
     def attribute(self, proto, where, opsets, depth):
@@ -257,11 +253,20 @@ class Builder:
             return () if value is None else tuple(value.tolist())
         return tuple(_text(one, where) for one in value) if proto.type == 8 else tuple(value)
 
-    def inlined(self, call, function, depth):
+    def body(self, key, function, where, depth):
+        """The nodes of a function, read once for all its calls."""
+        if self.bodies.setdefault(key, ()) is None:
+            raise ValueError(f"{where}: expected functions that do not call themselves, found {function.name!r}")
+        if not self.bodies[key]:
+            self.bodies[key] = None
+            self.bodies[key] = self.nodes(function.node, self.versions(function.opset_import), depth + 1)
+        return self.bodies[key]
+
+    def inlined(self, call, key, function, depth):
         """The nodes of a function that `call` calls, with the caller's names."""
         if depth > DEEPEST:
-            raise ValueError(f"{call.where}: expected functions that do not call themselves, found more than {DEEPEST} "
-                             "calls inside each other")
+            raise ValueError(f"{call.where}: expected at most {DEEPEST} graphs and functions inside each other, found "
+                             "more")
         if len(call.inputs) > len(function.input) or len(call.outputs) > len(function.output):
             raise ValueError(f"{call.where}: expected at most {len(function.input)} inputs and {len(function.output)} "
                              f"outputs, found {len(call.inputs)} and {len(call.outputs)}")
@@ -270,7 +275,11 @@ class Builder:
         if unknown:
             raise ValueError(f"{call.where}: expected attributes of its function, found {shown(sorted(unknown))}")
         given = {**defaults, **call.attributes}
-        nodes = self.nodes(function.node, self.versions(function.opset_import), depth + 1)
+        nodes = self.body(key, function, call.where, depth)
+        self.made += sum(map(_size, nodes))
+        if self.made > MOST_NODES + MOST_TIMES * self.count:
+            raise ValueError(f"{call.where}: expected calls of functions that make at most "
+                             f"{MOST_NODES + MOST_TIMES * self.count} nodes, found more")
         self.calls += 1
         names = dict.fromkeys(function.input, "")
         names |= dict(zip(function.input, call.inputs))
@@ -281,6 +290,11 @@ class Builder:
                 raise ValueError(f"{call.where}: expected outputs that its function makes, found its input {own!r}")
             names[own] = outer or f"{own}@{self.calls}"
         return [_with_attributes(node.renamed(names), given) for node in nodes]
+
+
+def _size(node):
+    """How many nodes a node is, those of its graphs included."""
+    return 1 + sum(_size(one) for graph in node.graphs().values() for one in graph.nodes)
 
 
 class Reference(NamedTuple):
@@ -321,9 +335,14 @@ def _text(value, where):
         raise ValueError(f"{where}: expected UTF-8 text, found other bytes") from None
 
 
-def check_names(graph, around=frozenset()):
-    """Raise unless every name is made once, before it is used."""
+def check_names(graph, around=()):
+    """Raise unless every name is made once, before it is used; `around` are the names of each graph around this one."""
     known = set()
+    scopes = (known, *around)
+
+    def is_known(name):
+        return any(name in scope for scope in scopes)
+
     for name in [*graph.constants, *(value.name for value in graph.inputs)]:
         if name in known:
             raise ValueError(f"graph {graph.name!r}: expected each name once, found {name!r} twice among its inputs "
@@ -331,17 +350,17 @@ def check_names(graph, around=frozenset()):
                              "initializers")
         known.add(name)
     for node in graph.nodes:
-        missing = [name for name in node.inputs if name and name not in known and name not in around]
+        missing = [name for name in node.inputs if name and not is_known(name)]
         if missing:
             raise ValueError(f"{node.where}: expected inputs that an earlier node makes, found {missing[0]!r}")
         for inner in node.graphs().values():
-            check_names(inner, around | known)
+            check_names(inner, scopes)
         for name in node.outputs:
             if name and name in known:
                 raise ValueError(f"{node.where}: expected outputs that no other node makes, found {name!r}")
             known.add(name)
     for value in graph.outputs:
-        if value.name not in known and value.name not in around:
+        if not is_known(value.name):
             raise ValueError(f"output {value.name!r}: expected a value that a node makes, found none")
 
 

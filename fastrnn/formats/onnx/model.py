@@ -11,6 +11,7 @@ from . import control  # noqa: F401  enters its operators
 from .graph import build_graph
 from .messages import MODEL
 from .program import Program
+from .sequential import Chain
 from .stream import OnnxStream
 from .tensors import DataFiles
 from .wire import decode
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ..._types import Array, ArrayLike, PathLike
+    from ...nn.sequential import Sequential
 
 
 class OnnxModel:
@@ -87,6 +89,20 @@ class OnnxModel:
             If no names pair, or if an input pairs with several outputs.
         """
         return OnnxStream(self, batch_size, states, initial)
+
+    def to_module(self) -> "Sequential":
+        """The graph as a `Sequential` with the same weights, which trains, streams and is saved as any other.
+
+        The graph must be one chain: an input, of features or of ids, layers one after another (RNN, LSTM, GRU, MatMul
+        or Gemm with a bias, Embedding, LayerNormalization, activations, Softmax, the last step or the mean over steps,
+        Dropout), and an output.
+
+        Raises
+        ------
+        ValueError
+            Naming the first node that is none of these.
+        """
+        return Chain(self._program).run()
 
     def _run(self, arguments):
         with np.errstate(all="ignore"):

@@ -1,5 +1,6 @@
 """Tensors of ONNX files as arrays, from the file itself or from data files beside it; and arrays as tensors."""
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -83,10 +84,10 @@ def to_array(tensor, files, where):
         raise ValueError(f"{where}: expected a whole tensor, found a segment of one")
     if len(shape) > MOST_AXES or any(n < 0 for n in shape):
         raise ValueError(f"{where}: expected at most {MOST_AXES} sizes of at least 0, found {shown(shape)}")
-    size = dtype.itemsize
+    size, extent = math.prod((dtype.itemsize, *shape)), dtype.itemsize
     for n in shape:
-        size *= n
-        if size >= 2**48:
+        extent *= max(n, 1)
+        if extent >= 2**48:     # of an empty array, too: NumPy makes none of such sizes
             raise ValueError(f"{where}: expected a tensor that fits into memory, found shape {shown(shape)}")
     if tensor.data_location == EXTERNAL:
         raw = files.read(tensor.external_data, size, where)

@@ -224,7 +224,7 @@ def encode(found: Message) -> bytes:
 
 
 def _number(value):
-    value &= (1 << 64) - 1
+    value = int(value) & (1 << 64) - 1
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)

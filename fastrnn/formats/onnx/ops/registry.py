@@ -132,10 +132,11 @@ class limited:
         self.nbytes = nbytes
 
     def __enter__(self):
-        _limit.nbytes = self.nbytes
+        self.before = getattr(_limit, "nbytes", MOST_BYTES)
+        _limit.nbytes = min(self.nbytes, self.before)
 
     def __exit__(self, *_):
-        del _limit.nbytes
+        _limit.nbytes = self.before
 
 
 def axis_of(axis, ndim, where, name="axis"):

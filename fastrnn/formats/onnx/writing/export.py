@@ -8,12 +8,12 @@ from ...._version import __version__
 from ....check.values import check_bool, shown
 from ....files.wholefile import as_path, write_whole
 from ....models.seq2seq import Seq2Seq
-from ....nn import layers
 from ....nn.cells import Cell
 from ....nn.container import Container
 from ....nn.module import Module
 from ....nn.runners import Runner
 from ..wire import encode
+from . import overtime  # noqa: F401  enters its modules
 from .graph import Graph
 from .modules import Flow, States, write_module
 from .runners import write_layers
@@ -33,7 +33,7 @@ def features_of(module):
         known = next((n for one, n in zip(module.modules, found)
                       if isinstance(n, int) or not getattr(one, "keeps_features", False)), "features")
         return known
-    for name in ("input_size", "in_features", "features"):
+    for name in ("input_size", "in_features", "in_channels", "num_features", "features"):
         if isinstance(getattr(module, name, None), int):
             return getattr(module, name)
     return "features"
@@ -138,6 +138,6 @@ def check_forward(module):
     if isinstance(module, Runner) and (module.bidirectional or module.direction == "reverse"):
         raise ValueError(f"states: expected False for a runner that reads backwards, found True for direction="
                          f"{module.direction!r}")
-    if isinstance(module, (layers.Reverse, layers.Flatten)):
+    if getattr(module, "needs_whole_sequences", False):
         raise ValueError(f"states: expected False with {type(module).__name__}, which needs whole sequences, found "
                          "True")

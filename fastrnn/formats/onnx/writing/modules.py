@@ -224,15 +224,3 @@ def write_last_step(graph, module, prefix, flow, states):
     else:
         y = first if module.direction == "reverse" else last
     return flow._replace(value=y, steps=False, lengths=None)
-
-
-@writes(layers.MeanOverTime)
-def write_mean_over_time(graph, module, prefix, flow, states):
-    x = flow.value
-    if flow.lengths is None:
-        return flow._replace(value=graph.add("ReduceMean", x, axes=[0], keepdims=0), steps=False)
-    inside = graph.add("Where", graph.valid(x, flow.lengths), x, graph.number(0))
-    total = graph.add("ReduceSum", inside, graph.ints(0), keepdims=0)
-    count = graph.add("Max", graph.add("Cast", flow.lengths, to=NUMBERS[graph.dtype]), graph.number(1))
-    return flow._replace(value=graph.add("Div", total, graph.add("Unsqueeze", count, graph.ints(1))), steps=False,
-                         lengths=None)

@@ -100,4 +100,8 @@ def main(args):
     for question, found, right in list(zip(held_out.questions, task.answers(model, held_out), held_out.answers))[:6]:
         print(f"  {question:>7} = {found:4} {'' if found == right else f'not {right}'}")
     print(f"exact on the held-out questions after {epochs} epochs: {marks.exact[-1]:.4f}")
-    return None if args.quick else marks.exact[-1] >= EXACT
+    return {"exact": marks.exact[-1]}
+
+
+def shown(figures):
+    return figures["exact"] >= EXACT

@@ -22,7 +22,7 @@ PUBLISHED = (
     "Graves et al. 2006 for the method; none for these strings;\n"
     "held to here: a digit error rate (edit distance) under 5 %, greedy and by beam search, in both directions"
 )
-RESULT = "digit error rate 0.4 % (mean of 3 seeds, both networks)"
+RESULT = "digit error rate 0.31 %, forwards 0.46 % (means of 5 seeds, by beam search)"
 OPTIONS = ("data", "plot")
 ERRORS = 0.05
 BANDS, STACKED, CLASSES = 40, 3, 11  # class 0 is the blank, digit d is class d + 1

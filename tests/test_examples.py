@@ -41,6 +41,7 @@ def test_what_an_example_must_have(module):
     assert examples.title(module) and module.TIME and module.PUBLISHED and module.RESULT
     assert set(module.OPTIONS) <= {"data", "plot"}
     assert list(inspect.signature(module.main).parameters) == ["args"]
+    assert list(inspect.signature(module.shown).parameters) == ["figures"]
     source = inspect.getsource(module)
     assert "from fastrnn" in source and "from ." not in source and "fastrnn._" not in source  # as anybody imports it
 
@@ -117,9 +118,47 @@ def test_gates_that_remember(kind, row):
 
 
 def test_an_example_that_does_not_show_it_exits_with_one(capsys, monkeypatch):
-    monkeypatch.setattr(gradients, "main", lambda args: False)
-    code, out, _ = call(capsys, "gradients")
-    assert code == 1 and "NOT shown" in out
+    right = {"uniform tanh vanishes within": 9, "normal tanh explodes": True, "carry": True}
+    for wrong in ({}, {"uniform tanh vanishes within": np.inf}, {"normal tanh explodes": False}, {"carry": False}):
+        monkeypatch.setattr(gradients, "main", lambda args, wrong=wrong: {**right, **wrong})
+        code, out, _ = call(capsys, "gradients")
+        assert code == bool(wrong) and ("NOT shown" in out) == bool(wrong)
+
+
+def test_several_seeds_are_held_to_their_mean_and_one_is_drawn(capsys, monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib")
+    seen = []
+
+    def fake(args):
+        seen.append((args.seed, args.plot))
+        return {"LSTM": 0.001 * args.seed, "GRU": 0.02 if args.seed == 4 else 0.001, "tanh RNN": 1 / 6,
+                "tanh vanishes": True}
+
+    monkeypatch.setattr(adding, "main", fake)
+    code, out, _ = call(capsys, "adding", "--seed", 3, "--seeds", 3, "--plot", tmp_path / "p.png")
+    assert code == 0 and seen == [(3, str(tmp_path / "p.png")), (4, None), (5, None)]
+    lines = [line.split() for line in out.splitlines()]
+    start = lines.index(["seed", "LSTM", "GRU"])
+    assert lines[start + 1 : start + 7] == [
+        ["3", "0.0030", "0.0010"],
+        ["4", "0.0040", "0.0200"],
+        ["5", "0.0050", "0.0010"],
+        ["mean", "0.0040", "0.0073"],
+        ["lowest", "0.0030", "0.0010"],
+        ["highest", "0.0050", "0.0200"],
+    ]
+    assert [line for line in lines if line[:1] == ["Seed"]] == [["Seed", "3"], ["Seed", "4"], ["Seed", "5"]]
+    assert call(capsys, "adding", "--seed", 4)[0] == 1  # alone, this one's GRU does not solve it
+    with pytest.raises(SystemExit, match="2"):
+        call(capsys, "adding", "--seeds", 0)
+    assert "--seeds: expected a whole number of at least 1, found '0'" in capsys.readouterr().err
+
+
+def test_the_table_of_seeds_leaves_out_what_no_seed_changes():
+    lines = examples.table({0: {"a": 1.0, "b": 2.0}, 7: {"a": 1.0, "b": 4.0}}).splitlines()
+    assert [line.split() for line in lines[:3]] == [["seed", "b"], ["0", "2.0000"], ["7", "4.0000"]]
+    assert [line.split()[0] for line in lines[3:]] == ["mean", "lowest", "highest"]
+    assert examples.table({0: {"a": 1.0}, 1: {"a": 1.0}}).split()[:2] == ["seed", "a"]
 
 
 @pytest.mark.parametrize(
@@ -148,5 +187,5 @@ def test_an_option_that_is_taken_reaches_the_example(monkeypatch):
     seen = []
     monkeypatch.setattr(adding, "OPTIONS", ("data",))
     monkeypatch.setattr(adding, "main", seen.append)
-    args = SimpleNamespace(quick=True, seed=1, data="here", plot=None)
+    args = SimpleNamespace(quick=True, seed=1, seeds=1, data="here", plot=None)
     assert examples.run("adding", args) == 0 and seen == [args]

@@ -47,7 +47,8 @@ def test_a_slice_of_translation(capsys, tmp_path):
     write_pairs(tmp_path)
     plot = tmp_path / "p.png"
     assert main(["example", "translation", "--quick", "--data", str(tmp_path), "--plot", str(plot)]) == 0
-    assert "BLEU on test 2016" in capsys.readouterr().out and plot.read_bytes().startswith(b"\x89PNG")
+    out = capsys.readouterr().out
+    assert "BLEU on test 2016: greedy" in out and "tok:none" in out and plot.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_real_pairs_have_their_published_sizes():
@@ -69,8 +70,9 @@ def test_words_are_those_of_the_training_pairs():
 def test_bleu_counts_words_as_they_are():
     pytest.importorskip("sacrebleu")
     line = "a man , a plan , a canal"
-    assert translation.bleu([line], [line]) == pytest.approx(100)
-    assert translation.bleu([line], [line.replace(",", ";")]) < 60
+    score, signature = translation.bleu([line], [line])
+    assert score == pytest.approx(100) and "tok:none" in signature and "nrefs:1" in signature
+    assert translation.bleu([line], [line.replace(",", ";")])[0] < 60
 
 
 def test_without_sacrebleu_one_line_names_the_extra(capsys, monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from scipy.special import expit
 
 pytest.importorskip("sklearn")
 
-from fastrnn.examples import anomaly, files, forecasting, nab
+from fastrnn.examples import anomaly, files, forecasting, nab, statistical
 
 STANDARD, FALSE = (1.0, 0.11, 1.0), -0.11
 
@@ -118,22 +118,52 @@ def test_a_benchmark_of_ones_own(streams, capsys):
     assert [one.name for one in corpus] == ["kind/noise.csv", "kind/waves.csv"]
     assert corpus[1].windows.tolist() == [[780, 859]] and corpus[1].probation == 180
     assert costs["standard"] == STANDARD and costs["reward_low_FP_rate"][1] == 0.22
-    assert anomaly.main(settings(data=streams)) is None
+    figures = anomaly.main(settings(data=streams))
     assert "1 series, 1,200 steps, 1 windows" in capsys.readouterr().out
+    methods = {"windowed Gaussian", anomaly.Z, "last value", "linear, 24 values", "GRU"}
+    methods |= {"last value and z-score", "linear and z-score", anomaly.OURS}
+    assert set(figures) == methods | {f"{name}, rule" for name in methods}
+    ruled = {f"{anomaly.Z}, rule": 40, "GRU, rule": 41, f"{anomaly.OURS}, rule": 42}
+    assert anomaly.shown({**figures, **ruled, "GRU": 1, anomaly.Z: 99})  # with the same rule
+    assert not anomaly.shown({**figures, **ruled, "GRU, rule": 39}) and not anomaly.shown({**figures, **ruled,
+                                                                                             "GRU, rule": 43})
+    assert anomaly.with_z([np.array([-2.0, 3])], [np.array([1.0, 2])])[0].tolist() == [1, 5]
 
 
 def test_the_network_expects_waves_and_not_a_flat_piece(streams):
     corpus, costs = nab.read_corpus(streams)
-    found = nab.evaluate(corpus, anomaly.score_all(corpus, 0, 1), costs["standard"])
+    scores = [anomaly.highest(one) for one in anomaly.network_scores(corpus, 0, 1)]
+    found = nab.evaluate(corpus, scores, costs["standard"])
     assert found.found == 1 and found.score > 50
 
 
-def test_scores_know_nothing_of_what_comes_later(streams):
+@pytest.mark.parametrize("method", [lambda one: anomaly.prediction_errors(one, 0), anomaly.linear_errors,
+                                    anomaly.last_value_errors], ids=["network", "linear", "last value"])
+def test_scores_know_nothing_of_what_comes_later(streams, method):
     one = nab.read_corpus(streams)[0][1]
-    scores = anomaly.highest(anomaly.unusual(anomaly.prediction_errors(one, 0), one.probation))
+    scores = anomaly.highest(anomaly.unusual(method(one), one.probation))
     changed = one._replace(values=np.r_[one.values[:900], np.full(300, 9.0)])
-    again = anomaly.highest(anomaly.unusual(anomaly.prediction_errors(changed, 0), one.probation))
+    again = anomaly.highest(anomaly.unusual(method(changed), one.probation))
     assert np.array_equal(scores[:900], again[:900]) and not np.array_equal(scores[900:], again[900:])
+
+
+def test_a_linear_prediction_is_exact_where_values_are_and_learns_a_new_rule():
+    x = np.sin(np.arange(2000) / 7)
+    x[1000:] = np.sign(np.sin(np.arange(1000) / 3 + 0.1)) + 3
+    one = nab.Series("s", [], np.round(x, 12), np.empty((0, 2), int))
+    errors = anomaly.linear_errors(one)
+    assert errors[anomaly.LAGS : 1000].max() < 1e-6 and errors[1000:1024].max() > 1
+    slopes = nab.Series("s", [], np.arange(1000.0), np.empty((0, 2), int))
+    assert (anomaly.last_value_errors(slopes)[1:] == 1).all() and anomaly.last_value_errors(slopes)[0] == 0
+
+
+def test_the_network_predicts_on_the_scale_of_what_it_read_first():
+    x = 50 + 7 * np.sin(np.arange(900) / 4)
+    forecaster = anomaly.Forecaster(x[:600], 0)
+    errors = forecaster.errors(x)
+    assert errors.shape == x.shape and errors[0] == 0 and errors[20:].max() < 0.3 < np.abs(np.diff(x / 5)).max()
+    flat = anomaly.Forecaster(np.full(300, 4.0), 0).errors(np.r_[np.full(50, 4.0), 5.0])
+    assert np.isfinite(flat).all() and flat[-1] > 10 * flat[:-1].max()
 
 
 def test_a_score_counts_where_it_is_the_highest_for_a_while():
@@ -180,7 +210,9 @@ def seasons(tmp_path):
 def test_forecasts_of_ones_own_series(seasons, tmp_path, capsys):
     pytest.importorskip("statsmodels")
     pytest.importorskip("matplotlib")
-    assert forecasting.main(settings(data=seasons, plot=tmp_path / "p.png")) is None
+    figures = forecasting.main(settings(data=seasons, plot=tmp_path / "p.png"))
+    name = "equipment, monthly"
+    assert set(figures) == {name, f"{name}, hold", f"{name}, best other", f"{name}, last season"}
     assert "equipment, monthly" in capsys.readouterr().out and (tmp_path / "p.png").read_bytes()[1:4] == b"PNG"
 
 
@@ -196,20 +228,77 @@ def test_what_is_missing_lies_between_its_neighbours(seasons):
 def test_the_error_is_that_of_last_seasons_value_where_it_forecasts():
     x = np.tile(np.arange(12.0), 20) + np.repeat(np.arange(20.0), 12)  # one more each season
     task = forecasting.Task({"x": x}, 12, np.array([120, 150]), 10, {})
-    naive = [forecasting.last_season(x[:t], 12) for t in task.origins]
+    naive = [statistical.last_season(x[:t], 12, 24) for t in task.origins]
     # of the 24 steps the first 12 are 1 too low, the others 2; known differences are all 1
     assert forecasting.scaled_error(task, x, naive) == pytest.approx(1.5)
     assert forecasting.scaled_error(task, x, forecasting.outcomes(task, x)) == 0
     assert forecasting.every(10, 60, 200).tolist() == [140, 150, 160, 170]
 
 
-def test_a_forecast_sees_nothing_of_what_it_forecasts():
+@pytest.mark.parametrize("curve", [False, True])
+def test_a_forecast_sees_nothing_of_what_it_forecasts(curve):
     rng = np.random.default_rng(0)
     x = np.sin(np.arange(240) / 2) + rng.normal(0, 0.1, 240)
     options = {"season": 12, "window": 12, "hidden_size": 8, "epochs": 3}
-    task = forecasting.Task({"x": x}, 12, np.array([180, 200]), 24, options)
+    task = forecasting.Task({"x": x}, 12, np.array([180, 200]), 24, options, curve)
     changed = task._replace(series={"x": np.r_[x[:200], np.full(40, 7.0)]})
     first, second = (forecasting.rolling(one, forecasting.network(one, 0))["x"] for one in (task, changed))
     for a, b in zip(first, second):
         assert a.shape == (2, forecasting.HORIZON) and np.array_equal(a, b)
     assert (first[1] <= first[2]).all()
+
+
+def test_a_seasons_curve_is_added_again():
+    rng = np.random.default_rng(0)
+    x = 40 + 9 * np.cos(2 * np.pi * np.arange(400) / 60 + 1) + rng.normal(0, 0.1, 400)
+    options = {"window": 6, "hidden_size": 4, "epochs": 3}
+    task = forecasting.Task({"x": x}, 60, np.array([300, 340]), 30, options, curve=True)
+    error, held, found = forecasting.assess(task, 0)
+    assert np.abs(found["x"][0] - forecasting.outcomes(task, x)).mean() < 0.2 and held > 0.5
+    assert error == pytest.approx(forecasting.scaled_error(task, x, found["x"][0]))
+    assert np.array_equal(task._replace(curve=False).curves()["x"], np.zeros(400))
+
+
+def test_each_statistical_method_is_exact_where_its_model_is():
+    pytest.importorskip("statsmodels")
+    t = np.arange(300)
+    wave = 5 + 2 * np.sin(2 * np.pi * t / 12) + np.cos(6 * np.pi * t / 12)
+    rising = wave + 0.1 * t
+    x, future = slice(0, 264), slice(264, 288)
+    assert np.allclose(statistical.last_season(wave[x], 12, 24), wave[future])
+    # one season's difference is 1.2; of the second season ahead half is missing
+    off = rising[future] - statistical.last_season_shifted(rising[x], 12, 24)
+    assert np.allclose(off, np.repeat([0, 1.2], 12))
+    assert np.allclose(statistical.season_curve(wave[x], 12, 300), wave)
+    rng = np.random.default_rng(0)
+    noise = np.zeros(300)
+    for k in range(1, 300):
+        noise[k] = 0.8 * noise[k - 1] + rng.normal(0, 0.05)
+    found = statistical.harmonics((wave + noise)[x], 12, 24)
+    expected = wave[future] + noise[263] * 0.8 ** np.arange(1, 25)
+    assert np.abs(found - expected).max() < 0.1 < np.abs(noise).max()
+    noisy = rising + rng.normal(0, 0.02, 300)
+    for method in (statistical.theta, statistical.holt_winters, statistical.Smoothing(noisy[:200], 12)):
+        assert np.abs(method(noisy[x], 12, 24) - rising[future]).max() < 1.5
+
+
+def test_smoothing_chooses_a_trend_where_there_is_one_and_goes_on_with_its_states():
+    pytest.importorskip("statsmodels")
+    rng = np.random.default_rng(1)
+    level = np.tile([1.0, 4, 2, 0], 60) + rng.normal(0, 0.1, 240)
+    flat, rising = (statistical.Smoothing(x[:160], 4) for x in (level, level + 0.2 * np.arange(240)))
+    assert flat.trend == {"trend": None} and rising.trend["trend"] == "add"
+    shifted = np.r_[level[:160], level[160:] + 3]
+    moved = flat(shifted, 4, 4) - flat(level, 4, 4)
+    assert (moved > 1).all()  # states are those of the longer series, parameters of the first
+
+
+def test_what_the_example_of_forecasting_promises():
+    figures = {}
+    for name in (*forecasting.LED, "equipment, monthly"):
+        figures |= {name: 0.5, f"{name}, best other": 0.6, f"{name}, last season": 0.7, f"{name}, hold": 0.9}
+    figures["stocks, hold"] = 0.85
+    assert forecasting.shown({**figures, "equipment, monthly": 0.65})  # not the best, and better than last season
+    for wrong in ({"CO2, weekly": 0.65}, {"equipment, monthly": 0.75}, {"CO2, weekly, hold": 0.84},
+                  {"stocks, hold": 0.79}):
+        assert not forecasting.shown({**figures, **wrong})

@@ -83,10 +83,25 @@ def test_data_that_is_not_there(tmp_path):
 def test_digits_tells_tones_apart(archive, tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
     monkeypatch.setattr(digits, "ACCURACY", 0.9)
-    assert digits.main(settings(data=archive, plot=tmp_path / "p.png")) is None
+    digits.main(settings(data=archive, plot=tmp_path / "p.png"))
     assert "40 of 40 wrong" not in capsys.readouterr().out
     assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
-    assert digits.main(settings(data=archive, quick=False)) is True
+    figures = digits.main(settings(data=archive, quick=False))
+    assert digits.shown(figures) and figures["speakers held out"] > 0.9
+
+
+def test_no_speaker_that_is_held_out_was_heard(archive, monkeypatch):
+    recordings = digits.read_recordings(archive)
+    X, y = [one.signal for one in recordings], np.array([one.digit for one in recordings])
+    speakers, heard = np.array([one.speaker for one in recordings]), []
+
+    def fit(X, y, train, args):
+        heard.append(set(speakers[train]))
+        return SimpleNamespace(predict=lambda given: np.full(len(given), y[0]))
+
+    monkeypatch.setattr(digits, "fit", fit)
+    found = digits.speakers_apart(recordings, X, y, settings())
+    assert heard == [{"bob"}, {"ann"}] and found == {"ann": 0.25, "bob": 0.25}
 
 
 def test_strings_are_of_one_speaker_and_as_they_say(archive):

@@ -211,6 +211,7 @@ def add_example(commands):
     parser.add_argument("--plot", metavar="F", help="draw what it shows into this .png, .svg or .pdf")
     parser.add_argument("--quick", action="store_true", help="a slice that takes seconds and shows nothing")
     _add_whole(parser, "--seed", "of parameters and data (default: %(default)s)", low=0, default=0)
+    _add_whole(parser, "--seeds", "run N times, of SEED and those after it; mean and range at the end", default=1)
     _add_whole(parser, "--threads", THREADS, high=MOST_THREADS)
     parser.set_defaults(run=run_example)
 

@@ -7,13 +7,18 @@ An example is a module of this package that is named in `NAMES`. It uses what an
     PUBLISHED           the figure it is held to, and whose it is
     RESULT              what it measured, beside that figure
     OPTIONS             which of "data" and "plot" it takes
-    main(args)          runs it and prints what it found; args has quick, seed, data and plot; True where it shows what
-                        the docstring says, None for a quick run, which is a slice of seconds and shows nothing
+    main(args)          runs it, prints what it found and returns its figures, a dict of name -> number; args has
+                        quick, seed, data and plot
+    shown(figures)      whether the figures, or their means over several seeds, are what the docstring says; a quick
+                        run is a slice of seconds and shows nothing
 """
 
 import ast
+import copy
 import importlib
 from pathlib import Path
+
+import numpy as np
 
 from fastrnn.diagnostics.plot import check_plot
 
@@ -53,13 +58,14 @@ def title(module):
 
 
 def run(name, args):
-    """Run an example; returns the exit code: 1 where it does not show what it should.
+    """Run an example, once for each seed; returns the exit code: 1 where it does not show what it should.
 
     Parameters
     ----------
     name : str
     args : namespace
-        quick (bool), seed (int), data and plot (str or None).
+        quick (bool), seed and seeds (int; runs are of seed, seed + 1, ...), data and plot (str or None; the first run
+        is drawn).
 
     Raises
     ------
@@ -75,11 +81,36 @@ def run(name, args):
     if args.plot is not None:
         check_plot(args.plot, "--plot")
     print(f"{title(module)}.\nPublished: {module.PUBLISHED}\n", flush=True)
-    shown = module.main(args)
-    if shown is None:
+    figures = {}
+    for seed in range(args.seed, args.seed + args.seeds):
+        one = copy.copy(args)
+        one.seed, one.plot = seed, args.plot if seed == args.seed else None
+        if args.seeds > 1:
+            print(f"{'' if seed == args.seed else chr(10)}Seed {seed}", flush=True)
+        figures[seed] = module.main(one)
+    if args.seeds > 1:
+        print(f"\n{table(figures)}")
+    if args.quick:
         return 0
+    shown = module.shown({key: float(np.mean([one[key] for one in figures.values()])) for key in figures[args.seed]})
     print(f"\n{'shown' if shown else 'NOT shown'}: {title(module)}.")
     return int(not shown)
+
+
+def table(figures):
+    """A line for each seed, then mean, lowest and highest, of a dict of seed -> (dict of name -> number).
+
+    What no seed changes, as what the figures stand beside, is left out where anything is changed.
+    """
+    names = list(next(iter(figures.values())))
+    names = [name for name in names if len({one[name] for one in figures.values()}) > 1] or names
+    rows = {str(seed): [one[name] for name in names] for seed, one in figures.items()}
+    values = np.array(list(rows.values()), np.float64)
+    rows |= {"mean": values.mean(axis=0), "lowest": values.min(axis=0), "highest": values.max(axis=0)}
+    widths = [max(len(name), 8) for name in names]
+    lines = [("seed", names), *((name, [f"{value:.4f}" for value in row]) for name, row in rows.items())]
+    return "\n".join(f"{name:>7}" + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths))
+                     for name, cells in lines)
 
 
 def _module(name):

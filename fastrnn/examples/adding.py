@@ -68,7 +68,9 @@ def main(args):
     if args.plot is not None:
         plot_decays({name: diagnosis.layers[0].decay for name, diagnosis in found.items()}, args.plot)
         print(f"\nsaved {args.plot}")
-    if args.quick:
-        return None
-    solved = {name for name, error in errors.items() if error < SOLVED}
-    return solved == {"LSTM", "GRU"} and "vanishing" in found["tanh RNN"].kinds
+    return {**errors, "tanh vanishes": "vanishing" in found["tanh RNN"].kinds}
+
+
+def shown(figures):
+    return (max(figures["LSTM"], figures["GRU"]) < SOLVED <= figures["tanh RNN"]
+            and figures["tanh vanishes"] == 1)

@@ -1,7 +1,11 @@
 """Addition: from questions such as 31+420 an encoder and a decoder learn to spell the sums, digit by digit.
 
 The task is that of Keras' addition_rnn: 50,000 distinct questions of two numbers of up to three digits, a tenth of
-them held out. Questions are read backwards, as there; here the decoder is fed each digit that it puts out.
+them held out. Questions are read backwards, as there. The network is a stronger one than that plain LSTM of 128 units:
+its encoder is bidirectional, its decoder has attention and is fed each digit that it puts out.
+
+All epochs are run, and the last one is reported. What chose the settings was not written down; none was changed for the
+three seeds that are reported.
 """
 
 import time
@@ -15,8 +19,8 @@ from fastrnn.schedules import OneCycle
 from fastrnn.vocab import Vocabulary
 
 TIME = "2 min on one core"
-PUBLISHED = "Keras, addition_rnn: 0.99 accuracy for three-digit sums in 100 epochs of 50,000 questions"
-RESULT = "0.999 of the held-out sums exact, published 0.99 of the digits"
+PUBLISHED = "Keras, addition_rnn: 0.99 accuracy for three-digit sums in 100 epochs of 50,000 questions, by a plain LSTM"
+RESULT = "0.998 of the held-out sums exact (mean of 3 seeds), published 0.99 of the digits by a plain LSTM"
 OPTIONS = ()
 EXACT = 0.99
 QUESTIONS, DIGITS, WIDTH, RATE, DECAY, BATCH, EPOCHS = 50_000, 3, 128, 0.01, 0.1, 128, 8
@@ -100,4 +104,8 @@ def main(args):
     for question, found, right in list(zip(held_out.questions, task.answers(model, held_out), held_out.answers))[:6]:
         print(f"  {question:>7} = {found:4} {'' if found == right else f'not {right}'}")
     print(f"exact on the held-out questions after {epochs} epochs: {marks.exact[-1]:.4f}")
-    return None if args.quick else marks.exact[-1] >= EXACT
+    return {"exact": marks.exact[-1]}
+
+
+def shown(figures):
+    return figures["exact"] >= EXACT

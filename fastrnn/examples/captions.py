@@ -5,6 +5,8 @@ of a reported picture was seen before. A picture has 3 x 3 places; its digits li
 or two so and the third below or right of both, each a few pixels off its place. A bidirectional GRU that reads a place
 row by row is fitted to name single digits; its outputs at the nine places are the features that a decoder with
 attention puts into words.
+
+What chose the settings was not written down; none was changed for the five seeds that are reported.
 """
 
 import gzip
@@ -21,7 +23,7 @@ from fastrnn.vocab import Vocabulary
 
 TIME = "90 s"
 PUBLISHED = "none for these pictures; held to here: 0.90 of the captions right in every word"
-RESULT = "0.961 of the captions right in every word"
+RESULT = "0.954 of the captions right in every word (mean of 5 seeds)"
 OPTIONS = ("data", "plot")
 EXACT = 0.90
 FILES = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
@@ -155,7 +157,11 @@ def main(args):
     if args.plot is not None:
         draw(pictures["test"], written, right, model.attention_weights(X["test"], y["test"]), args.plot)
         print(f"\nsaved {args.plot}")
-    return None if args.quick else exact >= EXACT
+    return {"exact": exact}
+
+
+def shown(figures):
+    return figures["exact"] >= EXACT
 
 
 def draw(pictures, written, right, weights, path):

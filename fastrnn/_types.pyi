@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from .formats.verify import Verification as Verification
 from .nn.module import Module as Module
 from .nn.runners import Runner as Runner
 from .train.fit.trainer import Trainer as Trainer

@@ -69,6 +69,8 @@ def models():
     yield fastrnn.Sequential(inputs, Linear(6, 2))
     yield fastrnn.Conv1d(4, 6, 3, 2, padding=1, groups=2)
     yield fastrnn.Sequential(branches, fastrnn.Flatten(), fastrnn.ReLU(), Linear(10, 2))
+    yield fastrnn.MaskedSequential(Embedding(7, 3), fastrnn.GRU(3, 4, bidirectional=True), LastStep(),
+                                   fastrnn.MergeDirections("mul"), mask_value=1)
     yield fastrnn.Seq2Seq(5, 6, embedding_dim=3, hidden_size=4, readout_size=3, dropout=0.1)
     yield fastrnn.Seq2Seq(5, 6, source="features", cell="lstm", embedding_dim=None, hidden_size=4, attention="general")
     yield CharModel('ab\n é😀"', cell="gru", hidden_size=5, num_layers=2, dropout=0.1, embedding_dim=3)
@@ -475,8 +477,9 @@ def fuzz(files, seed=0, only=None, keep=None, limit=None):
     return counts["wrong"]
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def main(description, run):
+    """Run a fuzzer's `fuzz` as the command line says."""
+    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="one file by its number")
@@ -484,8 +487,8 @@ def main():
     parser.add_argument("--seconds", type=float, help="stop after so many")
     args = parser.parse_args()
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    sys.exit(fuzz(args.files, args.seed, args.only, args.keep, args.seconds) > 0)
+    sys.exit(run(args.files, args.seed, args.only, args.keep, args.seconds) > 0)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, fuzz)

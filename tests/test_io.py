@@ -21,7 +21,9 @@ from fastrnn import (
     LastStep,
     LayerNorm,
     Linear,
+    MaskedSequential,
     MeanOverTime,
+    MergeDirections,
     Sequential,
     load,
     save,
@@ -41,6 +43,9 @@ MODELS = {
         GRU(3, 4, seed=0), LastStep(), Linear(4, 2, bias=False, seed=0), batch_first=False
     ),
     "mean": lambda: Sequential(RNN(3, 4, seed=0), Sequential(MeanOverTime(), Linear(4, 2, seed=0))),
+    "masked": lambda: MaskedSequential(
+        Embedding(7, 3, seed=0), GRU(3, 4, bidirectional=True, seed=0), LastStep(), MergeDirections("ave"), mask_value=2
+    ),
     "characters": lambda: CharModel(
         'ab\n é😀"', cell="gru", hidden_size=5, num_layers=2, dropout=0.1, seed=0
     ),

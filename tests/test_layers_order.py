@@ -42,10 +42,11 @@ ORDERS = {
     "fastrnn.check": [
         "values", "named", "arrays", "sequences", "states", "params", "targets", "symbols", "saved", "plain",
     ],
-    "fastrnn.files": ["wholefile", "tensorfile", "checkpoint"],
+    "fastrnn.files": ["bfloat16", "wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
         "_init", "rows", "module", "options", "recurrent", "cells", "stream", "recompute", "runners", "elementwise",
-        "layers", "modulestream", "container", "containerstream", "sequential", "branches", "inputs",
+        "layers", "directions", "modulestream", "container", "containerstream", "sequential", "branches", "inputs",
+        "masked",
     ],
     "fastrnn.nn.layers": [
         "axes", "base", "embedding", "linear", "norm", "dropout", "activations", "softmax", "vocabulary", "shape",
@@ -57,7 +58,9 @@ ORDERS = {
     ],
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],
-    "fastrnn.formats": ["onnx"],
+    "fastrnn.formats": ["build", "plain", "names", "verify", "zipped", "arrayfile", "pytorch", "keras", "onnx"],
+    "fastrnn.formats.keras": ["options", "weights", "recurrent", "layers", "graph", "hdf5", "reader", "writer"],
+    "fastrnn.formats.pytorch": ["pickled", "tensors", "archive", "modules", "reader", "writer"],
     "fastrnn.formats.onnx": [
         "wire", "messages", "tensors", "graph", "ops", "fusion", "program", "control", "stream", "sequential", "model",
         "layers",
@@ -96,7 +99,7 @@ ORDERS = {
         "files", "nab", "gradients", "adding", "digits", "addition", "anomaly", "captions", "character", "forecasting",
         "long", "music", "names", "search", "sentiment", "strings", "translation",
     ],
-    "fastrnn.cli": ["textjob", "command"],
+    "fastrnn.cli": ["textjob", "frameworks", "convert", "command"],
 }
 # fmt: on
 LEAVES = {"_onethread"}  # Python that imports nothing of ours: compiled code may use it too

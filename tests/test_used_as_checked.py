@@ -261,6 +261,8 @@ MODULES = {
     "LayerNorm": (lambda: LayerNorm(4), X),
     "Dropout": (lambda: Dropout(0.5, seed=0), X),
     "MeanOverTime": (lambda: MeanOverTime(), X),
+    "MergeDirections": (lambda: fastrnn.MergeDirections("mul"), X),
+    "MaskedSequential": (lambda: fastrnn.MaskedSequential(Embedding(4, 5, seed=0), LSTM(5, 3, seed=0)), IDS),
     "Concat": (lambda: fastrnn.Concat(fastrnn.Reverse(), fastrnn.Residual(LSTM(4, 4, seed=0))), X),
     "Conv1d": (lambda: fastrnn.Conv1d(4, 5, 3, padding=1, seed=0), X),
     "MaxPool1d": (lambda: fastrnn.MaxPool1d(2), X),

@@ -310,6 +310,15 @@ def process() -> None:
     print(fastrnn.memory.runner_bytes(LSTM(3, 4), 32, 100), fastrnn.memory.OutOfMemoryError)
 
 
+def other_systems() -> None:
+    parts: dict[str, fastrnn.Module] = fastrnn.from_torch("model.pt", only=["lstm*"], kinds={"fc": "Linear"})
+    model: LSTM = fastrnn.from_torch({"weight_ih_l0": x[0]}, batch_first=True, sample_inputs=x, expected_outputs=x)
+    if model.verification is not None:
+        print(model.verification.worst_error, parts, fastrnn.to_torch(model)["weight_hh_l0"].shape)
+    masked: fastrnn.MaskedSequential = fastrnn.from_keras("model.keras", config="model.json")
+    print(masked.mask_value, fastrnn.to_keras(masked)[0].shape, fastrnn.MergeDirections("ave")(x))
+
+
 def estimators() -> None:
     classifier = fastrnn.sklearn.RNNClassifier(cell="lstm", epochs=5, class_weight="balanced").fit(x, [0, 1, 0, 1, 0])
     print(classifier.predict(x), classifier.predict_proba(x).shape, classifier.network_.params, classifier.classes_)

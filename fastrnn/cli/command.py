@@ -226,7 +226,35 @@ def run_example(args):
     return examples.run(args.name, args)
 
 
-COMMANDS = (add_train, add_sample, add_eval, add_info, add_example, add_bench)
+def add_convert(commands):
+    parser = commands.add_parser(
+        "convert",
+        help="models of other systems, in and out",
+        description="Read a model and write it as another kind of file, both by their extensions. IN is a .pt or .pth\n"
+        "of PyTorch, a .safetensors of any program, an .npz of named arrays, a .keras or .h5 of Keras, or\n"
+        "an .onnx; OUT a .safetensors, .pt, .npz or .onnx. Nothing in a file is run.",
+        epilog="examples:\n"
+        "  fastrnn convert model.pt model.safetensors --verify\n"
+        "  fastrnn convert model.keras model.safetensors\n"
+        "  fastrnn convert model.safetensors model.pt",
+    )
+    parser.add_argument("source", metavar="IN", help="the file to read")
+    parser.add_argument("target", metavar="OUT", help="the file to write")
+    parser.add_argument("--key", metavar="NAME", help="which state dict of a checkpoint of PyTorch")
+    parser.add_argument("--config", metavar="F", help="what model.to_json() gave, for a file of Keras' weights alone")
+    verify = "compare outputs with those of the framework, which has to be installed, and read OUT again"
+    parser.add_argument("--verify", action="store_true", help=verify)
+    parser.set_defaults(run=run_convert)
+
+
+def run_convert(args):
+    from .convert import convert
+
+    for line in convert(args.source, args.target, key=args.key, config=args.config, verify=args.verify):
+        _write(f"{line}\n")
+
+
+COMMANDS = (add_train, add_sample, add_eval, add_info, add_convert, add_example, add_bench)
 
 
 def main(argv=None):

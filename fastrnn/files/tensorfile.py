@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .bfloat16 import from_bfloat16
 from .wholefile import FileError, as_path, error_text, opened, read_into, write_whole
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ DTYPES = {
     "C64": np.dtype(np.complex64),
 }  # fmt: skip
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
+BFLOAT16 = "BF16"  # of other programs alone, read as its bits
 
 # Approximate bytes of memory of a dict, a list, an entry of a dict and an entry of a list. Together they may take
 # ALLOWED bytes plus ALLOWED_A_BYTE for each byte of text: a file that needs more is an attempt to fill the memory.
@@ -106,36 +108,77 @@ def read_tensors(path: "PathLike", kind: str) -> "tuple[dict[str, Array], Any]":
     """
     path = as_path(path)
     expected = f"{path}: expected a fastrnn {kind}, found"
+    with _reading(path, expected) as (file, size):
+        raw = _read_header(file, size, expected)
+        with _judging(expected):
+            metadata = raw.pop(METADATA, None)
+            header = _read_metadata(metadata)
+        if header is None:
+            raise ValueError(f"{expected} a safetensors file of another program")
+        if header["version"] != VERSION or isinstance(header["version"], bool):
+            raise ValueError(f"{path}: expected format version {VERSION}, found {_brief(header['version'])}")
+        if header["kind"] != kind:
+            raise ValueError(f"{expected} a fastrnn {_brief(header['kind'])}")
+        tensors = _read_all(file, size, raw, expected)
+    with _judging(expected):
+        checksum = _checksum(tensors, header)
+    if checksum != header["sha256"]:
+        raise ValueError(f"{expected} a damaged one: its checksum does not fit its contents")
+    return tensors, header["state"]
+
+
+def read_foreign(path: "PathLike") -> "dict[str, Array]":
+    """The tensors of a safetensors file of any program, bfloat16 ones as float32.
+
+    Raises
+    ------
+    ValueError
+        As of `read_tensors`.
+    """
+    path = as_path(path)
+    expected = f"{path}: expected a safetensors file, found"
+    with _reading(path, expected) as (file, size):
+        raw = _read_header(file, size, expected)
+        raw.pop(METADATA, None)
+        return _read_all(file, size, raw, expected, foreign=True)
+
+
+def is_own(path: "PathLike") -> bool:
+    """Whether a safetensors file is one of `write_tensors`."""
+    path = as_path(path)
+    expected = f"{path}: expected a safetensors file, found"
+    with _reading(path, expected) as (file, size):
+        metadata = _read_header(file, size, expected).get(METADATA)
+    return isinstance(metadata, dict) and KEY in metadata
+
+
+@contextlib.contextmanager
+def _reading(path, expected):
+    """An open file and its size; its errors name it."""
     with opened(path) as (file, size):
         try:
             if not size:
                 raise ValueError(f"{expected} an empty file")
-            raw = _read_header(file, size, expected)
-            with _judging(expected):
-                metadata = raw.pop(METADATA, None)
-                header = _read_metadata(metadata)
-            if header is None:
-                raise ValueError(f"{expected} a safetensors file of another program")
-            if header["version"] != VERSION or isinstance(header["version"], bool):
-                raise ValueError(f"{path}: expected format version {VERSION}, found {_brief(header['version'])}")
-            if header["kind"] != kind:
-                raise ValueError(f"{expected} a fastrnn {_brief(header['kind'])}")
-            with _judging(expected):
-                places = _read_places(raw)
-            if size - file.tell() != (places[-1][-1] if places else 0):
-                raise ValueError(f"{expected} a truncated or damaged safetensors file of {size} bytes")
-            tensors = {name: _read_tensor(file, dtype, shape, expected) for name, dtype, shape, _, _ in places}
+            yield file, size
         except OSError as error:
             if isinstance(error, FileError):
                 raise
             raise FileError(f"{path}: cannot be read: {error.strerror or error}") from error
         except MemoryError:
             raise ValueError(f"{expected} one of {size} bytes, for which there is not enough memory") from None
+
+
+def _read_all(file, size, raw, expected, foreign=False):
+    """The tensors that a header's entries describe."""
     with _judging(expected):
-        checksum = _checksum(tensors, header)
-    if checksum != header["sha256"]:
-        raise ValueError(f"{expected} a damaged one: its checksum does not fit its contents")
-    return tensors, header["state"]
+        places = _read_places(raw, foreign)
+    if size - file.tell() != (places[-1][-1] if places else 0):
+        raise ValueError(f"{expected} a truncated or damaged safetensors file of {size} bytes")
+    tensors = {}
+    for name, dtype, shape, _, _ in places:
+        array = _read_tensor(file, dtype, shape, expected)
+        tensors[name] = from_bfloat16(array) if foreign and raw[name]["dtype"] == BFLOAT16 else array
+    return tensors
 
 
 def parse_json(text: str | bytes) -> "Any":
@@ -243,16 +286,17 @@ def _read_metadata(metadata):
     return header
 
 
-def _read_places(entries):
+def _read_places(entries, foreign=False):
     """(name, dtype, shape, begin, end) of each tensor, in their order in the file, without gaps."""
     places = []
     for name, entry in entries.items():
         name.encode()  # raises for a name that is no text, which the checksum cannot cover
         if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
             raise ValueError(f"the tensor {name!r:.80} is not described")
-        if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES:
-            raise ValueError(f"the tensor {name!r:.80} is of no known type, {_brief(entry['dtype'])}")
-        dtype = DTYPES[entry["dtype"]]
+        kind = entry["dtype"]
+        if not isinstance(kind, str) or (kind not in DTYPES and not (foreign and kind == BFLOAT16)):
+            raise ValueError(f"the tensor {name!r:.80} is of no known type, {_brief(kind)}")
+        dtype = DTYPES[kind] if kind in DTYPES else np.dtype(np.uint16)
         shape, offsets = _sizes(entry["shape"], name), _sizes(entry["data_offsets"], name)
         if len(shape) > MOST_AXES or len(offsets) != 2:
             raise ValueError(f"the tensor {name!r:.80} has {len(shape)} axes and {len(offsets)} offsets")

@@ -23,7 +23,7 @@ def build_model(config: "dict[str, Any]", tensors: "dict[str, Array]") -> "Any":
     """
     # Types register themselves when they are imported; here, as only those who read a model need them all.
     from ..data import scaling  # noqa: F401
-    from ..nn import branches, elementwise, inputs, layers, runners, sequential  # noqa: F401
+    from ..nn import branches, directions, elementwise, inputs, layers, masked, runners, sequential  # noqa: F401
     from . import seq2seq, text  # noqa: F401
 
     with left_at_zero(tensors.values()):

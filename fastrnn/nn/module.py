@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.random import Generator
     from typing_extensions import Self
 
-    from .._types import Array, ArrayLike, DType, Ints, Seed, State
+    from .._types import Array, ArrayLike, DType, Ints, Seed, State, Verification
 
 _registry: dict[str, type] = {}
 
@@ -198,6 +198,8 @@ class Module(Fixed):
         True if `forward` and a call take the target of each output, and give its score alone; see `AdaptiveSoftmax`.
     input_names : tuple of str or None
         Names of the inputs where x is a dict, as of `Inputs` and networks that begin with them.
+    verification : Verification or None
+        How far the outputs of an imported model are from those of its source, if they were compared; see `from_torch`.
     takes_target : bool
         True if `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
     """
@@ -213,6 +215,7 @@ class Module(Fixed):
     scores_target: bool = False
     takes_target: bool = False
     input_names: tuple[str, ...] | None = None
+    verification: "Verification | None" = None
     # An _arrays.Pinned each, if compiled code takes the arrays anew in each call.
     _pinned_params = _pinned_grads = None
     _frozen: frozenset[str] = frozenset()   # of the own parameters' names

@@ -1,0 +1,1 @@
+"""PyTorch: modules, state dicts and their files."""

@@ -96,8 +96,8 @@ ORDERS = {
     ],
     "fastrnn.bench.peers": ["fastrnn", "blas", "jax", "onnxruntime", "openvino", "torch"],
     "fastrnn.examples": [
-        "files", "nab", "gradients", "adding", "digits", "addition", "anomaly", "captions", "character", "forecasting",
-        "long", "music", "names", "search", "sentiment", "strings", "translation",
+        "files", "nab", "statistical", "gradients", "adding", "digits", "addition", "anomaly", "captions", "character",
+        "forecasting", "long", "music", "names", "search", "sentiment", "strings", "translation",
     ],
     "fastrnn.cli": ["textjob", "frameworks", "convert", "command"],
 }

@@ -59,6 +59,12 @@ def test_a_network_of_ones_own_keeps_its_output():
         def forward(self, x, state=None, lengths=None):
             return super().forward(x, state, lengths)
 
-    assert not Sequential(Linear(2, 3)).saves_output
+    class Own(Linear):
+        pass
+
+    class Free(Linear):
+        saves_output = False
+
+    assert [Sequential(made(2, 3)).saves_output for made in (Linear, Own, Free)] == [False, True, False]
     assert Kept(Linear(2, 3)).saves_output
     assert fastrnn.LSTM(2, 3).saves_output

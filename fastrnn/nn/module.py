@@ -226,6 +226,8 @@ class Module(Fixed):
 
     def __init_subclass__(cls, base: bool = False, **kwargs: "Any") -> None:
         super().__init_subclass__(**kwargs)
+        if not is_ours(cls) and "saves_output" not in vars(cls):
+            cls.saves_output = True     # whatever a class of one's own derives from
         if not base:
             _registry[_type_name(cls)] = cls
 

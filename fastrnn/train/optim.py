@@ -79,9 +79,11 @@ class Optimizer:
             Naming the parameter that does not fit its gradient or the earlier steps, or has a sparse gradient with
             weight decay; nothing has changed then.
         """
-        scale = check_number(scale, "scale", low=0)
+        scale = 1.0 if scale == 1 else check_number(scale, "scale", low=0)
         frozen = frozen_names(params, grads)
-        sparse = {name: rows for name, rows in sparse_rows(grads).items() if name not in frozen}
+        sparse = sparse_rows(grads)
+        if sparse:
+            sparse = {name: rows for name, rows in sparse.items() if name not in frozen}
         params, grads = check_update(params, grads, self._slots, self._missed)
         if sparse and self.weight_decay:
             raise ValueError(f"weight_decay: expected 0 with the sparse gradient of {next(iter(sparse))!r}, because it "
@@ -94,14 +96,16 @@ class Optimizer:
                 self._slots[slot] = {**kept, **new}
         flat, scaled = [], type(self)._update.__module__ == __name__
         for name, p in trained.items():
-            g, rows = grads[name], ...
+            g = grads[name]
             if name in sparse:
                 rows = sparse[name].indices
                 p, g = p[rows], g[rows]
+                slots = {slot: kept[name][rows].reshape(-1) for slot, kept in self._slots.items()}
+            else:
+                slots = {slot: kept[name].reshape(-1) for slot, kept in self._slots.items()}
             if scale != 1 and not scaled:   # by a class of one's own
                 g = g * g.dtype.type(scale)
-            flat.append((name, p.reshape(-1), g.reshape(-1),
-                         {slot: kept[name][rows].reshape(-1) for slot, kept in self._slots.items()}))
+            flat.append((name, p.reshape(-1), g.reshape(-1), slots))
         self.steps += 1     # from here on nothing fails
         missed = self._missed
         if frozen:
@@ -320,9 +324,12 @@ def _arrays(params_or_grads):
     sparse = {}
     if isinstance(params_or_grads, Mapping):
         frozen, rows = frozen_names(params_or_grads), sparse_rows(params_or_grads)
-        names = [name for name in params_or_grads if name not in frozen]
-        sparse = {k: rows[name] for k, name in enumerate(names) if name in rows}
-        params_or_grads = [params_or_grads[name] for name in names] if frozen else params_or_grads.values()
+        if frozen or rows:
+            names = [name for name in params_or_grads if name not in frozen]
+            sparse = {k: rows[name] for k, name in enumerate(names) if name in rows}
+            params_or_grads = [params_or_grads[name] for name in names]
+        else:
+            params_or_grads = params_or_grads.values()
     arrays = check_entries_of(params_or_grads, "params_or_grads", "a module or float32 or float64 arrays")
     # Views of NumPy's own type, so that no subclass overrides their attributes.
     arrays = [np.ndarray.view(array, np.ndarray) if isinstance(array, np.ndarray) else array for array in arrays]
@@ -343,7 +350,9 @@ def _writeable(params_or_grads):
 
 def _flat(arrays, sparse):
     """The arrays, of sparse ones the rows that may differ from zero, with one axis, aligned for compiled code."""
-    taken = (np.ravel(array[sparse[k].indices] if k in sparse else array) for k, array in enumerate(arrays))
+    if sparse:
+        arrays = [array[sparse[k].indices] if k in sparse else array for k, array in enumerate(arrays)]
+    taken = map(np.ravel, arrays)
     return [flat if flat.flags.aligned else flat.copy() for flat in taken]
 
 

@@ -73,7 +73,7 @@ def test_rows_that_do_not_occur_keep_their_means(optimizer):
 def test_nothing_reads_or_writes_other_rows():
     model = Embedding(10, 2, sparse=True, seed=0)
     passed(model, np.array([1, 3]))
-    hidden = model._rows.gradient
+    hidden = model._grads.sparse["weight"].gradient
     hidden[7] = np.nan      # where nothing was added
     assert all_finite(model) and grad_norm(model) == pytest.approx(2.0)
     clip_grad_norm(model, 1.0)
@@ -111,7 +111,7 @@ def test_the_gradient_is_written_as_a_whole_only():
     value = np.zeros((ROWS, 4), "f")
     value[[5, 31]] = 2
     grads["0.weight"] = value
-    np.testing.assert_array_equal(model.modules[0]._rows.indices, [5, 31])
+    np.testing.assert_array_equal(model.modules[0]._grads.sparse["weight"].indices, [5, 31])
     np.testing.assert_array_equal(model.grads["0.weight"], value)
     before = model.params["0.weight"].copy()
     SGD(1.0).step(model.params, model.grads)
@@ -161,7 +161,7 @@ def test_files_copies_and_resuming_keep_it(tmp_path):
     for other in copy.deepcopy(whole.model), pickle.loads(pickle.dumps(whole.model)):
         passed(other, np.array([[1, 2]]))
         other.zero_grad()
-        assert not other.grads["0.weight"].any() and other.modules[0]._rows.gradient is not None
+        assert not other.grads["0.weight"].any() and "weight" in other.modules[0]._grads.sparse
     fastrnn.save(whole.model, tmp_path / "m.safetensors")
     assert fastrnn.load(tmp_path / "m.safetensors").modules[0].sparse
 
@@ -231,4 +231,4 @@ def test_a_pass_that_fails_restores_the_rows(monkeypatch):
             model.backward(tape, np.ones_like(y))
     for name, grad in before.items():
         np.testing.assert_array_equal(model.grads[name], grad, err_msg=name)
-    np.testing.assert_array_equal(model.modules[0]._rows.indices, [3, 4])
+    np.testing.assert_array_equal(model.modules[0]._grads.sparse["weight"].indices, [3, 4])

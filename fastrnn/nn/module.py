@@ -249,12 +249,20 @@ class Module(Fixed):
             self._freeze_exactly(())
 
     def _make_sparse(self, *names):
-        """Keep these gradients by rows; returns dict of name -> `GradientRows`."""
+        """Keep these gradients by rows; add to them through `_rows_to_add_to` from now on."""
         rows = {name: GradientRows(self._grads[name]) for name in names}
         self._grads = ArrayDict({**self._grads, **{name: one.shown for name, one in rows.items()}})
         self._grads.sparse = rows
         Module._any_sparse = True
-        return rows
+
+    def _rows_to_add_to(self, name, *ids):
+        """The own gradient of this name, whose rows of these ids are about to be added to."""
+        kept = self._grads.sparse.get(name)
+        if kept is None:
+            return self._grads[name]
+        for one in ids:
+            kept.touch(one)
+        return kept.gradient
 
     def register_parameters(self, params: "Mapping[str, Array]") -> None:
         """Take arrays as the live parameters, each with a gradient of zeros beside it; for the constructor to call.

@@ -59,7 +59,8 @@ class Embedding(Layer):
                                            1 / math.sqrt(self.embedding_dim))
         self._own({"weight": weight})
         self._pin()
-        self._rows = self._make_sparse("weight")["weight"] if self.sparse else None
+        if self.sparse:
+            self._make_sparse("weight")
 
     def _row_work(self):
         return self.embedding_dim
@@ -71,9 +72,4 @@ class Embedding(Layer):
         return y, (ids,)
 
     def _gradient(self, dy, ids):
-        if self._rows is None:
-            gradient = self.grads["weight"]
-        else:
-            gradient = self._rows.gradient
-            self._rows.touch(ids)
-        _embedding.scatter_add(gradient, rows(dy), ids.reshape(-1))
+        _embedding.scatter_add(self._rows_to_add_to("weight", ids), rows(dy), ids.reshape(-1))

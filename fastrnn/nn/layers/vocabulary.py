@@ -14,6 +14,7 @@ from ...engine.ops import _embedding, _loss, _products
 from ...engine.runtime._arrays import Pinned, room
 from .. import _init
 from ..module import ArrayDict, Compound, Module, Tape, open_tape
+from .axes import rows, time_major, valid_steps
 from .base import LayerStream
 from .linear import Linear
 from .softmax import log_softmax
@@ -71,12 +72,11 @@ class TargetSoftmax(Module, base=True):
         """
         with self._gate:
             x = check_features(x, "x", self.in_features, self.dtype)
-            rows = x.reshape(-1, self.in_features)
             if target is None:
-                return self._scores(rows).reshape(*x.shape[:-1], self.n_classes)
+                return self._scores(rows(x)).reshape(*x.shape[:-1], self.n_classes)
             counted, target = self._targets(x, target, lengths)
-            y = np.zeros(len(rows), self.dtype)
-            y[counted] = self._likelihood(rows[counted], target)
+            y = np.zeros(math.prod(x.shape[:-1]), self.dtype)
+            y[counted] = self._likelihood(rows(x)[counted], target)
             return y.reshape(x.shape[:-1])
 
     def forward(self, x: "ArrayLike", state: None = None, lengths: "Ints | None" = None,
@@ -88,9 +88,8 @@ class TargetSoftmax(Module, base=True):
                             "found None")
         x = check_features(x, "x", self.in_features, self.dtype)
         counted, target = self._targets(x, target, lengths)
-        rows = x.reshape(-1, self.in_features)
-        y = np.zeros(len(rows), self.dtype)
-        y[counted], *kept = self._trained(rows[counted], target)
+        y = np.zeros(math.prod(x.shape[:-1]), self.dtype)
+        y[counted], *kept = self._trained(rows(x)[counted], target)
         return y.reshape(x.shape[:-1]), None, Tape(self, x.shape, counted, kept)
 
     def backward(self, tape: "Tape", dy: "ArrayLike | None" = None, dstate: "State" = None) -> "tuple[Array, None]":
@@ -121,9 +120,9 @@ class TargetSoftmax(Module, base=True):
         if lengths is not None:
             if x.ndim != 3:
                 raise ValueError(f"lengths: expected None for x of shape {x.shape}, found lengths")
-            batch, steps = x.shape[:2] if self.batch_first else x.shape[1::-1]
-            valid = np.arange(steps) < check_lengths(lengths, batch, steps)[:, None]
-            counted = (valid if self.batch_first else valid.T).reshape(-1)
+            steps = time_major(x, self.batch_first)
+            valid = valid_steps(steps, check_lengths(lengths, steps.shape[1], steps.shape[0]))[..., 0]
+            counted = (valid.T if self.batch_first else valid).reshape(-1)
         return counted, in_range(target.reshape(-1)[counted], "target", self.n_classes, None)
 
 
@@ -172,17 +171,16 @@ class AdaptiveSoftmax(TargetSoftmax, Compound):
         self.head_bias = check_bool(head_bias, "head_bias")
         self.init = init
         self.batch_first = batch_first
-        if int(self.in_features // self.div_value ** len(self.cutoffs)) < 1:
+        widths = [int(self.in_features // self.div_value ** (i + 1)) for i in range(len(self.cutoffs))]
+        if widths[-1] < 1:
             raise ValueError(f"div_value: expected one that leaves the last cluster a feature of {self.in_features}, "
                              f"found {self.div_value} for {len(self.cutoffs)} clusters")
         made = {"dtype": self.dtype, "seed": self.rng, "init": init}
         self._bounds = list(zip(self.cutoffs, (*self.cutoffs[1:], self.n_classes)))
         self._head = Linear(self.in_features, self.cutoffs[0] + len(self.cutoffs), bias=self.head_bias, **made)
-        self._tails = []
-        for i, (first, end) in enumerate(self._bounds):
-            width = int(self.in_features // self.div_value ** (i + 1))
-            self._tails.append((Linear(self.in_features, width, bias=False, **made),
-                                Linear(width, end - first, bias=False, **made)))
+        self._tails = [(Linear(self.in_features, width, bias=False, **made),
+                        Linear(width, end - first, bias=False, **made))
+                       for width, (first, end) in zip(widths, self._bounds)]
 
     @property
     def training_width(self) -> int:
@@ -213,39 +211,39 @@ class AdaptiveSoftmax(TargetSoftmax, Compound):
 
     def _likelihood(self, x, target):
         y = np.empty(len(x), self.dtype)
-        for rows in _pieces(len(x), max(self._head.out_features, *(end - first for first, end in self._bounds))):
-            y[rows] = self._trained(x[rows], target[rows])[0]
+        for piece in _pieces(len(x), max(self._head.out_features, *(end - first for first, end in self._bounds))):
+            y[piece] = self._trained(x[piece], target[piece])[0]
         return y
 
     def _trained(self, x, target):
         of_head, parts = target.copy(), []
         total = np.empty(len(x))
         for i, (first, end) in enumerate(self._bounds):
-            rows = np.flatnonzero((target >= first) & (target < end))
-            of_head[rows] = self.cutoffs[0] + i
-            if len(rows):
-                parts.append((i, rows, target[rows] - first))
+            at = np.flatnonzero((target >= first) & (target < end))
+            of_head[at] = self.cutoffs[0] + i
+            if len(at):
+                parts.append((i, at, target[at] - first))
         logits, _, head_tape = self._head.forward(x)
         _loss.log_likelihood(total, logits, of_head)
         kept = []
-        for i, rows, of_cluster in parts:
+        for i, at, of_cluster in parts:
             project, score = self._tails[i]
-            narrow, _, narrow_tape = project.forward(x[rows])
+            narrow, _, narrow_tape = project.forward(x[at])
             scores, _, tape = score.forward(narrow)
-            within = np.empty(len(rows))
+            within = np.empty(len(at))
             _loss.log_likelihood(within, scores, of_cluster)
-            total[rows] += within
-            kept.append((i, rows, scores, narrow_tape, tape))
+            total[at] += within
+            kept.append((i, at, scores, narrow_tape, tape))
         return total, logits, head_tape, kept
 
     def _gradient(self, dy, dlogits, head_tape, kept):
         dlogits *= dy[:, None]
         dx, _ = self._head.backward(head_tape, dlogits)
-        for i, rows, dscores, narrow_tape, tape in kept:
+        for i, at, dscores, narrow_tape, tape in kept:
             project, score = self._tails[i]
-            dscores *= dy[rows, None]
+            dscores *= dy[at, None]
             dnarrow, _ = score.backward(tape, dscores)
-            dx[rows] += project.backward(narrow_tape, dnarrow)[0]
+            dx[at] += project.backward(narrow_tape, dnarrow)[0]
         return dx
 
 
@@ -304,7 +302,8 @@ class SampledSoftmax(TargetSoftmax):
         del params
         self._pinned_grads = Pinned(self._grads, "grads")
         self._watched = _products.PackedLinear(self._params)
-        self._of_rows = self._make_sparse(*shapes) if self.sparse else {}
+        if self.sparse:
+            self._make_sparse(*shapes)
 
     @property
     def training_width(self) -> int:
@@ -325,10 +324,10 @@ class SampledSoftmax(TargetSoftmax):
 
     def _likelihood(self, x, target):
         y = np.empty(len(x))
-        for rows in _pieces(len(x), self.n_classes):
-            logits = np.empty((len(x[rows]), self.n_classes), self.dtype)
-            self._watched.forward(logits, x[rows])
-            _loss.log_likelihood(y[rows], logits, target[rows])
+        for piece in _pieces(len(x), self.n_classes):
+            logits = np.empty((len(x[piece]), self.n_classes), self.dtype)
+            self._watched.forward(logits, x[piece])
+            _loss.log_likelihood(y[piece], logits, target[piece])
         return y
 
     def _trained(self, x, target):
@@ -364,33 +363,28 @@ class SampledSoftmax(TargetSoftmax):
         dx += of_target * own
         dweight = np.zeros((self.samples + 1, self.in_features), self.dtype)
         _products.linear_backward_weight(dweight, dz, x)
-        gradients = {name: self._grads[name] for name in self._grads}
-        for name, rows in self._of_rows.items():
-            rows.touch(samples)
-            rows.touch(target)
-            gradients[name] = rows.gradient
-        gradients["weight"][samples] += dweight[1:]
-        _embedding.scatter_add(gradients["weight"], of_target * x, target)
+        gradient = self._rows_to_add_to("weight", samples, target)
+        gradient[samples] += dweight[1:]
+        _embedding.scatter_add(gradient, of_target * x, target)
         if self.bias:
-            gradients["bias"][samples] += dz[:, 1:].sum(0)
-            np.add.at(gradients["bias"], target, of_target[:, 0])
+            gradient = self._rows_to_add_to("bias", samples, target)
+            gradient[samples] += dz[:, 1:].sum(0)
+            np.add.at(gradient, target, of_target[:, 0])
         return dx
 
     def _draw(self):
         """(different classes in rising order, the number of tries it took to find so many)."""
-        found, tries = np.zeros(0, np.int64), 0
-        drawn = np.zeros(0, np.int64)
-        while len(found) < self.samples:
+        drawn, first = np.zeros(0, np.int64), ()
+        while len(first) < self.samples:
             more = self.rng.random(self.samples)
             if self.proposal == "uniform":
                 more = more * self.n_classes
             else:
                 more = np.exp(more * math.log(self.n_classes + 1)) - 1
             drawn = np.concatenate([drawn, np.minimum(more.astype(np.int64), self.n_classes - 1)])
-            found, first = np.unique(drawn, return_index=True)
+            _, first = np.unique(drawn, return_index=True)
         first = np.sort(first)[: self.samples]
-        tries = int(first[-1]) + 1
-        return np.sort(drawn[first]), tries
+        return np.sort(drawn[first]), int(first[-1]) + 1
 
     def _log_expected(self, classes, tries):
         """log(1 - (1 - P)^tries) of these classes."""

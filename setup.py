@@ -11,6 +11,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 from setuptools.command.sdist import sdist
+from setuptools.errors import CompileError
 
 CYTHON = Path("src/fastrnn")
 KERNELS = Path("src/kernels")
@@ -26,11 +27,15 @@ SOURCES = {".".join(path.relative_to(HERE / "src").with_suffix("").parts): path.
 
 # Table 2: each body is compiled once per instruction set and chosen at run time. Nothing here is assumed of the
 # machine that runs it; other processors and compilers get the empty or the baseline version of a file.
+AVX2 = ["-mavx2", "-mfma"] if X86 else []
+AVX512 = ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma", "-mprefer-vector-width=512"] if X86 else []
 INSTRUCTION_SETS = {
     "isa_baseline.c": [],
-    "isa_avx2.c": ["-mavx2", "-mfma"] if X86 else [],
-    "isa_avx512.c": ["-mavx512f", "-mavx512dq", "-mavx512vl", "-mavx512bw", "-mfma", "-mprefer-vector-width=512"]
-                    if X86 else [],
+    "isa_avx2.c": AVX2,
+    "isa_avxvnni.c": [*AVX2, "-mavxvnni"] if X86 else [],
+    "isa_avx512.c": AVX512,
+    "isa_avx512vnni.c": [*AVX512, "-mavx512vnni"] if X86 else [],
+    "isa_avx512bf16.c": [*AVX512, "-mavx512bf16"] if X86 else [],
     "dispatch.c": [],
 }
 
@@ -97,8 +102,22 @@ class BuildEngine(build_ext):
             ext.extra_objects = [
                 built for name, flags in INSTRUCTION_SETS.items()
                 for built in self.compiler.compile([str(KERNELS / name)], output_dir=self.build_temp,
-                                                   include_dirs=[str(KERNELS)], extra_postargs=KERNEL_FLAGS + flags)]
+                                                   include_dirs=[str(KERNELS)],
+                                                   extra_postargs=KERNEL_FLAGS + self.known(flags))]
         super().build_extension(ext)
+
+    def known(self, flags):
+        """These flags, or none where the compiler does not know the newest of them: the file is then empty."""
+        if not flags:
+            return []
+        probe = Path(self.build_temp) / "probe.c"
+        probe.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_text("int probe;\n")
+        try:
+            self.compiler.compile([str(probe)], output_dir=self.build_temp, extra_postargs=flags)
+        except CompileError:
+            return []
+        return flags
 
 
 class BuildPackage(build_py):

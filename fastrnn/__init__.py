@@ -60,6 +60,7 @@ _HOMES = {
     "train.fit.history": ("History", "NonFiniteError"),
     "train.fit.trainer": ("Trainer",),
     "models.io": ("save", "load"),
+    "models.quantization": ("quantize",),
     "formats.onnx.model": ("from_onnx",),
     "formats.onnx.layers": ("onnx_layers",),
     "formats.onnx.writing.export": ("to_onnx",),

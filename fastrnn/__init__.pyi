@@ -21,6 +21,7 @@ from .formats.pytorch.writer import to_torch as to_torch
 from .models import io as io, text as text
 from .models.attention import Attention as Attention
 from .models.io import load as load, save as save
+from .models.quantization import quantize as quantize
 from .models.seq2seq import Seq2Seq as Seq2Seq
 from .models.text import CharModel as CharModel
 from .nn.branches import Concat as Concat, Residual as Residual
@@ -160,6 +161,7 @@ __all__ = [
     "metrics",
     "onnx_layers",
     "optim",
+    "quantize",
     "register_module",
     "save",
     "scaling",

@@ -17,7 +17,8 @@ def show_config() -> "dict[str, Any]":
     Returns
     -------
     dict
-        The same as data: version, isa, isas, threads, cpus, blas (dtype -> the products that SciPy's BLAS does:
+        The same as data: version, isa, isas, dots ("int8", "bf16" -> the instructions that multiply
+        with weights of so few bits), threads, cpus, blas (dtype -> the products that SciPy's BLAS does:
         "forward and BPTT", "BPTT" or "nothing"; our kernels do the others), python, numpy.
     """
     import numpy
@@ -25,6 +26,7 @@ def show_config() -> "dict[str, Any]":
         "version": __version__,
         "isa": _kernels.isa(),
         "isas": _kernels.available_isas(),
+        "dots": _kernels.dots(),
         "threads": get_num_threads(),
         "cpus": available_cpus(),
         "blas": _backend.wanted(),
@@ -33,6 +35,8 @@ def show_config() -> "dict[str, Any]":
     }
     print(f"fastrnn {found['version']} (Python {found['python']}, NumPy {found['numpy']})")
     print(f"instruction set: {found['isa']} (of {', '.join(found['isas'])}; FASTRNN_ISA overrides)")
+    dots = "; ".join(f"{name}: {used}" for name, used in found["dots"].items())
+    print(f"products with few bits: {dots} (of {', '.join(_kernels.available_dots())}; FASTRNN_DOT overrides)")
     print(f"threads: {found['threads']} of {found['cpus']} CPUs (FASTRNN_NUM_THREADS overrides)")
     done = "; ".join(f"{dtype}: {part}" for dtype, part in found["blas"].items())
     print(f"products by SciPy's BLAS: {done} (FASTRNN_BLAS=1 or 0 overrides)")

@@ -40,7 +40,7 @@ from fastrnn.engine.loops._engine import Engine, Span
 from fastrnn.engine.loops._stream import StreamCore
 from fastrnn.engine.loops._weights import Packed, Weights
 from fastrnn.engine.ops import _ctc, _embedding, _layernorm, _loss, _optim, _products
-from fastrnn.engine.runtime import _arrays, _blas, _kernels, _pool
+from fastrnn.engine.runtime import _arrays, _blas, _kernels, _pool, _stored
 from fastrnn.models.attention import make_decoder
 from fastrnn.nn.module import Tape
 
@@ -294,6 +294,8 @@ def calls():
         "_blas.install": lambda: (_blas.install, [4, False, False]),
         "_blas.use_limit": lambda: (_blas.use_limit, [9]),
         "_kernels.use_isa": lambda: (_kernels.use_isa, ["x"]),
+        "_kernels.use_dots": lambda: (_kernels.use_dots, ["plain"]),
+        "_stored.store": lambda: (_stored.store, [np.ones((2, 3), F), "int8"]),
         "_pool.set_limit": lambda: (_pool.set_limit, [2]),
         "_embedding.gather": lambda: (_embedding.gather, [np.zeros((4, 3), F), np.ones((9, 3), F), np.arange(4)]),
         "_embedding.scatter_add": lambda: (_embedding.scatter_add, [np.zeros((9, 3), F), np.ones((4, 3), F),

@@ -19,7 +19,7 @@ PACKAGE, COMPILED_DIR = ROOT / "fastrnn", ROOT / "src" / "fastrnn" / "engine"
 COMPILED = {
     "runtime": [
         "_kernels", "_blas", "_backend", "_workspace", "_panels", "_arrays", "_signals", "_pool", "_sums", "_rows",
-        "_watch",
+        "_stored", "_watch",
     ],
     "cells": ["_activations", "_cell", "_kind", "_rnn", "_lstm", "_gru", "_general", "_norm", "_lnlstm", "_lngru"],
     "scan": ["_scan", "_mingru", "_minlstm", "_sru", "_window", "_qrnn"],
@@ -44,9 +44,9 @@ ORDERS = {
     ],
     "fastrnn.files": ["bfloat16", "wholefile", "tensorfile", "checkpoint"],
     "fastrnn.nn": [
-        "_init", "rows", "module", "options", "recurrent", "cells", "stream", "recompute", "runners", "elementwise",
-        "layers", "directions", "modulestream", "container", "containerstream", "sequential", "branches", "inputs",
-        "masked",
+        "_init", "rows", "fewbits", "module", "options", "recurrent", "cells", "stream", "recompute", "runners",
+        "elementwise", "layers", "directions", "modulestream", "container", "containerstream", "sequential", "branches",
+        "inputs", "masked",
     ],
     "fastrnn.nn.layers": [
         "axes", "base", "embedding", "linear", "norm", "dropout", "activations", "softmax", "vocabulary", "shape",
@@ -57,7 +57,7 @@ ORDERS = {
         "vocab", "bpe",
     ],
     "fastrnn.decoding": ["states", "errors", "language", "sampling", "beam", "ctc"],
-    "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io"],
+    "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io", "quantization"],
     "fastrnn.formats": ["build", "plain", "names", "verify", "zipped", "arrayfile", "pytorch", "keras", "onnx"],
     "fastrnn.formats.keras": ["options", "weights", "recurrent", "layers", "graph", "hdf5", "reader", "writer"],
     "fastrnn.formats.pytorch": ["pickled", "tensors", "archive", "modules", "reader", "writer"],

@@ -243,7 +243,8 @@ def test_compiled_functions_take_no_wrong_arguments(module):
 
 
 # Without sizes or arrays.
-PLAIN = {"_kernels.available_isas", "_kernels.isa", "_backend.wanted", "_pool.limit", "_signals._find_main"}
+PLAIN = {"_kernels.available_isas", "_kernels.isa", "_kernels.dots", "_kernels.available_dots",
+         "_backend.wanted", "_pool.limit", "_signals._find_main"}
 # What is given no arrays: `empty` calls them.
 WITHOUT_ARRAYS = {
     "_arrays.ArrayMemory", "_arrays.Pinned.intact", "_attention.Packing", "_decoder.DecoderTape", "_engine.Activations",

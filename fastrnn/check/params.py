@@ -63,6 +63,9 @@ def check_state_dict(mapping, params):
         value = real_array(value.detach() if hasattr(value, "detach") else value, f"state_dict[{name!r}]")
         if value.shape != p.shape:
             raise ValueError(f"state_dict[{name!r}]: expected shape {p.shape}, found {value.shape}")
+        if p.dtype.kind in "iu" and value.dtype != p.dtype:
+            raise TypeError(f"state_dict[{name!r}]: expected weights as they are stored, {p.dtype}, "
+                            f"found {value.dtype}")
         copies[name] = np.array(value, p.dtype)
     return copies
 

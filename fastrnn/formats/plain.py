@@ -3,12 +3,23 @@
 from typing import TYPE_CHECKING
 
 from ..engine.kinds import KINDS
+from ..nn.module import few_bit_formats
 from ..nn.options import ACTIVATIONS, check_activations
 
 if TYPE_CHECKING:
     from typing import Any
 
+    from ..nn.module import Module
+
 OWN = {"layer_norm": False, "peepholes": False, "coupled_gates": False, "clip": None}
+
+
+def check_float_weights(model: "Module") -> None:
+    """Raise for a quantized model, whose numbers other systems would read as something else."""
+    found = few_bit_formats(model)
+    if found:
+        raise ValueError(f"model: expected float weights to write, found {', '.join(found)} ones; write the model that "
+                         "was quantized")
 
 
 def check_plain(module: "Any", system: str, activations: bool = False, **expected: "Any") -> None:

@@ -176,7 +176,14 @@ class Seq2Seq(Translator, Compound):
         parts["output"] = Linear(self.readout_size or read, self.target_size, **shared("output"))
         self._parts = parts
         self._memory_size = memory
-        self._decoder = make_decoder(parts["decoder"], parts.get("attention"), at_input)
+        self._make_decoder()
+
+    def _make_decoder(self):
+        parts = self._parts
+        self._decoder = make_decoder(parts["decoder"], parts.get("attention"), self.attention_at == "input")
+
+    def _store_weights(self, weight_format):
+        self._make_decoder()    # of the decoder as it is stored
 
     def _embed(self, parts, name, size, shared):
         """Add an embedding; its width."""

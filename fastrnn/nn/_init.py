@@ -50,7 +50,10 @@ class Room:
     """
 
     def __init__(self, arrays):
-        self.left = Counter((array.shape, array.dtype) for array in arrays)
+        # A matrix of few bits is first made as floats, zeros that take no memory; see `stored`.
+        few = np.int8, np.uint16
+        self.left = Counter((array.shape, np.dtype(np.float32) if array.ndim == 2 and array.dtype in few else
+                             array.dtype) for array in arrays)
         self.held = frozenset(self.left)
         self.modules = 0
 

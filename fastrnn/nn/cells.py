@@ -59,6 +59,7 @@ class Cell(Recurrent, base=True):
         Pass the same int `seed` for all steps of a sequence, and they share one mask of recurrent dropout and one of
         weights; without it each call draws its own from `rng`. `first_step` is the number of the step, for zoneout.
         """
+        self._check_trains()
         if lengths is not None:
             raise ValueError(f"lengths: expected None for one step, found {shown(lengths)}")
         x, state, shape = self._arguments(x, state)

@@ -1,6 +1,7 @@
 """The base class of everything trainable: named parameters and gradients, state dictionaries, a registry."""
 
 import contextlib
+import copy
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -20,15 +21,16 @@ from ..check.params import (
     sparse_rows,
 )
 from ..check.plain import plain_value
-from ..check.values import check_dtype, check_generator, check_mapping, shown
+from ..check.values import check_dtype, check_generator, check_mapping, check_option, shown
 from ..engine.runtime._arrays import Pinned, check_kept, room
 from ..engine.runtime._watch import Gate
 from ._init import claim, claim_module, left_at_zero, noted_init
+from .fewbits import FORMATS
 from .rows import GradientRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
+    from typing import Any, Literal
 
     from numpy.random import Generator
     from typing_extensions import Self
@@ -200,6 +202,8 @@ class Module(Fixed):
         Names of the inputs where x is a dict, as of `Inputs` and networks that begin with them.
     verification : Verification or None
         How far the outputs of an imported model are from those of its source, if they were compared; see `from_torch`.
+    weight_format : str
+        Of the module's own matrices: "float" for those of its dtype, "int8" or "bf16" after `quantize`.
     takes_target : bool
         True if `forward` and a call need the targets, as a decoder does: ``module(x, lengths, target=target)``.
     """
@@ -216,6 +220,7 @@ class Module(Fixed):
     takes_target: bool = False
     input_names: tuple[str, ...] | None = None
     verification: "Verification | None" = None
+    weight_format: str = "float"
     # An _arrays.Pinned each, if compiled code takes the arrays anew in each call.
     _pinned_params = _pinned_grads = None
     _frozen: frozenset[str] = frozenset()   # of the own parameters' names
@@ -247,6 +252,32 @@ class Module(Fixed):
         if statistics:
             self._statistics = frozenset(statistics)
             self._freeze_exactly(())
+
+    def _store_weights(self, weight_format):
+        """Store the own matrices with fewer bits, if the module can."""
+
+    def _own_stored(self, params, weight_format):
+        """Take arrays, of which some are stored with fewer bits, as the parameters of a module that is not trained."""
+        self._params, self._grads = ArrayDict(params), ArrayDict()
+        self.weight_format = weight_format
+
+    def _check_trains(self):
+        """Raise if the module only serves."""
+        if self.weight_format != "float":
+            raise TypeError(f"module: expected float weights to train, found {self.weight_format} ones of a "
+                            f"{type(self).__name__}, which are for inference; train the model that was quantized")
+
+    def quantize(self, weight_format: "Literal['int8', 'bf16']") -> "Self":
+        """A copy for inference whose weight matrices have fewer bits; see `fastrnn.quantize`."""
+        check_option(weight_format, "weight_format", FORMATS)
+        found = few_bit_formats(self)
+        if found:
+            raise ValueError(f"model: expected float weights, found {', '.join(found)} ones")
+        made = copy.deepcopy(self)
+        store_weights(made, weight_format)
+        if not few_bit_formats(made):
+            raise ValueError(f"model: expected recurrent layers, Linear or Embedding inside, found {shown(self)}")
+        return made
 
     def _make_sparse(self, *names):
         """Keep these gradients by rows; add to them through `_rows_to_add_to` from now on."""
@@ -464,7 +495,13 @@ class Module(Fixed):
         if "dtype" in values:
             values["dtype"] = self.dtype.name
         frozen = [name for name in self.frozen if name not in self._statistics]     # those always are
-        return {"type": _type_name(type(self)), **values, **({"frozen": list(frozen)} if frozen else {})}
+        return {"type": _type_name(type(self)), **values, **self._stored_in(),
+                **({"frozen": list(frozen)} if frozen else {})}
+
+    def _stored_in(self):
+        """The entry of a configuration that tells in which format the weights are."""
+        found = few_bit_formats(self)
+        return {"weight_format": found[0]} if found else {}
 
     def _argument(self, name):
         """The constructor argument of this name, for `config`."""
@@ -680,11 +717,27 @@ def module_from_config(config: "dict[str, Any]") -> "Any":
     if "dtype" in config and config["dtype"] not in ("float32", "float64"):
         raise ValueError(f"config['dtype']: expected 'float32' or 'float64', found {config['dtype']!r:.80}")
     frozen = config.pop("frozen", ())
+    weight_format = config.pop("weight_format", None)
     claim_module()
     module = cls.from_config(config)
+    if weight_format is not None:
+        store_weights(module, weight_format)
     if frozen:
         set_frozen(module, frozen, "config['frozen']")
     return module
+
+
+def store_weights(module: "Module", weight_format: str) -> None:
+    """Store the matrices of a module and of all inside with few bits, in place."""
+    check_option(weight_format, "weight_format", FORMATS)
+    for child in module._children():
+        store_weights(child, weight_format)
+    module._store_weights(weight_format)
+
+
+def few_bit_formats(module: "Module") -> list[str]:
+    """The formats of few bits that weights of a module and of all inside have."""
+    return sorted({one.weight_format for one in walk(module)} - {"float"})
 
 
 def set_frozen(module: "Module", names: "Any", name: str) -> None:
@@ -726,8 +779,11 @@ def check_arguments(cls, config):
 def _rebuild(cls, config, state, source):
     config.pop("type")
     frozen = config.pop("frozen", ())
+    weight_format = config.pop("weight_format", None)
     with left_at_zero():
         module = cls.from_config(config)
+    if weight_format is not None:
+        store_weights(module, weight_format)
     module.load_state_dict(state)
     if frozen:
         set_frozen(module, frozen, "frozen")

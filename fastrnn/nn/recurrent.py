@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING
 
 from ..check.values import check_bool, check_bound, check_number, check_positive_int, check_zoneout
 from ..engine.kinds import KINDS
+from ..engine.loops._engine import Engine
 from ..engine.loops._weights import Weights
 from ..engine.runtime._arrays import room
 from ._init import claim, initialise
+from .fewbits import stored
 from .module import Module
 from .options import engine_options, plain_activations
 
@@ -62,8 +64,22 @@ class Recurrent(Module, base=True):
         initialise(params, layout, self.rng, self.init, hidden)
         self._own(params)
         del params
-        self._watched = Weights(cell, words, self._params, self._grads, list(suffixes), list(input_sizes), hidden,
-                                directions, projection, window=window, **options)
+        self._made_of = words, list(suffixes), list(input_sizes), hidden, directions, projection
+        self._options_of_cell = {"window": window, **options}
+        self._watched = self._weights()
+
+    def _weights(self):
+        """The engine's view of the parameters as they are stored."""
+        words, *sizes = self._made_of
+        return Weights(self._cell, words, self._params, self._grads, *sizes, weight_format=self.weight_format,
+                       **self._options_of_cell)
+
+    def _store_weights(self, weight_format):
+        matrices = [name for name, p in self._params.items() if p.ndim == 2]
+        self._own_stored(stored(self._params, matrices, weight_format), weight_format)
+        self._watched = self._weights()
+        self._set_dropout(*self._probabilities)
+        self._engine = Engine(self._watched)
 
     def _set_options(self, own, directions, activations, clip, peepholes=False, coupled_gates=False, layer_norm=False):
         """Check and keep the options that change the cell's equations; return the arguments of `Weights` for them."""
@@ -90,6 +106,7 @@ class Recurrent(Module, base=True):
                          check_number(weight_dropout, "weight_dropout", low=0, high=1))
         zone_h, zone_c = zoneout if isinstance(zoneout, tuple) else (zoneout, zoneout)
         recurrent, _, weight = self._probabilities
+        weight = weight if self.weight_format == "float" else 0     # it acts in training alone
         self._watched.set_dropout(recurrent, zone_h, zone_c if "c" in self._state else 0, weight)
 
     @property

@@ -135,6 +135,7 @@ class Runner(Recurrent, base=True):
         MemoryError
             If forward and BPTT would need more memory than there is; raised before any computation.
         """
+        self._check_trains()
         call = self._arguments(x, state, lengths)
         dropout = self.dropout if self.num_layers > 1 else 0.0
         self._check_memory(call)

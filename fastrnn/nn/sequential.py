@@ -6,6 +6,7 @@ from ..check.values import check_bool
 from ._init import claim_again
 from .container import Container
 from .containerstream import ContainerStream, streams_of
+from .fewbits import SCALE
 from .layers import Embedding, LastStep, Linear, Reverse
 from .module import direction_of, module_from_config
 from .modulestream import ModuleStream
@@ -77,8 +78,13 @@ class Sequential(Container):
     def _gathered(self, which):
         arrays = super()._gathered(which)
         if self.tie_embeddings:
-            dict.__delitem__(arrays, f"{len(self.modules) - 1}.weight")
+            for name in ("weight", "weight" + SCALE):
+                dict.pop(arrays, f"{len(self.modules) - 1}.{name}", None)
         return arrays
+
+    def _store_weights(self, weight_format):
+        if self.tie_embeddings:
+            _tie(self.modules)
 
     def _stages(self):
         if type(self).__call__ is not Sequential.__call__:  # a subclass puts its modules together in its own way

@@ -9,6 +9,7 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define FR_X86 1
+#include <cpuid.h>
 #include <xmmintrin.h>
 #endif
 
@@ -35,15 +36,51 @@ static int has_avx512(void)
 #endif
 }
 
-static const fr_isa isa_table[] = {
-    {"avx512", &fr_avx512_f32, &fr_avx512_f64, has_avx512},
-    {"avx2", &fr_avx2_f32, &fr_avx2_f64, has_avx2},
-#if defined(__aarch64__)
-    {"neon", &fr_baseline_f32, &fr_baseline_f64, always},
+#ifdef FR_X86
+static unsigned cpu_leaf7(int part, int word)
+{
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    if (!__get_cpuid_count(7, (unsigned)part, &a, &b, &c, &d))
+        return 0;
+    return word == 0 ? a : word == 2 ? c : d;
+}
+
+static int has_avx512vnni(void) { return cpu_leaf7(0, 2) >> 11 & 1; }
+static int has_avx512bf16(void) { return cpu_leaf7(1, 0) >> 5 & 1; }
+static int has_avxvnni(void) { return cpu_leaf7(1, 0) >> 4 & 1; }
 #else
-    {"baseline", &fr_baseline_f32, &fr_baseline_f64, always},
+#define has_avx512vnni always
+#define has_avx512bf16 always
+#define has_avxvnni always
 #endif
+
+/* Asked only on processors that have the instruction set they belong to. */
+static const fr_format *const no_format = 0;
+static const fr_dot avx512_dots[] = {
+    {"vnni", &fr_avx512vnni, &no_format, has_avx512vnni},
+    {"bf16", &no_format, &fr_avx512bf16, has_avx512bf16},
+    {"plain", &fr_avx512_int8, &fr_avx512_bf16, always},
     {0, 0, 0, 0},
+};
+static const fr_dot avx2_dots[] = {
+    {"vnni", &fr_avxvnni, &no_format, has_avxvnni},
+    {"plain", &fr_avx2_int8, &fr_avx2_bf16, always},
+    {0, 0, 0, 0},
+};
+static const fr_dot baseline_dots[] = {
+    {"plain", &fr_baseline_int8, &fr_baseline_bf16, always},
+    {0, 0, 0, 0},
+};
+
+static const fr_isa isa_table[] = {
+    {"avx512", &fr_avx512_f32, &fr_avx512_f64, has_avx512, avx512_dots},
+    {"avx2", &fr_avx2_f32, &fr_avx2_f64, has_avx2, avx2_dots},
+#if defined(__aarch64__)
+    {"neon", &fr_baseline_f32, &fr_baseline_f64, always, baseline_dots},
+#else
+    {"baseline", &fr_baseline_f32, &fr_baseline_f64, always, baseline_dots},
+#endif
+    {0, 0, 0, 0, 0},
 };
 
 const fr_isa *fr_isas(void) { return isa_table; }

@@ -1,14 +1,8 @@
 /* Packed products. The micro kernel holds MR rows x 2 vectors of sums in registers and streams one panel of weights.
  * Each sum over k keeps its order, so blocks of k (whose sums wait in c) and blocks of rows never change a bit.
  */
-#define NR (2 * VL)
-#if FR_BYTES == 64
-#define MR 12 /* 24 sums + 2 weights + 1 broadcast of 32 registers */
-#elif defined(__aarch64__)
-#define MR 12
-#else
-#define MR 6 /* 12 sums + 2 weights + 1 broadcast of 16 registers */
-#endif
+#include "tile.h"
+
 #define KC 256 /* a panel block of KC x NR stays in L1: 16 KB (AVX2 f32) to 32 KB (AVX-512) */
 #define MC 96  /* rows of a kept in L2 while every panel passes by: MC x KC x 4 = 96 KB */
 /* Steps of k by which weights of more than FAR bytes are prefetched, with the padded rows below: 108 GFLOP/s instead of
@@ -19,6 +13,8 @@
 #define PADDED_ROW (KC + 64 / (int)sizeof(REAL))
 #define CROWDED_ROWS (sizeof(REAL) == 4 ? 48 : 24)
 #define PAGE 4096
+
+static fr_int FN(panel_bytes)(fr_int k) { return k * NR * (fr_int)sizeof(REAL); }
 
 static void FN(pack)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k)
 {
@@ -108,22 +104,12 @@ typedef void (*FN(micro_fn))(REAL *, fr_int, const REAL *, fr_int, fr_int, const
     {                                                                                                                 \
         FN(micro)(mr, 1, fetch, c, ldc, a, lda, ka, b, 0, init, ldi, k, cols);                                        \
     }
-#if MR == 12
-#define FR_EACH_COUNT(DO, ...)                                                                                        \
-    DO(__VA_ARGS__, 1) DO(__VA_ARGS__, 2) DO(__VA_ARGS__, 3) DO(__VA_ARGS__, 4) DO(__VA_ARGS__, 5) DO(__VA_ARGS__, 6) \
-    DO(__VA_ARGS__, 7) DO(__VA_ARGS__, 8) DO(__VA_ARGS__, 9) DO(__VA_ARGS__, 10) DO(__VA_ARGS__, 11)                  \
-    DO(__VA_ARGS__, 12)
-#else
-#define FR_EACH_COUNT(DO, ...)                                                                                        \
-    DO(__VA_ARGS__, 1) DO(__VA_ARGS__, 2) DO(__VA_ARGS__, 3) DO(__VA_ARGS__, 4) DO(__VA_ARGS__, 5) DO(__VA_ARGS__, 6)
-#endif
 #define FR_NAME(name, mr) FN(name##mr),
 FR_EACH_COUNT(FR_MICRO, micro, 0)
 FR_EACH_COUNT(FR_MICRO, fetching, 1)
 static const FN(micro_fn) FN(micro_table)[MR + 1] = {0, FR_EACH_COUNT(FR_NAME, micro)};
 static const FN(micro_fn) FN(fetching_table)[MR + 1] = {0, FR_EACH_COUNT(FR_NAME, fetching)};
 #undef FR_NAME
-#undef FR_EACH_COUNT
 #undef FR_MICRO
 
 /* One or two rows: several panels at a time give enough independent chains. */

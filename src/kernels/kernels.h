@@ -42,12 +42,14 @@ typedef struct fr_matrix {
     fr_int ld;
 } fr_matrix;
 
-/* Weights [K,N] as products read them, packed in a format of panels of some columns each. */
+/* Weights [K,N] as products read them, packed in a format of panels of some columns each. Formats with weights of 8
+ * and 16 bits (dot.inc.h) serve products of floats. */
 typedef struct fr_panels fr_panels;
 typedef struct fr_format {
-    int itemsize; /* bytes an element of the products */
+    int itemsize; /* bytes a weight */
     int width;    /* columns a panel */
-    /* dst: [ceil(N/width)][K][width] <- src[n*stride_n + k*stride_k]; dst aligned to 64 bytes. */
+    fr_int (*panel_bytes)(fr_int k);
+    /* dst: ceil(N/width) panels <- src[n*stride_n + k*stride_k]; dst aligned to 64 bytes. */
     void (*pack)(void *dst, const void *src, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k);
     /* Columns first .. first + n of c: [R,N] = init: [R,N] + a: [R,K] w: [K,N]. `first` begins a panel.
      * init may be c itself (accumulate), a bias row (ld 0), or have no data (zero). */
@@ -59,13 +61,12 @@ struct fr_panels {
     void *data;
     fr_int columns, inner; /* N, K */
     fr_int stride;         /* bytes from panel to panel */
-    double scale;          /* factor of the values; 1 in a format that does not scale them */
 };
 
 typedef struct fr_kernels {
     int itemsize;             /* bytes an element */
     int lanes;                /* elements a vector */
-    fr_format own;            /* our panels: values beyond N are zero */
+    fr_format own;            /* our panels [ceil(N/width)][K][width]; values beyond N are zero */
     const fr_format *forward;  /* format of the packed weights in forward passes: ours or BLAS's */
     const fr_format *backward; /* the same in BPTT */
 
@@ -75,11 +76,20 @@ typedef struct fr_kernels {
 #undef FR_KERNEL
 } fr_kernels;
 
+/* Formats with few bits a weight that need further instructions. */
+typedef struct fr_dot {
+    const char *name;
+    const fr_format *const *int8; /* *int8 or *bf16 is NULL where this build lacks the instructions */
+    const fr_format *const *bf16;
+    int (*supported)(void);
+} fr_dot;
+
 typedef struct fr_isa {
     const char *name;
     const fr_kernels *const *f32; /* *f32 is NULL if this build lacks the instruction set */
     const fr_kernels *const *f64;
     int (*supported)(void); /* by this processor and operating system */
+    const fr_dot *dots;     /* best first; ends with "plain", which needs nothing further, and name == NULL */
 } fr_isa;
 
 /* Best first; ends with name == NULL. The last real entry is the baseline. */

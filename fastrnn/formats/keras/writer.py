@@ -8,7 +8,7 @@ from ...nn.module import Compound, Module
 from ...nn.recurrent import Recurrent
 from ...nn.sequential import Sequential
 from .. import build
-from ..plain import check_plain
+from ..plain import check_float_weights, check_plain
 from .weights import to_keras_weights
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def to_keras(model: "Module") -> "list[Array]":
     """
     if not isinstance(model, Module):
         raise TypeError(f"model: expected a fastrnn module, found {type(model).__name__}")
+    check_float_weights(model)
     if isinstance(model, Sequential):
         found = [array for module in model.modules for array in to_keras(module)]
         if model.tie_embeddings:

@@ -13,7 +13,7 @@ from ...nn.module import Compound, Module, walk
 from ...nn.recurrent import Recurrent
 from ...nn.sequential import Sequential
 from .. import build
-from ..plain import check_plain
+from ..plain import check_float_weights, check_plain
 
 if TYPE_CHECKING:
     from ..._types import Array, PathLike
@@ -47,6 +47,7 @@ def to_torch(model: "Module") -> "dict[str, Array]":
     """
     if not isinstance(model, Module):
         raise TypeError(f"model: expected a fastrnn module, found {type(model).__name__}")
+    check_float_weights(model)
     for module in walk(model):
         if isinstance(module, Recurrent):
             check_plain(module, "torch.nn", direction="forward", reset_after=True)

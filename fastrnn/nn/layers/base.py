@@ -32,6 +32,7 @@ class Layer(Module, base=True):
     def forward(self, x: "Inputs", state: None = None, lengths: "Ints | None" = None) -> "tuple[Outputs, None, Tape]":
         """Returns (y, None, tape). The tape may refer to `x`: do not change `x` before `backward`."""
         check_no_state(state, "state", self)
+        self._check_trains()
         if self._pinned_params is not None:
             self._pinned_params.intact()
         y, kept = self._apply(x, lengths, True)

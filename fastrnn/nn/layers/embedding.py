@@ -10,6 +10,7 @@ from ...check.values import check_bool, check_positive_int
 from ...engine.ops import _embedding
 from ...engine.runtime._arrays import room
 from .. import _init
+from ..fewbits import SCALE, restored, stored
 from .axes import rows
 from .base import Layer
 
@@ -62,11 +63,21 @@ class Embedding(Layer):
         if self.sparse:
             self._make_sparse("weight")
 
+    def _store_weights(self, weight_format):
+        if self.sparse:
+            self._grads.sparse = {}
+        self._own_stored(stored(self._params, ["weight"], weight_format), weight_format)
+        self._pin()
+
     def _row_work(self):
         return self.embedding_dim
 
     def _apply(self, x, lengths, training):
         ids = check_ids(x, "x", self.num_embeddings)
+        if self.weight_format != "float":
+            params = self.params
+            scale = params.get("weight" + SCALE)
+            return restored(params["weight"][ids], None if scale is None else scale[ids]), (ids,)
         y = np.empty((*ids.shape, self.embedding_dim), self.dtype)
         _embedding.gather(rows(y), self.params["weight"], ids.reshape(-1))
         return y, (ids,)

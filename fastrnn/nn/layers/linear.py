@@ -10,6 +10,7 @@ from ...check.values import check_bool, check_positive_int
 from ...engine.ops import _products
 from ...engine.runtime._arrays import Pinned, room
 from .. import _init
+from ..fewbits import stored
 from ..module import ArrayDict
 from .axes import rows
 from .base import Layer
@@ -79,16 +80,23 @@ class Linear(Layer):
         if embedding.sparse:
             raise ValueError("embedding: expected one with sparse=False, as every row has a gradient of the outputs; "
                              "found sparse=True")
+        if embedding.weight_format != self.weight_format:
+            raise ValueError(f"embedding: expected {self.weight_format} weights as those of the Linear, found "
+                             f"{embedding.weight_format} ones")
         weight, own = embedding.params["weight"], self.params["weight"]
         if weight.shape != own.shape or weight.dtype != own.dtype:
             raise ValueError(f"embedding: expected {own.dtype} weights of shape {own.shape} as those of the Linear, "
                              f"found {weight.dtype} of shape {weight.shape}")
-        self._params = ArrayDict({**self._params, "weight": weight})
-        self._grads = ArrayDict({**self._grads, "weight": embedding.grads["weight"]})
+        self._params = ArrayDict({**self._params, **embedding.params})
+        self._grads = ArrayDict({**self._grads, **embedding.grads})
         self._params.frozen = self._grads.frozen = self._frozen
         del weight, own
         self._pinned_grads = Pinned(self._grads, "grads")
-        self._watched = _products.PackedLinear(self._params)
+        self._watched = _products.PackedLinear(self._params, weight_format=self.weight_format)
+
+    def _store_weights(self, weight_format):
+        self._own_stored(stored(self._params, ["weight"], weight_format), weight_format)
+        self._watched = _products.PackedLinear(self._params, weight_format=weight_format)
 
     def _apply(self, x, lengths, training):
         x = check_features(x, "x", self.in_features, self.dtype)

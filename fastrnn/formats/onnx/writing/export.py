@@ -12,6 +12,7 @@ from ....nn.cells import Cell
 from ....nn.container import Container
 from ....nn.module import Module
 from ....nn.runners import Runner
+from ...plain import check_float_weights
 from ..wire import encode
 from . import overtime  # noqa: F401  enters its modules
 from .graph import Graph
@@ -111,6 +112,7 @@ def to_onnx(model: Module, path: "PathLike", *, states: bool = False, lengths: b
     states, lengths = check_bool(states, "states"), check_bool(lengths, "lengths")
     if not isinstance(model, Module):
         raise TypeError(f"model: expected a fastrnn module, found {type(model).__name__}")
+    check_float_weights(model)
     if (part is not None) != isinstance(model, Seq2Seq) or part not in (None, "encoder", "decoder"):
         wanted = "'encoder' or 'decoder' for a Seq2Seq" if isinstance(model, Seq2Seq) else \
             f"None for a {type(model).__name__}"

@@ -366,7 +366,7 @@ cdef class Decoder:
         self.embedding = weights.layers.input_size
         if attention is not None:
             a = &attention.attention
-            if a.k != weights.layers.k or a.query != weights.layers.out:
+            if a.k == NULL or a.k.itemsize != weights.itemsize or a.query != weights.layers.out:
                 raise ValueError(f"attention: expected queries of {weights.layers.out} values of {weights.itemsize} "
                                  f"bytes, as the layers' states; found {a.query} of {a.k.itemsize if a.k else 0} bytes")
             if before:

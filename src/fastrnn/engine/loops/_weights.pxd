@@ -2,6 +2,7 @@ from libc.stdint cimport uint64_t
 
 from fastrnn.engine.runtime._arrays cimport Pinned
 from fastrnn.engine.cells._cell cimport Layer
+from fastrnn.engine.runtime._kernels cimport Precision
 from fastrnn.engine.loops._noise cimport Probabilities
 from fastrnn.engine.runtime._watch cimport Watched
 from fastrnn.engine.runtime._workspace cimport Workspace
@@ -11,6 +12,8 @@ cdef class Weights(Watched):
     cdef readonly int count, directions, itemsize
     cdef readonly bint reverse      # the single direction reads backwards
     cdef readonly bint general      # cells of `_general`
+    cdef Precision precision
+    cdef list stored                # (layer, name, places of weights with few bits and of their scales, or -1)
     cdef Pinned grads
     cdef unsigned long long number  # of its own
     cdef Packed packed
@@ -22,6 +25,9 @@ cdef class Weights(Watched):
     cdef void add_dropped(self, Packed packed, double p, uint64_t seed) noexcept
     cdef int check(self, Packed packed, bint for_forward) except -1
     cdef int check_dropped(self, double p) except -1
+    cdef char *_store(self, int layer, str name, str whole, tuple shape, set names) except NULL
+    cdef object _pinned(self, int place)
+    cdef int _restore(self, Layer *layer, int number, Workspace memory) except -1
     cdef Packed _copies(self)
     cdef Packed _pack(self, Packed packed, bint for_forward)
 

@@ -8,11 +8,12 @@ cimport numpy as cnp
 
 from fastrnn.engine.runtime._arrays cimport WRITE, Pinned, check_array, check_probability, typenum_of
 from fastrnn.engine.cells._activations cimport activation_of
-from fastrnn.engine.runtime._backend cimport blas_context, products
+from fastrnn.engine.runtime._backend cimport blas_context, products, products_with
 from fastrnn.engine.cells._cell cimport Options
 from fastrnn.engine.cells._kind cimport Kind, field
-from fastrnn.engine.runtime._kernels cimport fr_int
+from fastrnn.engine.runtime._kernels cimport FULL, INT8, Precision, fr_int
 from fastrnn.engine.loops._noise cimport FOR_WEIGHTS, drop_weights, purpose_seed
+from fastrnn.engine.runtime._stored cimport check_stored, precision_of, restore
 from fastrnn.engine.runtime._watch cimport Watched
 from fastrnn.engine.runtime._workspace cimport Arena, take_array
 
@@ -60,18 +61,22 @@ cdef class Weights(Watched):
     its parameters' names, and `input_sizes` the width of its inputs. All arrays are C-contiguous and of one dtype.
     projection: P, or 0. activations: for each direction the (name, alpha, beta) of f, g and h; they take the
     functions of `_general`.
+    weight_format: "int8" or "bf16" for inference with matrices of fewer bits, see `_stored`. There are then no
+    gradients.
     """
 
     def __cinit__(self, Kind kind not None, words, params, grads, list suffixes not None, list input_sizes not None,
                   fr_int hidden, int directions, fr_int projection=0, bint relu=False, fr_int window=1,
                   double skip_scale=1.0, activations=None, double clip=INFINITY, bint coupled=False,
-                  bint reverse=False):
+                  bint reverse=False, str weight_format="float"):
         cdef Layer *layer
         cdef Options *options
         cdef int i
         cdef bint general = activations is not None
         cdef fr_int out = projection or hidden
+        cdef Precision precision = precision_of(weight_format)
         global _made
+        self.precision = precision
         _made += 1
         self.number = _made
         self.pin(params)
@@ -95,7 +100,8 @@ cdef class Weights(Watched):
         self.general = general
         self.directions = directions
         self.count = len(suffixes)
-        self.itemsize = cnp.PyArray_ITEMSIZE(self.pinned.arrays[0])
+        self.stored = []
+        self.itemsize = 4 if precision != FULL else cnp.PyArray_ITEMSIZE(self.pinned.arrays[0])
         if not clip > 0:
             raise ValueError(f"clip: expected a number above 0, found {clip}")
         if general:
@@ -118,7 +124,7 @@ cdef class Weights(Watched):
             if i >= directions and input_sizes[i] != directions * out or not 1 <= input_sizes[i] <= MOST_UNITS:
                 raise ValueError(f"input_sizes[{i}]: expected the width of the layer below, found {input_sizes[i]}")
             layer = &self.layers[i]
-            layer.k = products(self.itemsize)
+            layer.k = products(self.itemsize) if precision == FULL else products_with(precision)
             layer.features = input_sizes[i]
             layer.skip_scale = skip_scale
             completed = kind.completed(words, layer.features, hidden)
@@ -139,12 +145,32 @@ cdef class Weights(Watched):
                 options.clip, options.coupled = clip, coupled
             for name, placed in kind.layout(words, layer.features, hidden, out, window).items():
                 whole = name + suffixes[i]
-                field(&layer.params, name)[0] = _data(params, whole, "params", typenum, placed.shape)
-                field(&layer.grads, name)[0] = _data(grads, whole, "grads", typenum, placed.shape)
                 names.add(whole)
-        if params.keys() != names or grads.keys() != names:
+                if precision != FULL and len(placed.shape) == 2:
+                    field(&layer.params, name)[0] = self._store(i, name, whole, placed.shape, names)
+                    continue
+                field(&layer.params, name)[0] = _data(params, whole, "params", typenum, placed.shape)
+                if precision == FULL:
+                    field(&layer.grads, name)[0] = _data(grads, whole, "grads", typenum, placed.shape)
+        if params.keys() != names or grads.keys() != (names if precision == FULL else set()):
             raise ValueError(f"params, grads: expected {', '.join(sorted(names))}; found {', '.join(sorted(params))} "
                              f"and {', '.join(sorted(grads))}")
+
+    cdef char *_store(self, int layer, str name, str whole, tuple shape, set names) except NULL:
+        """Note where a matrix of few bits and its scales are; returns its memory, which stands for the matrix."""
+        cdef tuple known = self.pinned.names
+        weight = known.index(whole) if whole in known else -1
+        scale = -1
+        if self.precision == INT8:
+            names.add(whole + "_scale")
+            scale = known.index(whole + "_scale") if whole + "_scale" in known else -1
+        check_stored(self._pinned(weight), self._pinned(scale), f"params[{whole!r}]", self.precision, shape[0],
+                     shape[1])
+        self.stored.append((layer, name, weight, scale))
+        return <char *>cnp.PyArray_DATA(self.pinned.arrays[weight])
+
+    cdef object _pinned(self, int place):
+        return self.pinned.arrays[place] if place >= 0 else None
 
     def __dealloc__(self):
         free(self.layers)
@@ -170,11 +196,14 @@ cdef class Weights(Watched):
     cdef int check_dropped(self, double p) except -1:
         """Raise unless p is a probability, and 0 if there are no recurrent weights to drop."""
         check_probability("weight", p)
-        if p > 0 and self.layers.params.weight_hh == NULL:
-            raise ValueError(f"weight: expected 0 of a cell without recurrent weights, found {p}")
+        if p > 0 and (self.layers.params.weight_hh == NULL or self.stored):
+            raise ValueError(f"weight: expected 0 of a cell without recurrent weights, or with weights of few bits, "
+                             f"found {p}")
         return 0
 
     cdef Packed backward_pack(self):
+        if self.stored:
+            raise ValueError("weight_format: expected float for BPTT, found weights for inference only")
         blas_context()      # first, because the import of BLAS may fail
         self.pinned.check(False)
         return self._pack(self._copies(), False)
@@ -230,6 +259,24 @@ cdef class Weights(Watched):
         self.check_dropped(weight)
         self.probabilities = Probabilities(recurrent, zone_h, zone_c, weight)
 
+    cdef int _restore(self, Layer *layer, int number, Workspace memory) except -1:
+        """Point a layer at its matrices as floats, which stay until the next call."""
+        cdef Arena arena
+        cdef int turn
+        cdef char *to
+        for turn in range(2):
+            arena.base = memory.data if turn else NULL
+            arena.used = 0
+            for i, name, weight, scale in self.stored:
+                if i != number:
+                    continue
+                to = take_array(&arena, cnp.PyArray_SIZE(self._pinned(weight)), 1, sizeof(float))
+                if turn == 1:
+                    restore(<float *>to, self._pinned(weight), self._pinned(scale))
+                    field(&layer.params, name)[0] = to
+            memory.reserve(arena.used)
+        return 0
+
     cdef Packed _copies(self):
         cdef Packed packed = Packed.__new__(Packed, self.count)
         memcpy(packed.layers, self.layers, self.count * sizeof(Layer))
@@ -238,12 +285,16 @@ cdef class Weights(Watched):
     cdef Packed _pack(self, Packed packed, bint for_forward):
         cdef Arena arena
         cdef int i, turn
+        cdef Workspace restored = Workspace()
         for turn in range(2):
             arena.base = packed.memory.data if turn else NULL
             arena.used = 0
             for i in range(self.count):
                 if for_forward:
+                    if turn == 1 and self.stored:
+                        self._restore(&packed.layers[i], i, restored)
                     self.layers[i].ops.pack_forward(&packed.layers[i], &arena)
+                    packed.layers[i].params = self.layers[i].params
                 else:
                     self.layers[i].ops.pack_backward(&packed.layers[i], &arena)
             if turn == 0:

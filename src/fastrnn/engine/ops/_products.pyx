@@ -11,11 +11,12 @@ import numpy as np
 cimport numpy as cnp
 
 from fastrnn.engine.runtime._arrays cimport READ, WRITE, check_array, typenum_of
-from fastrnn.engine.runtime._backend cimport blas_context, by_blas, products
-from fastrnn.engine.runtime._kernels cimport fr_int, fr_kernels, fr_panels, fr_product
+from fastrnn.engine.runtime._backend cimport blas_context, by_blas, products, products_with
+from fastrnn.engine.runtime._kernels cimport FULL, INT8, Precision, fr_int, fr_kernels, fr_panels, fr_product
 from fastrnn.engine.runtime._panels cimport matrix, multiply, pack_columns, pack_rows
 from fastrnn.engine.runtime._pool cimport run, workers_for
 from fastrnn.engine.runtime._signals cimport PIECE, Interrupt, look, settle, watch
+from fastrnn.engine.runtime._stored cimport check_stored, precision_of, restore
 from fastrnn.engine.runtime._watch cimport Watched
 from fastrnn.engine.runtime._workspace cimport Arena, Scratch, Workspace, room_in, take_array, take_scratch
 
@@ -72,6 +73,13 @@ cdef class Packing:
     cdef char *bias         # or NULL
 
 
+cdef object _restored(object weight, object scale):
+    """A stored matrix as floats."""
+    w = np.empty((weight.shape[0], weight.shape[1]), np.float32)
+    restore(<float *>cnp.PyArray_DATA(w), weight, scale)
+    return w
+
+
 cdef Packing _pack(const fr_kernels *k, const char *w, const char *bias, fr_int columns, fr_int inner, bint transposed):
     """w packed for a product with `columns` columns, and a copy of the bias."""
     cdef Packing packed = Packing()
@@ -119,20 +127,34 @@ cdef int _run_rows(Task *task) except -1:
 
 cdef class PackedLinear(Watched):
     """A layer's live parameters, weight [O,I] or [G*O,C,K] and possibly bias [G*O], and their packed copies, one for
-    each of G groups."""
+    each of G groups. A weight [O,I] may be stored with few bits, see `_stored`."""
     cdef const fr_kernels *k
     cdef tuple packed       # of Packing
     cdef fr_int groups, outputs, inputs
+    cdef bint stored
+    cdef int bias, scale            # their places among the pinned arrays, or -1; that of the weight is 0
 
-    def __cinit__(self, params, int groups=1):
+    def __cinit__(self, params, int groups=1, str weight_format="float"):
         cdef fr_int c = -1
+        cdef Precision precision = precision_of(weight_format)
         self.pin(params)
         names = self.pinned.names
-        if names not in (("weight",), ("weight", "bias")):
+        self.stored = precision != FULL
+        self.bias = names.index("bias") if "bias" in names else -1
+        self.scale = names.index("weight_scale") if "weight_scale" in names and precision == INT8 else -1
+        if names[:1] != ("weight",) or len(names) != 1 + (self.bias > 0) + (self.scale > 0):
             raise ValueError(f"params: expected weight and perhaps bias, found {', '.join(map(str, names))}")
         w = self.pinned.arrays[0]
-        if len(names) == 2:
-            check_array(self.pinned.arrays[1], "params['bias']", cnp.PyArray_TYPE(w), WRITE, w.shape[0])
+        if self.bias > 0:
+            check_array(self.pinned.arrays[self.bias], "params['bias']",
+                        cnp.NPY_FLOAT if self.stored else cnp.PyArray_TYPE(w), WRITE, w.shape[0])
+        if self.stored:
+            if w.ndim != 2 or groups != 1:
+                raise ValueError("params['weight']: expected two axes of one that is stored with few bits")
+            check_stored(w, self._scale(), "params['weight']", precision, w.shape[0], w.shape[1])
+            self.k = products_with(precision)
+            self.groups, self.outputs, self.inputs = 1, w.shape[0], w.shape[1]
+            return
         if w.ndim == 3:
             c = w.shape[2]
         check_array(w, "params['weight']", cnp.PyArray_TYPE(w), WRITE, w.shape[0],
@@ -143,6 +165,9 @@ cdef class PackedLinear(Watched):
         self.groups = groups
         self.outputs = w.shape[0] // groups
         self.inputs = w.size // max(w.shape[0], 1)
+
+    cdef object _scale(self):
+        return self.pinned.arrays[self.scale] if self.scale > 0 else None
 
     def forward(self, y, x, int group=0):
         """y: [N,O] = x: [N,I] weight^T + bias."""
@@ -193,8 +218,12 @@ cdef class PackedLinear(Watched):
         cdef fr_int group
         if cnp.PyArray_NDIM(w) == 3:
             w = np.ascontiguousarray(w.transpose(0, 2, 1))
-        if transposed and len(self.pinned.arrays) > 1:
-            bias = <const char *>cnp.PyArray_DATA(self.pinned.arrays[1])
+        if self.stored and not transposed:
+            raise ValueError("weight_format: expected float for the gradient, found weights for inference only")
+        if self.stored:
+            w = _restored(w, self._scale())
+        if transposed and self.bias > 0:
+            bias = <const char *>cnp.PyArray_DATA(self.pinned.arrays[self.bias])
         packings = []
         for group in range(self.groups):
             data = <const char *>cnp.PyArray_DATA(w) + group * self.outputs * self.inputs * self.k.itemsize

@@ -64,8 +64,8 @@ cpdef object room(shape, dtype):
     cdef cnp.ndarray like = np.broadcast_to(np.zeros((), dtype), shape)
     cdef cnp.ndarray own, array
     cdef uintptr_t start
-    if cnp.PyArray_TYPE(like) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
-        raise ValueError(f"dtype: expected float32 or float64, found {dtype}")
+    if cnp.PyArray_TYPE(like) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_BYTE, cnp.NPY_USHORT):
+        raise ValueError(f"dtype: expected float32, float64, int8 or uint16, found {dtype}")
     own = memory.array = np.zeros(cnp.PyArray_SIZE(like) * cnp.PyArray_ITEMSIZE(like) + 63, np.uint8)
     start = (<uintptr_t>cnp.PyArray_DATA(own) + 63) & ~<uintptr_t>63
     array = cnp.PyArray_SimpleNewFromData(cnp.PyArray_NDIM(like), cnp.PyArray_DIMS(like), cnp.PyArray_TYPE(like),
@@ -207,10 +207,10 @@ cdef class Pinned:
         for i in range(len(self.arrays)):
             array = self.arrays[i]
             if (not cnp.PyArray_CheckExact(array) or not cnp.PyArray_ISCARRAY(array)
-                    or cnp.PyArray_TYPE(array) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE)
+                    or cnp.PyArray_TYPE(array) not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE, cnp.NPY_BYTE, cnp.NPY_USHORT)
                     or not 1 <= cnp.PyArray_NDIM(array) <= 3):
-                raise ValueError(f"{what}[{self.names[i]!r}]: expected a C-contiguous, writeable array of float32 or "
-                                 f"float64 with one to three axes, found {_found(array)}")
+                raise ValueError(f"{what}[{self.names[i]!r}]: expected a C-contiguous, writeable array of float32, "
+                                 f"float64, int8 or uint16 with one to three axes, found {_found(array)}")
             self.pins[i] = _pin_of(array)
         self.memories = tuple([array.base for array in self.arrays])
         for i in range(len(self.arrays)):
@@ -279,8 +279,13 @@ cdef class Pinned:
             at += bytes_of(&self.pins[i])
 
 
+cdef size_t _size_of(int typenum) noexcept:
+    """Bytes an element of the types that parameters have."""
+    return 4 if typenum == cnp.NPY_FLOAT else 8 if typenum == cnp.NPY_DOUBLE else 2 if typenum == cnp.NPY_USHORT else 1
+
+
 cdef size_t bytes_of(const Pin *pin) noexcept:
-    return pin.shape[0] * pin.shape[1] * pin.shape[2] * (4 if pin.typenum == cnp.NPY_FLOAT else 8)
+    return pin.shape[0] * pin.shape[1] * pin.shape[2] * _size_of(pin.typenum)
 
 
 cdef Pin _pin_of(object array) noexcept:

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import os
 
 from fastrnn.engine.runtime import _kernels
-from fastrnn.engine.runtime._kernels cimport generation, kernels
+from fastrnn.engine.runtime._kernels cimport FULL, Precision, generation, kernels, kernels_for
 
 # (instruction set, dtype) for which BLAS does the products of BPTT: ours take 2.3 to 4.3 times as long there
 # (bench/NOTES.md, BLAS for BPTT).
@@ -48,6 +48,10 @@ cdef const fr_kernels *products(int itemsize) except NULL:
     if _seen != generation() and os.environ.get("FASTRNN_BLAS") == "1":
         _install()
     return kernels(itemsize)
+
+
+cdef const fr_kernels *products_with(Precision precision) except NULL:
+    return products(4) if precision == FULL else kernels_for(precision)
 
 
 cdef object blas_context():

@@ -146,8 +146,16 @@ cdef void gemm_tn_f64(fr_matrix c, fr_matrix a, fr_matrix b, fr_int m, fr_int n,
         add_gradient(<double *>c.data, c, a, b, m, n, k)
 
 
-cdef fr_format _f32 = fr_format(4, 1, &pack_f32, &multiply_f32)
-cdef fr_format _f64 = fr_format(8, 1, &pack_f64, &multiply_f64)
+cdef fr_int row_bytes_f32(fr_int k) noexcept nogil:
+    return k * <fr_int>sizeof(float)
+
+
+cdef fr_int row_bytes_f64(fr_int k) noexcept nogil:
+    return k * <fr_int>sizeof(double)
+
+
+cdef fr_format _f32 = fr_format(4, 1, &row_bytes_f32, &pack_f32, &multiply_f32)
+cdef fr_format _f64 = fr_format(8, 1, &row_bytes_f64, &pack_f64, &multiply_f64)
 
 
 def install(int itemsize, bint forward, bint backward):

@@ -29,11 +29,11 @@ cdef extern from "kernels.h" nogil:
         const fr_format *format
         void *data
         fr_int columns, inner, stride
-        double scale
 
     ctypedef struct fr_format:
         int itemsize
         int width
+        fr_int (*panel_bytes)(fr_int k) noexcept nogil
         void (*pack)(void *dst, const void *src, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k) noexcept nogil
         void (*multiply)(fr_matrix c, fr_matrix a, const fr_panels *w, fr_matrix init, fr_int r, fr_int first,
                          fr_int n) noexcept nogil
@@ -41,11 +41,18 @@ cdef extern from "kernels.h" nogil:
 include "kernels.pxi"  # fr_kernels: made from kernels.inc.h by setup.py
 
 cdef extern from "kernels.h" nogil:
+    ctypedef struct fr_dot:
+        const char *name
+        const fr_format **int8
+        const fr_format **bf16
+        int (*supported)() noexcept nogil
+
     ctypedef struct fr_isa:
         const char *name
         const fr_kernels **f32
         const fr_kernels **f64
         int (*supported)() noexcept nogil
+        const fr_dot *dots
 
     ctypedef struct fr_team:
         int size, arrived, round, last
@@ -101,9 +108,16 @@ cdef extern from "gaps.h" nogil:
 ctypedef void (*gemm_tn_fn)(fr_matrix c, fr_matrix a, fr_matrix b, fr_int m, fr_int n, fr_int k,
                             void *work) noexcept nogil
 
-# The table in use for elements of 4 or 8 bytes; the same, writeable; our own gemm_tn even if the table holds BLAS's;
-# how often the tables were filled so far.
+# How weights are stored: as numbers of the arrays' type, or with fewer bits for products of floats.
+cdef enum Precision:
+    FULL
+    INT8
+    BF16
+
+# The table in use for elements of 4 or 8 bytes; that for floats and such weights; the first, writeable; our own gemm_tn
+# even if the table holds BLAS's; how often the tables were filled so far.
 cdef const fr_kernels *kernels(int itemsize) noexcept nogil
+cdef const fr_kernels *kernels_for(Precision precision) noexcept nogil
 cdef fr_kernels *table(int itemsize) noexcept nogil
 cdef gemm_tn_fn own_gemm_tn(int itemsize) noexcept nogil
 cdef int generation() noexcept nogil

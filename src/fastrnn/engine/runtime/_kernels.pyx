@@ -15,6 +15,10 @@ cdef int _generation = 0        # how often the tables were filled
 # not move.
 cdef fr_kernels _f32[MOST_ISAS]
 cdef fr_kernels _f64[MOST_ISAS]
+cdef fr_kernels _int8[MOST_ISAS]
+cdef fr_kernels _bf16[MOST_ISAS]
+cdef const char *_int8_name     # of the instructions that multiply such weights
+cdef const char *_bf16_name
 
 
 cdef inline int _place() noexcept nogil:
@@ -27,6 +31,10 @@ cdef fr_kernels *table(int itemsize) noexcept nogil:
 
 cdef const fr_kernels *kernels(int itemsize) noexcept nogil:
     return table(itemsize)
+
+
+cdef const fr_kernels *kernels_for(Precision precision) noexcept nogil:
+    return &_int8[_place()] if precision == INT8 else &_bf16[_place()] if precision == BF16 else table(4)
 
 
 cdef gemm_tn_fn own_gemm_tn(int itemsize) noexcept nogil:
@@ -89,6 +97,49 @@ def isa():
     return _chosen.name.decode()
 
 
+def dots():
+    """dict "int8", "bf16" -> name of the instructions in use that multiply with such weights."""
+    return {"int8": _int8_name.decode(), "bf16": _bf16_name.decode()}
+
+
+def available_dots():
+    """Names of the instructions, best first, that the instruction set in use has for weights of 8 or 16 bits."""
+    cdef const fr_dot *entry = _chosen.dots
+    names = []
+    while entry.name != NULL:
+        if entry.supported() and (entry.int8[0] != NULL or entry.bf16[0] != NULL):
+            names.append(entry.name.decode())
+        entry += 1
+    return names
+
+
+def use_dots(name=None):
+    """Multiply with weights of 8 and 16 bits by these instructions, or by the next best where they are not for such
+    weights; existing runners keep theirs. None stands for the best.
+
+    Meant for tests and benchmarks; programs set ``FASTRNN_DOT`` before the import.
+    """
+    global _int8_name, _bf16_name
+    cdef const fr_dot *entry = _chosen.dots
+    cdef const fr_dot *int8 = NULL
+    cdef const fr_dot *bf16 = NULL
+    cdef int place = _place()
+    if name is not None and name not in available_dots():
+        raise ValueError(f"FASTRNN_DOT: expected one of {', '.join(available_dots())}, found {name!r}")
+    while entry.name != NULL:
+        if name is None or entry.name.decode() == name:
+            name = None
+            if entry.supported() and int8 == NULL and entry.int8[0] != NULL:
+                int8 = entry
+            if entry.supported() and bf16 == NULL and entry.bf16[0] != NULL:
+                bf16 = entry
+        entry += 1
+    _int8[place] = _bf16[place] = _chosen.f32[0][0]
+    _int8[place].forward, _int8[place].backward = int8.int8[0], &_int8[place].own
+    _bf16[place].forward = _bf16[place].backward = bf16.bf16[0]
+    _int8_name, _bf16_name = int8.name, bf16.name
+
+
 def use_isa(name):
     """Use the instruction set `name` for all that is made from now on; existing runners keep theirs.
 
@@ -106,6 +157,7 @@ def use_isa(name):
             for itemsize in (4, 8):
                 k = table(itemsize)
                 k.forward = k.backward = &k.own
+            use_dots()
             _generation += 1
             return
         entry += 1
@@ -150,3 +202,4 @@ def tanh_(dst, src):
 
 
 use_isa(os.environ.get("FASTRNN_ISA") or available_isas()[0])
+use_dots(os.environ.get("FASTRNN_DOT") or None)

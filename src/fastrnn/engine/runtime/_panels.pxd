@@ -41,9 +41,8 @@ cdef inline fr_panels pack(Arena *arena, const fr_format *format, const char *w,
     panels.format = format
     panels.columns = n
     panels.inner = k
-    panels.stride = format.width * k * format.itemsize
-    panels.scale = 1
-    panels.data = take_array(arena, count * format.width, k, format.itemsize)
+    panels.stride = format.panel_bytes(k)
+    panels.data = take_array(arena, count, panels.stride, 1)
     if panels.data != NULL:
         format.pack(panels.data, w, n, k, stride_n, stride_k)
     return panels

@@ -1,0 +1,360 @@
+/* Packed products with weights of 8 and 16 bits; see fr_format. Rows of a are prepared in a block of memory on the stack:
+ * to 8 bits with one scale for each FR_K8 values, or to bfloat16. Nothing of a row depends on the rows beside it.
+ *
+ *     8 bits:  c = init + (sum_k q_a q_w) s_w s_a for each block of FR_K8 values of k; the sum of integers is exact
+ *     16 bits: one chain of sums in the order of k, as in gemm.inc.h
+ */
+#include "tile.h"
+
+#define FR_PREPARED_BYTES 49152 /* rows in L2 while every panel passes by */
+#define FR_PREPARED_ROWS 48
+#define FR_K8 1024 /* a panel's block of FR_K8 x NR bytes stays in L1 */
+#define FR_K16 512
+#define FR_AHEAD 512 /* bytes of a panel to prefetch ahead, if the weights are in no cache that is near */
+#define FR_FAR 1048576
+
+/* ---- 8 bits. A panel: [ceil(K/4)][NR][4] weights, and [NR] floats s_w. */
+
+static fr_int FN(panel_bytes8)(fr_int k) { return ((k + 3) / 4 * 4 + (fr_int)sizeof(float)) * NR; }
+
+/* s_w = max |w| / 127 of a column, q_w = w / s_w to the nearest integer. */
+static void FN(pack8)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k)
+{
+    const float *src = src_;
+    const fr_int whole = (k + 3) / 4 * 4;
+    for (fr_int j = 0; j < n; j += NR) {
+        int8_t *panel = (int8_t *)dst_ + j / NR * FN(panel_bytes8)(k);
+        float *scales = (float *)(void *)(panel + whole * NR);
+        for (fr_int c = 0; c < NR; c++) {
+            const float *column = src + (j + c) * stride_n;
+            const fr_int valid = j + c < n ? k : 0;
+            float most = 0;
+            for (fr_int kk = 0; kk < valid; kk++) {
+                const float size = column[kk * stride_k] < 0 ? -column[kk * stride_k] : column[kk * stride_k];
+                most = size > most || size != size ? size : most; /* NaN stays */
+            }
+            const int some = most > FR_LEAST_SCALED && most < FR_INFINITE;
+            scales[c] = some ? most / 127 : most > FR_LEAST_SCALED || most != most ? FR_NOT_A_NUMBER : 0;
+            const float inverse = some ? 127 / most : 0;
+            for (fr_int kk = 0; kk < whole; kk++)
+                panel[(kk / 4 * NR + c) * 4 + kk % 4] =
+                    (int8_t)(uint8_t)((kk < valid && some ? fr_rounded(column[kk * stride_k] * inverse) : 0) +
+                                      FR_WEIGHT_ZERO);
+        }
+    }
+}
+
+/* q_a: [n] to dst, followed by zeros up to a multiple of 4; returns s_a = max |a| / 127, NaN if a is not finite. `zero`:
+ * what the sums of products with stored weights start from, so that FR_WEIGHT_ZERO drops out. */
+FR_INLINE float FN(prepare8)(int8_t *dst, int32_t *zero, const float *a, fr_int n)
+{
+    VI most = {0};
+    fr_int j = 0;
+    for (; j < n; j += VL) {
+        const VI size = FN(vword)(FN(vload_n)(a + j, n - j)) & 0x7fffffff;
+        most = FN(vmost)(most, size);
+    }
+    int32_t sizes[VL], whole = 0;
+    memcpy(sizes, &most, sizeof sizes);
+    for (int lane = 0; lane < VL; lane++)
+        whole = sizes[lane] > whole ? sizes[lane] : whole; /* the order of positive floats is that of their bits */
+    float size;
+    memcpy(&size, &whole, sizeof size);
+    const int some = size > FR_LEAST_SCALED && size < FR_INFINITE;
+    const V inverse = FN(vset)(some ? 127 / size : 0);
+    VI total = {0};
+    for (j = 0; j < n; j += VL) {
+        VI q = {0};
+        if (some)
+            q = FN(vround)((V)(FN(vload_n)(a + j, n - j) * inverse + FR_TO_INTEGER) - FR_TO_INTEGER);
+        FN(store8)(dst + j, q);
+        total += q;
+    }
+    for (; j % 4; j++)
+        dst[j] = 0;
+    memcpy(sizes, &total, sizeof sizes);
+    int32_t sum = 0;
+    for (int lane = 0; lane < VL; lane++)
+        sum += sizes[lane];
+    *zero = -FR_WEIGHT_ZERO * sum;
+    return some ? size / 127 : size <= FR_LEAST_SCALED ? 0 : FR_NOT_A_NUMBER;
+}
+
+FR_INLINE void FN(int8_rows)(const int mr, const int np, const int fetch, float *c, fr_int ldc, const int8_t *a, fr_int lda,
+                          const int32_t *zero, const float *scale, const int8_t *b, fr_int pstep,
+                          const float *column_scale, const float *init, fr_int ldi, fr_int k, fr_int cols)
+{
+    VI sum[MR][8];
+    const int nv = 2 * np;
+    FR_UNROLL
+    for (int m = 0; m < mr; m++)
+        FR_UNROLL
+        for (int v = 0; v < nv; v++)
+            sum[m][v] = zero[m] - (VI){0};
+    for (fr_int kk = 0; kk < k; kk += 4) {
+        VI w[8];
+        FR_UNROLL
+        for (int v = 0; v < nv; v++)
+            w[v] = FN(vloadi)(b + (v / 2) * pstep + kk * NR + (v % 2) * 4 * VL);
+        if (fetch)
+            FR_UNROLL
+            for (int v = 0; v < nv; v++)
+                FR_PREFETCH_NEAR(b + (v / 2) * pstep + kk * NR + (v % 2) * 4 * VL + FR_AHEAD);
+        FR_UNROLL
+        for (int m = 0; m < mr; m++) {
+            const FN(left8) x = FN(left8_of)(a + m * lda + kk);
+            FR_UNROLL
+            for (int v = 0; v < nv; v++)
+                sum[m][v] = FN(dot8)(sum[m][v], x, w[v]);
+        }
+    }
+    FR_UNROLL
+    for (int m = 0; m < mr; m++)
+        FR_UNROLL
+        for (int v = 0; v < nv; v++) {
+            const fr_int left = cols - v * VL;
+            if (left <= 0)
+                continue;
+            const V start = init ? FN(vload_n)(init + m * ldi + v * VL, left) : (V){0};
+            const float *scales = (const float *)(const void *)((const char *)column_scale + (v / 2) * pstep) + v % 2 * VL;
+            const V one = FN(vfloat)(sum[m][v]) * FN(vload)(scales);
+            FN(vstore_n)(c + m * ldc + v * VL, FN(vfma)(one, FN(vset)(scale[m]), start), left);
+        }
+}
+
+typedef void (*FN(int8_fn))(float *, fr_int, const int8_t *, fr_int, const int32_t *, const float *, const int8_t *,
+                              const float *, const float *, fr_int, fr_int, fr_int);
+#define FR_MICRO8(name, mr)                                                                                                \
+    static void FN(int8_rows##mr)(float *c, fr_int ldc, const int8_t *a, fr_int lda, const int32_t *zero,              \
+                                const float *scale, const int8_t *b, const float *column_scale, const float *init,   \
+                                fr_int ldi, fr_int k, fr_int cols)                                                   \
+    {                                                                                                                \
+        FN(int8_rows)(mr, 1, 0, c, ldc, a, lda, zero, scale, b, 0, column_scale, init, ldi, k, cols);                   \
+    }
+FR_EACH_COUNT(FR_MICRO8, 0)
+#define FR_NAME8(name, mr) FN(int8_rows##mr),
+static const FN(int8_fn) FN(int8_table)[MR + 1] = {0, FR_EACH_COUNT(FR_NAME8, 0)};
+
+static FR_NOINLINE void FN(multiply8)(fr_matrix c_, fr_matrix a_, const fr_panels *w, fr_matrix init_, fr_int r,
+                                      fr_int first, fr_int n)
+{
+    _Alignas(64) int8_t room[FR_PREPARED_BYTES + 64];
+    int32_t zero[FR_PREPARED_ROWS];
+    float scale[FR_PREPARED_ROWS];
+    const fr_int ldc = c_.ld, lda = a_.ld, k = w->inner, whole = (k + 3) / 4 * 4, step = w->stride;
+    const fr_int unit = VL < 4 ? 4 : VL;
+    const fr_int apart = ((k < FR_K8 ? k : FR_K8) + unit - 1) / unit * unit; /* row to row in `room` */
+    const fr_int most = FR_PREPARED_BYTES / apart < FR_PREPARED_ROWS ? FR_PREPARED_BYTES / apart : FR_PREPARED_ROWS;
+    const int8_t *panels = (const int8_t *)w->data + first / NR * step;
+    fr_int blocks = (r + most - 1) / most;
+    for (fr_int m = 0; blocks > 0; blocks--) {
+        const fr_int rows = (r - m + blocks - 1) / blocks;
+        fr_int kb = 0;
+        do {
+            const fr_int kn = k - kb < FR_K8 ? k - kb : FR_K8;
+            for (fr_int i = 0; i < rows; i++)
+                scale[i] = FN(prepare8)(room + i * apart, zero + i, (const float *)a_.data + (m + i) * lda + kb, kn);
+            float *c = (float *)c_.data + m * ldc + first;
+            const float *init = init_.data ? (const float *)init_.data + m * init_.ld + first : 0;
+            const fr_int ldi = kb ? ldc : init_.ld;
+            if (kb)
+                init = c;
+            fr_int j = 0;
+            if (rows == 1) { /* several panels at a time give enough independent chains */
+                for (; j + 4 * NR <= n; j += 4 * NR) {
+                    const int8_t *b = panels + j / NR * step;
+                    FN(int8_rows)(1, 4, 1, c + j, 0, room, 0, zero, scale, b + kb * NR, step,
+                               (const float *)(const void *)(b + whole * NR), init ? init + j : 0, 0, kn, 4 * NR);
+                }
+            } else if (rows == 2) {
+                for (; j + 2 * NR <= n; j += 2 * NR) {
+                    const int8_t *b = panels + j / NR * step;
+                    FN(int8_rows)(2, 2, 1, c + j, ldc, room, apart, zero, scale, b + kb * NR, step,
+                               (const float *)(const void *)(b + whole * NR), init ? init + j : 0, ldi, kn, 2 * NR);
+                }
+            }
+            for (; j < n; j += NR) {
+                const int8_t *b = panels + j / NR * step;
+                fr_int parts = (rows + MR - 1) / MR;
+                for (fr_int i = 0; parts > 0; parts--) {
+                    const fr_int now = (rows - i + parts - 1) / parts;
+                    FN(int8_table)[now](c + i * ldc + j, ldc, room + i * apart, apart, zero + i, scale + i,
+                                          b + kb * NR, (const float *)(const void *)(b + whole * NR),
+                                          init ? init + i * ldi + j : 0, ldi, kn, n - j);
+                    i += now;
+                }
+            }
+            kb += FR_K8;
+        } while (kb < k);
+        m += rows;
+    }
+}
+
+/* ---- 16 bits. A panel: [ceil(K/2)][NR][2] weights. */
+
+static fr_int FN(panel_bytes16)(fr_int k) { return (k + 1) / 2 * 2 * (fr_int)sizeof(uint16_t) * NR; }
+
+static void FN(pack16)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k)
+{
+    const float *src = src_;
+    const fr_int whole = (k + 1) / 2 * 2;
+    for (fr_int j = 0; j < n; j += NR) {
+        uint16_t *panel = (uint16_t *)dst_ + j * whole;
+        for (fr_int c = 0; c < NR; c++)
+            for (fr_int kk = 0; kk < whole; kk++)
+                panel[(kk / 2 * NR + c) * 2 + kk % 2] =
+                    j + c < n && kk < k ? fr_bfloat16(src[(j + c) * stride_n + kk * stride_k]) : 0;
+    }
+}
+
+#if FR_DOT16
+typedef uint16_t FN(value16); /* of a row: bfloat16 */
+/* dst: [n] and zeros up to an even number. */
+FR_INLINE void FN(prepare16)(uint16_t *dst, const float *a, fr_int n)
+{
+    for (fr_int j = 0; j < n; j += VL)
+        FN(store16)(dst + j, FN(vload_n)(a + j, n - j));
+}
+#else
+typedef float FN(value16); /* of a row: as it is */
+#endif
+
+/* sum += the products of two values of k, or with `both` 0 of one alone. */
+FR_INLINE void FN(add16)(const int mr, const int nv, const int both, V sum[MR][8], const FN(value16) *a, fr_int lda,
+                         const VI *w)
+{
+    FR_UNROLL
+    for (int m = 0; m < mr; m++) {
+#if FR_DOT16
+        int32_t two;
+        memcpy(&two, a + m * lda, 4);
+        const VI x = two - (VI){0};
+        FR_UNROLL
+        for (int v = 0; v < nv; v++)
+            sum[m][v] = FN(dot16)(sum[m][v], x, w[v]);
+#else
+        const V x = FN(vset)(a[m * lda]);
+        FR_UNROLL
+        for (int v = 0; v < nv; v++)
+            sum[m][v] = FN(vfma)(x, FN(lower16)(w[v]), sum[m][v]);
+        if (both) {
+            const V y = FN(vset)(a[m * lda + 1]);
+            FR_UNROLL
+            for (int v = 0; v < nv; v++)
+                sum[m][v] = FN(vfma)(y, FN(upper16)(w[v]), sum[m][v]);
+        }
+#endif
+    }
+    (void)both;
+}
+
+FR_INLINE void FN(bf16_rows)(const int mr, const int np, const int fetch, float *c, fr_int ldc, const FN(value16) *a,
+                           fr_int lda, const uint16_t *b, fr_int pstep, const float *init, fr_int ldi, fr_int k,
+                           fr_int cols)
+{
+    V sum[MR][8];
+    VI w[8];
+    const int nv = 2 * np;
+    FR_UNROLL
+    for (int m = 0; m < mr; m++)
+        FR_UNROLL
+        for (int v = 0; v < nv; v++)
+            sum[m][v] = init && cols > v * VL ? FN(vload_n)(init + m * ldi + v * VL, cols - v * VL) : (V){0};
+    fr_int kk = 0;
+    for (; kk + 1 < k + FR_DOT16; kk += 2) {
+        FR_UNROLL
+        for (int v = 0; v < nv; v++)
+            w[v] = FN(vloadi)(b + (v / 2) * pstep + kk * NR + (v % 2) * 2 * VL);
+        if (fetch)
+            FR_UNROLL
+            for (int v = 0; v < nv; v++)
+                FR_PREFETCH_NEAR((const char *)(b + (v / 2) * pstep + kk * NR + (v % 2) * 2 * VL) + FR_AHEAD);
+        FN(add16)(mr, nv, 1, sum, a + kk, lda, w);
+    }
+    if (kk < k) {
+        FR_UNROLL
+        for (int v = 0; v < nv; v++)
+            w[v] = FN(vloadi)(b + (v / 2) * pstep + kk * NR + (v % 2) * 2 * VL);
+        FN(add16)(mr, nv, 0, sum, a + kk, lda, w);
+    }
+    FR_UNROLL
+    for (int m = 0; m < mr; m++)
+        FR_UNROLL
+        for (int v = 0; v < nv; v++)
+            if (cols > v * VL)
+                FN(vstore_n)(c + m * ldc + v * VL, sum[m][v], cols - v * VL);
+}
+
+typedef void (*FN(bf16_fn))(float *, fr_int, const FN(value16) *, fr_int, const uint16_t *, const float *, fr_int,
+                               fr_int, fr_int);
+#define FR_MICRO16(name, mr)                                                                                               \
+    static void FN(bf16_rows##mr)(float *c, fr_int ldc, const FN(value16) *a, fr_int lda, const uint16_t *b,          \
+                                 const float *init, fr_int ldi, fr_int k, fr_int cols)                               \
+    {                                                                                                                \
+        FN(bf16_rows)(mr, 1, 0, c, ldc, a, lda, b, 0, init, ldi, k, cols);                                             \
+    }
+FR_EACH_COUNT(FR_MICRO16, 0)
+#define FR_NAME16(name, mr) FN(bf16_rows##mr),
+static const FN(bf16_fn) FN(bf16_table)[MR + 1] = {0, FR_EACH_COUNT(FR_NAME16, 0)};
+
+static FR_NOINLINE void FN(multiply16)(fr_matrix c_, fr_matrix a_, const fr_panels *w, fr_matrix init_, fr_int r,
+                                       fr_int first, fr_int n)
+{
+    const fr_int ldc = c_.ld, k = w->inner, step = w->stride / (fr_int)sizeof(uint16_t);
+    const uint16_t *panels = (const uint16_t *)w->data + first / NR * step;
+    const fr_int kc = r <= MR && k <= FR_PREPARED_BYTES / MR / 2 ? k : FR_K16;
+#if FR_DOT16
+    _Alignas(64) uint16_t room[FR_PREPARED_BYTES / 2 + 64];
+    const fr_int apart = ((k < kc ? k : kc) + VL - 1) / VL * VL, fit = FR_PREPARED_BYTES / 2 / apart;
+    const fr_int most = fit < FR_PREPARED_ROWS ? fit : FR_PREPARED_ROWS;
+#else
+    const fr_int apart = a_.ld, most = FR_PREPARED_ROWS;
+#endif
+    fr_int blocks = (r + most - 1) / most;
+    for (fr_int m = 0; blocks > 0; blocks--) {
+        const fr_int rows = (r - m + blocks - 1) / blocks;
+        fr_int kb = 0;
+        do {
+            const fr_int kn = k - kb < kc ? k - kb : kc;
+            const float *source = (const float *)a_.data + m * a_.ld + kb;
+#if FR_DOT16
+            for (fr_int i = 0; i < rows; i++)
+                FN(prepare16)(room + i * apart, source + i * a_.ld, kn);
+            const uint16_t *left = room;
+#else
+            const float *left = source;
+#endif
+            float *c = (float *)c_.data + m * ldc + first;
+            const float *init = init_.data ? (const float *)init_.data + m * init_.ld + first : 0;
+            const fr_int ldi = kb ? ldc : init_.ld;
+            if (kb)
+                init = c;
+            fr_int j = 0;
+            if (rows == 1)
+                for (; j + 4 * NR <= n; j += 4 * NR)
+                    FN(bf16_rows)(1, 4, 1, c + j, 0, left, 0, panels + j / NR * step + kb * NR, step, init ? init + j : 0,
+                                0, kn, 4 * NR);
+            else if (rows == 2)
+                for (; j + 2 * NR <= n; j += 2 * NR)
+                    FN(bf16_rows)(2, 2, 1, c + j, ldc, left, apart, panels + j / NR * step + kb * NR, step,
+                                init ? init + j : 0, ldi, kn, 2 * NR);
+            for (; j < n; j += NR) {
+                fr_int parts = (rows + MR - 1) / MR;
+                for (fr_int i = 0; parts > 0; parts--) {
+                    const fr_int now = (rows - i + parts - 1) / parts;
+                    FN(bf16_table)[now](c + i * ldc + j, ldc, left + i * apart, apart,
+                                           panels + j / NR * step + kb * NR, init ? init + i * ldi + j : 0, ldi, kn,
+                                           n - j);
+                    i += now;
+                }
+            }
+            kb += kc;
+        } while (kb < k);
+        m += rows;
+    }
+}
+
+static const fr_format FN(format8) = {
+    .itemsize = 1, .width = NR, .panel_bytes = FN(panel_bytes8), .pack = FN(pack8), .multiply = FN(multiply8)};
+static const fr_format FN(format16) = {
+    .itemsize = 2, .width = NR, .panel_bytes = FN(panel_bytes16), .pack = FN(pack16), .multiply = FN(multiply16)};

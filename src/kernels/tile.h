@@ -1,0 +1,25 @@
+/* The tile of a packed product: up to MR rows x NR columns of sums in registers. */
+#ifndef FASTRNN_TILE_H
+#define FASTRNN_TILE_H
+
+#define NR (2 * VL)
+#if FR_BYTES == 64
+#define MR 12 /* 24 sums + 2 weights + 1 broadcast of 32 registers */
+#elif defined(__aarch64__)
+#define MR 12
+#else
+#define MR 6 /* 12 sums + 2 weights + 1 broadcast of 16 registers */
+#endif
+
+/* One function per row count, so that every loop over rows unrolls into registers. */
+#if MR == 12
+#define FR_EACH_COUNT(DO, ...)                                                                                        \
+    DO(__VA_ARGS__, 1) DO(__VA_ARGS__, 2) DO(__VA_ARGS__, 3) DO(__VA_ARGS__, 4) DO(__VA_ARGS__, 5) DO(__VA_ARGS__, 6) \
+    DO(__VA_ARGS__, 7) DO(__VA_ARGS__, 8) DO(__VA_ARGS__, 9) DO(__VA_ARGS__, 10) DO(__VA_ARGS__, 11)                  \
+    DO(__VA_ARGS__, 12)
+#else
+#define FR_EACH_COUNT(DO, ...)                                                                                        \
+    DO(__VA_ARGS__, 1) DO(__VA_ARGS__, 2) DO(__VA_ARGS__, 3) DO(__VA_ARGS__, 4) DO(__VA_ARGS__, 5) DO(__VA_ARGS__, 6)
+#endif
+
+#endif

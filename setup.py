@@ -36,6 +36,7 @@ INSTRUCTION_SETS = {
     "isa_avx512.c": AVX512,
     "isa_avx512vnni.c": [*AVX512, "-mavx512vnni"] if X86 else [],
     "isa_avx512bf16.c": [*AVX512, "-mavx512bf16"] if X86 else [],
+    "isa_amx.c": [*AVX512, "-mavx512vnni", "-mavx512bf16", "-mamx-tile", "-mamx-int8", "-mamx-bf16"] if X86 else [],
     "dispatch.c": [],
 }
 

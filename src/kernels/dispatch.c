@@ -2,6 +2,8 @@
 #if defined(__linux__)
 #define _GNU_SOURCE /* sched_getcpu, CPU_SET */
 #include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 #include "isa.h"
 #include "work.h"
@@ -48,7 +50,21 @@ static unsigned cpu_leaf7(int part, int word)
 static int has_avx512vnni(void) { return cpu_leaf7(0, 2) >> 11 & 1; }
 static int has_avx512bf16(void) { return cpu_leaf7(1, 0) >> 5 & 1; }
 static int has_avxvnni(void) { return cpu_leaf7(1, 0) >> 4 & 1; }
+
+/* Linux lets a process use the tiles when it has asked for them. */
+static int has_amx(void)
+{
+#if defined(__linux__)
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    const unsigned tile_and_types = 1u << 24 | 1u << 25 | 1u << 22;
+    return (cpu_leaf7(0, 3) & tile_and_types) == tile_and_types && has_avx512vnni() && has_avx512bf16() &&
+           syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 #else
+    return 0;
+#endif
+}
+#else
+#define has_amx always
 #define has_avx512vnni always
 #define has_avx512bf16 always
 #define has_avxvnni always
@@ -57,6 +73,7 @@ static int has_avxvnni(void) { return cpu_leaf7(1, 0) >> 4 & 1; }
 /* Asked only on processors that have the instruction set they belong to. */
 static const fr_format *const no_format = 0;
 static const fr_dot avx512_dots[] = {
+    {"amx", &fr_amx_int8, &fr_amx_bf16, has_amx},
     {"vnni", &fr_avx512vnni, &no_format, has_avx512vnni},
     {"bf16", &no_format, &fr_avx512bf16, has_avx512bf16},
     {"plain", &fr_avx512_int8, &fr_avx512_bf16, always},

@@ -10,6 +10,13 @@
 #define FR_INFINITE (__builtin_inff())
 #define FR_NOT_A_NUMBER (__builtin_nanf(""))
 
+FR_INLINE int32_t fr_four_bytes(const void *p)
+{
+    int32_t four;
+    memcpy(&four, p, 4);
+    return four;
+}
+
 FR_INLINE VI FN(vloadi)(const void *p)
 {
     VI x;
@@ -62,8 +69,7 @@ FR_INLINE void FN(store8)(int8_t *p, VI x)
 typedef struct { VI q; } FN(left8);
 FR_INLINE FN(left8) FN(left8_of)(const int8_t *p)
 {
-    int32_t four;
-    memcpy(&four, p, 4);
+    const int32_t four = fr_four_bytes(p);
     return (FN(left8)){(VI)_mm512_set1_epi32(four)};
 }
 FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
@@ -75,8 +81,7 @@ FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
 typedef struct { VI q; } FN(left8);
 FR_INLINE FN(left8) FN(left8_of)(const int8_t *p)
 {
-    int32_t four;
-    memcpy(&four, p, 4);
+    const int32_t four = fr_four_bytes(p);
     return (FN(left8)){(VI)_mm256_set1_epi32(four)};
 }
 FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
@@ -90,8 +95,7 @@ FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
 typedef struct { VI q, size; } FN(left8);
 FR_INLINE FN(left8) FN(left8_of)(const int8_t *p)
 {
-    int32_t four;
-    memcpy(&four, p, 4);
+    const int32_t four = fr_four_bytes(p);
 #if FR_BYTES == 64
     const __m512i q = _mm512_set1_epi32(four);
     return (FN(left8)){(VI)q, (VI)_mm512_abs_epi8(q)};
@@ -117,8 +121,7 @@ FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
 typedef struct { VI q; } FN(left8);
 FR_INLINE FN(left8) FN(left8_of)(const int8_t *p)
 {
-    int32_t four;
-    memcpy(&four, p, 4);
+    const int32_t four = fr_four_bytes(p);
     return (FN(left8)){(VI)vdupq_n_s32(four)};
 }
 FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
@@ -133,8 +136,7 @@ FR_INLINE __m128i FN(even8)(__m128i v) { return _mm_srai_epi16(_mm_slli_epi16(v,
 FR_INLINE __m128i FN(odd8)(__m128i v) { return _mm_srai_epi16(v, 8); }
 FR_INLINE FN(left8) FN(left8_of)(const int8_t *p)
 {
-    int32_t four;
-    memcpy(&four, p, 4);
+    const int32_t four = fr_four_bytes(p);
     const __m128i q = _mm_set1_epi32(four);
     return (FN(left8)){(VI)FN(even8)(q), (VI)FN(odd8)(q)};
 }

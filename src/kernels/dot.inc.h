@@ -6,6 +6,17 @@
  */
 #include "tile.h"
 
+#if defined(FR_DOT) && FR_BYTES == 64 && defined(__AMX_INT8__) && defined(__AMX_BF16__)
+#define FR_TILES 1
+#include "tiles.inc.h"
+#define FR_UNIT8 64 /* panels hold whole tiles */
+#define FR_UNIT16 32
+#else
+#define FR_TILES 0
+#define FR_UNIT8 4 /* values of k that share a lane */
+#define FR_UNIT16 2
+#endif
+#define FR_UP(n, unit) (((n) + (unit) - 1) / (unit) * (unit))
 #define FR_PREPARED_BYTES 49152 /* rows in L2 while every panel passes by */
 #define FR_PREPARED_ROWS 48
 #define FR_K8 1024 /* a panel's block of FR_K8 x NR bytes stays in L1 */
@@ -15,13 +26,13 @@
 
 /* ---- 8 bits. A panel: [ceil(K/4)][NR][4] weights, and [NR] floats s_w. */
 
-static fr_int FN(panel_bytes8)(fr_int k) { return ((k + 3) / 4 * 4 + (fr_int)sizeof(float)) * NR; }
+static fr_int FN(panel_bytes8)(fr_int k) { return (FR_UP(k, FR_UNIT8) + (fr_int)sizeof(float)) * NR; }
 
 /* s_w = max |w| / 127 of a column, q_w = w / s_w to the nearest integer. */
 static void FN(pack8)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k)
 {
     const float *src = src_;
-    const fr_int whole = (k + 3) / 4 * 4;
+    const fr_int whole = FR_UP(k, FR_UNIT8);
     for (fr_int j = 0; j < n; j += NR) {
         int8_t *panel = (int8_t *)dst_ + j / NR * FN(panel_bytes8)(k);
         float *scales = (float *)(void *)(panel + whole * NR);
@@ -44,7 +55,7 @@ static void FN(pack8)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int s
     }
 }
 
-/* q_a: [n] to dst, followed by zeros up to a multiple of 4; returns s_a = max |a| / 127, NaN if a is not finite. `zero`:
+/* q_a: [n] to dst, followed by zeros up to a multiple of FR_UNIT8; returns s_a = max |a| / 127, NaN if a is not finite. `zero`:
  * what the sums of products with stored weights start from, so that FR_WEIGHT_ZERO drops out. */
 FR_INLINE float FN(prepare8)(int8_t *dst, int32_t *zero, const float *a, fr_int n)
 {
@@ -70,7 +81,7 @@ FR_INLINE float FN(prepare8)(int8_t *dst, int32_t *zero, const float *a, fr_int 
         FN(store8)(dst + j, q);
         total += q;
     }
-    for (; j % 4; j++)
+    for (; j % FR_UNIT8; j++)
         dst[j] = 0;
     memcpy(sizes, &total, sizeof sizes);
     int32_t sum = 0;
@@ -141,9 +152,8 @@ static FR_NOINLINE void FN(multiply8)(fr_matrix c_, fr_matrix a_, const fr_panel
     _Alignas(64) int8_t room[FR_PREPARED_BYTES + 64];
     int32_t zero[FR_PREPARED_ROWS];
     float scale[FR_PREPARED_ROWS];
-    const fr_int ldc = c_.ld, lda = a_.ld, k = w->inner, whole = (k + 3) / 4 * 4, step = w->stride;
-    const fr_int unit = VL < 4 ? 4 : VL;
-    const fr_int apart = ((k < FR_K8 ? k : FR_K8) + unit - 1) / unit * unit; /* row to row in `room` */
+    const fr_int ldc = c_.ld, lda = a_.ld, k = w->inner, whole = FR_UP(k, FR_UNIT8), step = w->stride;
+    const fr_int apart = FR_UP(k < FR_K8 ? k : FR_K8, VL < FR_UNIT8 ? FR_UNIT8 : VL); /* row to row in `room` */
     const fr_int most = FR_PREPARED_BYTES / apart < FR_PREPARED_ROWS ? FR_PREPARED_BYTES / apart : FR_PREPARED_ROWS;
     const int8_t *panels = (const int8_t *)w->data + first / NR * step;
     fr_int blocks = (r + most - 1) / most;
@@ -173,6 +183,17 @@ static FR_NOINLINE void FN(multiply8)(fr_matrix c_, fr_matrix a_, const fr_panel
                                (const float *)(const void *)(b + whole * NR), init ? init + j : 0, ldi, kn, 2 * NR);
                 }
             }
+#if FR_TILES
+            if (rows > 2) {
+                fr_tiles_begin(16);
+                for (; j < n; j += NR) {
+                    const int8_t *b = panels + j / NR * step;
+                    fr_tiles8(c + j, ldc, room, apart, zero, scale, b + kb * NR,
+                              (const float *)(const void *)(b + whole * NR), init ? init + j : 0, ldi, rows, kn, n - j);
+                }
+                _tile_release();
+            }
+#endif
             for (; j < n; j += NR) {
                 const int8_t *b = panels + j / NR * step;
                 fr_int parts = (rows + MR - 1) / MR;
@@ -192,12 +213,12 @@ static FR_NOINLINE void FN(multiply8)(fr_matrix c_, fr_matrix a_, const fr_panel
 
 /* ---- 16 bits. A panel: [ceil(K/2)][NR][2] weights. */
 
-static fr_int FN(panel_bytes16)(fr_int k) { return (k + 1) / 2 * 2 * (fr_int)sizeof(uint16_t) * NR; }
+static fr_int FN(panel_bytes16)(fr_int k) { return FR_UP(k, FR_UNIT16) * (fr_int)sizeof(uint16_t) * NR; }
 
 static void FN(pack16)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int stride_n, fr_int stride_k)
 {
     const float *src = src_;
-    const fr_int whole = (k + 1) / 2 * 2;
+    const fr_int whole = FR_UP(k, FR_UNIT16);
     for (fr_int j = 0; j < n; j += NR) {
         uint16_t *panel = (uint16_t *)dst_ + j * whole;
         for (fr_int c = 0; c < NR; c++)
@@ -209,11 +230,14 @@ static void FN(pack16)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int 
 
 #if FR_DOT16
 typedef uint16_t FN(value16); /* of a row: bfloat16 */
-/* dst: [n] and zeros up to an even number. */
+/* dst: [n] and zeros up to a multiple of FR_UNIT16. */
 FR_INLINE void FN(prepare16)(uint16_t *dst, const float *a, fr_int n)
 {
-    for (fr_int j = 0; j < n; j += VL)
+    fr_int j = 0;
+    for (; j < n; j += VL)
         FN(store16)(dst + j, FN(vload_n)(a + j, n - j));
+    for (; j % FR_UNIT16; j += VL)
+        FN(store16)(dst + j, (V){0});
 }
 #else
 typedef float FN(value16); /* of a row: as it is */
@@ -302,10 +326,11 @@ static FR_NOINLINE void FN(multiply16)(fr_matrix c_, fr_matrix a_, const fr_pane
 {
     const fr_int ldc = c_.ld, k = w->inner, step = w->stride / (fr_int)sizeof(uint16_t);
     const uint16_t *panels = (const uint16_t *)w->data + first / NR * step;
-    const fr_int kc = r <= MR && k <= FR_PREPARED_BYTES / MR / 2 ? k : FR_K16;
+    /* A tile's sums begin at zero in each block, so blocks are the same for any number of rows. */
+    const fr_int kc = !FR_TILES && r <= MR && k <= FR_PREPARED_BYTES / MR / 2 ? k : FR_K16;
 #if FR_DOT16
     _Alignas(64) uint16_t room[FR_PREPARED_BYTES / 2 + 64];
-    const fr_int apart = ((k < kc ? k : kc) + VL - 1) / VL * VL, fit = FR_PREPARED_BYTES / 2 / apart;
+    const fr_int apart = FR_UP(k < kc ? k : kc, FR_TILES ? FR_UNIT16 : VL), fit = FR_PREPARED_BYTES / 2 / apart;
     const fr_int most = fit < FR_PREPARED_ROWS ? fit : FR_PREPARED_ROWS;
 #else
     const fr_int apart = a_.ld, most = FR_PREPARED_ROWS;
@@ -330,6 +355,13 @@ static FR_NOINLINE void FN(multiply16)(fr_matrix c_, fr_matrix a_, const fr_pane
             if (kb)
                 init = c;
             fr_int j = 0;
+#if FR_TILES
+            fr_tiles_begin(rows < 16 ? (int)rows : 16);
+            for (; j < n; j += NR)
+                fr_tiles16(c + j, ldc, room, apart, panels + j / NR * step + kb * NR, init ? init + j : 0, ldi, rows, kn,
+                           n - j);
+            _tile_release();
+#endif
             if (rows == 1)
                 for (; j + 4 * NR <= n; j += 4 * NR)
                     FN(bf16_rows)(1, 4, 1, c + j, 0, left, 0, panels + j / NR * step + kb * NR, step, init ? init + j : 0,

@@ -10,5 +10,6 @@ extern const fr_kernels *const fr_avx512_f32, *const fr_avx512_f64;
 extern const fr_format *const fr_baseline_int8, *const fr_baseline_bf16;
 extern const fr_format *const fr_avx2_int8, *const fr_avx2_bf16;
 extern const fr_format *const fr_avx512_int8, *const fr_avx512_bf16;
+extern const fr_format *const fr_amx_int8, *const fr_amx_bf16;
 extern const fr_format *const fr_avxvnni, *const fr_avx512vnni, *const fr_avx512bf16;
 #endif

@@ -28,6 +28,7 @@ cdef class Weights(Watched):
     cdef char *_store(self, int layer, str name, str whole, tuple shape, set names) except NULL
     cdef object _pinned(self, int place)
     cdef int _restore(self, Layer *layer, int number, Workspace memory) except -1
+    cdef int _withdraw(self, Layer *layer, int number) except -1
     cdef Packed _copies(self)
     cdef Packed _pack(self, Packed packed, bint for_forward)
 

@@ -277,6 +277,13 @@ cdef class Weights(Watched):
             memory.reserve(arena.used)
         return 0
 
+    cdef int _withdraw(self, Layer *layer, int number) except -1:
+        """Point a layer at its matrices as they are stored, because those of `_restore` go."""
+        for i, name, weight, _ in self.stored:
+            if i == number:
+                field(&layer.params, name)[0] = <char *>cnp.PyArray_DATA(self._pinned(weight))
+        return 0
+
     cdef Packed _copies(self):
         cdef Packed packed = Packed.__new__(Packed, self.count)
         memcpy(packed.layers, self.layers, self.count * sizeof(Layer))
@@ -294,7 +301,8 @@ cdef class Weights(Watched):
                     if turn == 1 and self.stored:
                         self._restore(&packed.layers[i], i, restored)
                     self.layers[i].ops.pack_forward(&packed.layers[i], &arena)
-                    packed.layers[i].params = self.layers[i].params
+                    if turn == 1 and self.stored:
+                        self._withdraw(&packed.layers[i], i)
                 else:
                     self.layers[i].ops.pack_backward(&packed.layers[i], &arena)
             if turn == 0:

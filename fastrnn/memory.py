@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _cgroups
+from ._tree import walk
 
 if TYPE_CHECKING:
     from typing import Any
@@ -68,7 +69,7 @@ def training_bytes(model: "Module", batch: int, steps: int, lengths: "Array | No
         return model.training_bytes(batch, steps, lengths, int(np.sum(counts)))
     probe = x
     if probe is None:
-        whole = any(module.needs_whole_sequences for module in _all(model))
+        whole = any(module.needs_whole_sequences for module in walk(model))
         shape = (1, steps if whole else 1)
         probe = np.zeros(shape, np.int64) if ids else np.zeros((*shape, width), model.dtype)
     first = probe if not isinstance(probe, dict) else next(a for a in probe.values() if _has_steps(a))
@@ -93,7 +94,7 @@ def _pass_bytes(model, probe, batch, steps, lengths, seen):
             forward, beside, _ = _pass_bytes(branch, own, batch, steps, lengths, seen)
             kept += forward
             back = max(back, beside)
-        for runner in [] if inside else _runners(module):
+        for runner in () if inside else filter(_is_runner, walk(module)):
             forward, beside = runner_bytes(runner, batch, steps, lengths)
             kept += forward
             back = max(back, beside)
@@ -112,22 +113,13 @@ def _pass_bytes(model, probe, batch, steps, lengths, seen):
     return kept, back, output
 
 
+def _is_runner(module):
+    return hasattr(module, "segments")
+
+
 def _has_steps(array):
     """Whether an input by name is of sequences, not of rows of numbers."""
     return array.ndim == 3 or array.dtype.kind in "iu"
-
-
-def _all(module):
-    yield module
-    for child in module._children():
-        yield from _all(child)
-
-
-def _runners(module):
-    """The runners inside a module, or itself."""
-    if hasattr(module, "segments"):
-        return [module]
-    return [runner for child in module._children() for runner in _runners(child)]
 
 
 def runner_bytes(runner: "Any", batch: int, steps: int, lengths: "Array | None" = None) -> tuple[int, int]:

@@ -6,22 +6,14 @@ Every file takes less than a second of the processor and less than 50 MB above i
 always the same; ``--only k`` opens it alone. A file that is not treated as it should is kept in the folder `--keep`.
 """
 
-import argparse
 import contextlib
+import functools
 import json
-import os
 import pickle
-import random
-import resource
 import struct
-import sys
-import tempfile
-import time
-import traceback
-import warnings
-from pathlib import Path
 
 import numpy as np
+from fuzzing import change_bytes, fuzz, main
 
 import fastrnn
 from fastrnn import (
@@ -41,7 +33,6 @@ from fastrnn.files.tensorfile import DTYPES, KEY, NAMES, VERSION, _checksum, rea
 from fastrnn.scaling import Rescale, Standardize
 from fastrnn.text import OneHot
 
-SECONDS, BYTES = 1.0, 50_000_000
 X, Y = np.zeros((8, 6, 3), "f"), np.ones((8, 1), "f")
 
 
@@ -319,25 +310,6 @@ def change_entries(entries, rng):
         entry[rng.choice(NAMES_TO_TRY[:-6])] = rng.choice([0, "x", []])
 
 
-def change_bytes(data, rng):
-    """Bytes turned over, cut off, taken out or put in, most of them in the header."""
-    data = bytearray(data)
-    for _ in range(rng.choice([1, 1, 1, 3, 10])):
-        at = rng.randrange(min(len(data), rng.choice([8, 64, 600, 10**9])))
-        choice = rng.randrange(5)
-        if choice == 0:
-            del data[at : at + rng.choice([1, 2, 100])]
-        elif choice == 1:
-            data[at:at] = rng.choice([b"\x00", b'"', b"{", b"]", b"\\", b"\xff\xfe", b"[" * 5000, b"{}," * 3000])
-        elif choice == 2:
-            del data[at:]
-        else:
-            data[at] = rng.choice([0, 255, 0x22, 0x5B, 0x7B, rng.randrange(256)])
-        if not data:
-            break
-    return bytes(data)
-
-
 def make(entry, rng, types):
     """The bytes of a changed file, as far as Python can put it together."""
     while True:
@@ -380,115 +352,22 @@ def changed(entry, rng, types):
     return change_bytes(data, rng) if rng.random() < 0.1 else data
 
 
-class Peak:
-    """The most memory that the process has had since `reset`, in bytes."""
+def prepare(folder):
+    """The function (rng) that makes a changed file; see `fuzzing.fuzz`."""
+    entries = corpus(folder)
+    groups = [[entry for entry in entries if (entry[0], entry[1]) == which] for which in
+              dict.fromkeys((entry[0], entry[1]) for entry in entries)]
+    # names that valid files have at other places
+    words = {container[name] for entry in entries for container, name in places({"": entry[2]})
+             if isinstance(container[name], str) and len(container[name]) < 40}
+    types = sorted(words)
 
-    def __init__(self):
-        self.exact = Path("/proc/self/clear_refs").exists()
+    def make_one(rng):
+        entry = rng.choice(rng.choice(groups))
+        return entry[0], entry[1], ".safetensors", make(entry, rng, types)
 
-    def reset(self):
-        if self.exact:
-            try:
-                with open("/proc/self/clear_refs", "w") as file:
-                    file.write("5")
-            except OSError:
-                self.exact = False
-        self.before = self.now()
-
-    def now(self):
-        if self.exact:
-            with open("/proc/self/status") as file:
-                return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM"))
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-    def grown(self):
-        return self.now() - self.before
-
-
-def attempt(opener, path, peak):
-    """(what is wrong with how a file was treated or None, whether it opened)."""
-    size = path.stat().st_size
-    peak.reset()
-    started = time.process_time()
-    problem, opened = None, True
-    try:
-        opener(path)
-    except ValueError as error:
-        opened = False
-        if path.name not in str(error):
-            problem = f"an error that does not name the file: {error}"
-    except BaseException as error:
-        opened = False
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        problem = "".join(traceback.format_exception(error))
-    seconds, grown = time.process_time() - started, peak.grown()
-    if grown > BYTES + size:
-        problem = f"{grown:,} bytes of memory for a file of {size:,}; {problem or ''}"
-    if seconds > SECONDS:
-        problem = f"{seconds:.2f} s for a file of {size:,} bytes; {problem or ''}"
-    return problem, opened
-
-
-def fuzz(files, seed=0, only=None, keep=None, limit=None):
-    """Open so many files; returns the number that were not treated as they should be."""
-    warnings.simplefilter("ignore")
-    np.seterr(all="ignore")
-    begun = time.monotonic()
-    counts = {"opened": 0, "refused": 0, "wrong": 0}
-    slowest = largest = 0.0
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        folder, peak = Path(folder), Peak()
-        entries = corpus(folder)
-        groups = [[entry for entry in entries if (entry[0], entry[1]) == which] for which in
-                  dict.fromkeys((entry[0], entry[1]) for entry in entries)]
-        path = folder / "changed.safetensors"
-        # names that valid files have at other places
-        words = {container[name] for entry in entries for container, name in places({"": entry[2]})
-                 if isinstance(container[name], str) and len(container[name]) < 40}
-        types = sorted(words)
-        numpy_state = np.random.get_state()
-        for k in [only] if only is not None else range(files):
-            rng = random.Random(f"{seed}/{k}")
-            entry = rng.choice(rng.choice(groups))
-            data = make(entry, rng, types)
-            path.write_bytes(data)
-            started = time.process_time()
-            problem, opened = attempt(entry[0], path, peak)
-            slowest, largest = max(slowest, time.process_time() - started), max(largest, peak.grown() - len(data))
-            after = np.random.get_state()
-            if after[2:] != numpy_state[2:] or (after[1] != numpy_state[1]).any():
-                problem, numpy_state = f"NumPy's random state has changed; {problem or ''}", after
-            counts["opened" if opened else "refused"] += 1
-            if problem:
-                counts["wrong"] += 1
-                print(f"WRONG file {k} of seed {seed} ({entry[1]}): {problem}", flush=True)
-                if keep is not None:
-                    Path(keep).mkdir(parents=True, exist_ok=True)
-                    (Path(keep) / f"{seed}-{k}.safetensors").write_bytes(data)
-            if limit is not None and time.monotonic() - begun > limit:
-                break
-            if (k + 1) % 20_000 == 0:
-                print(f"{k + 1} files, {counts}, {time.monotonic() - begun:.0f} s", flush=True)
-    total = counts["opened"] + counts["refused"]
-    print(f"{total} files: {counts['opened']} opened, {counts['refused']} refused, {counts['wrong']} wrong; "
-          f"the slowest took {slowest:.3f} s, the largest {largest / 1e6:.1f} MB above its size; "
-          f"{time.monotonic() - begun:.0f} s")
-    return counts["wrong"]
-
-
-def main(description, run):
-    """Run a fuzzer's `fuzz` as the command line says."""
-    parser = argparse.ArgumentParser(description=description.partition("\n")[0])
-    parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="one file by its number")
-    parser.add_argument("--keep", help="folder for files that are not treated as they should be")
-    parser.add_argument("--seconds", type=float, help="stop after so many")
-    args = parser.parse_args()
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    sys.exit(run(args.files, args.seed, args.only, args.keep, args.seconds) > 0)
+    return make_one
 
 
 if __name__ == "__main__":
-    main(__doc__, fuzz)
+    main(__doc__, functools.partial(fuzz, prepare))

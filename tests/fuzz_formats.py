@@ -7,20 +7,18 @@ always the same; ``--only k`` opens it alone. ``--keep`` is a folder for files t
 what was found goes into tests/corpus_formats.
 """
 
+import functools
 import io
 import itertools
 import json
 import pickletools
-import random
 import struct
-import tempfile
-import time
-import warnings
 import zipfile
 from pathlib import Path
 
 import numpy as np
-from fuzz_files import Peak, attempt, change_bytes, change_state, main
+from fuzz_files import change_state
+from fuzzing import change_bytes, fuzz, main
 
 import fastrnn
 from fastrnn.formats.pytorch.writer import write_torch
@@ -149,40 +147,19 @@ def changed(ending, data, rng):
     return change_bytes(data, rng)
 
 
-def fuzz(files, seed=0, only=None, keep=None, limit=None):
-    """Open so many files; returns the number that were not treated as they should be."""
-    warnings.simplefilter("ignore")
-    begun, counts, slowest, largest = time.monotonic(), {"opened": 0, "refused": 0, "wrong": 0}, 0.0, 0
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        folder, peak = Path(folder), Peak()
-        entries = list(sources(folder))
-        for opener, ending, data in entries:
-            (folder / f"good{ending}").write_bytes(data)
-            opener(folder / f"good{ending}")    # loads what is needed, so that no file is said to have
-        for k in [only] if only is not None else range(files):
-            rng = random.Random(f"{seed}/{k}")
-            opener, ending, data = rng.choice(entries)
-            data = changed(ending, data, rng)
-            path = folder / f"changed{ending}"
-            path.write_bytes(data)
-            started = time.process_time()
-            problem, opened = attempt(opener, path, peak)
-            slowest, largest = max(slowest, time.process_time() - started), max(largest, peak.grown() - len(data))
-            counts["opened" if opened else "refused"] += 1
-            if problem:
-                counts["wrong"] += 1
-                print(f"WRONG file {k} of seed {seed} ({ending}): {problem}", flush=True)
-                if keep is not None:
-                    Path(keep).mkdir(parents=True, exist_ok=True)
-                    (Path(keep) / f"{seed}-{k}{ending}").write_bytes(data)
-            if limit is not None and time.monotonic() - begun > limit:
-                break
-    total = counts["opened"] + counts["refused"]
-    print(f"{total} files: {counts['opened']} opened, {counts['refused']} refused, {counts['wrong']} wrong; "
-          f"the slowest took {slowest:.3f} s, the largest {largest / 1e6:.1f} MB above its size; "
-          f"{time.monotonic() - begun:.0f} s")
-    return counts["wrong"]
+def prepare(folder):
+    """The function (rng) that makes a changed file; see `fuzzing.fuzz`."""
+    entries = list(sources(folder))
+    for opener, ending, data in entries:
+        (folder / f"good{ending}").write_bytes(data)
+        opener(folder / f"good{ending}")    # loads what is needed, so that no file is said to have
+
+    def make_one(rng):
+        opener, ending, data = rng.choice(entries)
+        return opener, ending, ending, changed(ending, data, rng)
+
+    return make_one
 
 
 if __name__ == "__main__":
-    main(__doc__, fuzz)
+    main(__doc__, functools.partial(fuzz, prepare))

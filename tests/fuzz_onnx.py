@@ -7,19 +7,13 @@ unless it has a Loop, which may be meant to run for ever. File number k of a see
 it alone. What went wrong once is in `corpus_onnx.py`.
 """
 
-import argparse
 import copy
-import os
-import random
-import sys
 import tempfile
-import time
-import warnings
 from pathlib import Path
 
 import numpy as np
 from corpus_onnx import FILES
-from fuzz_files import Peak, attempt, change_bytes
+from fuzzing import Peak, attempt, change_bytes, fuzz, main
 from onnx_nodes import cases
 
 import fastrnn
@@ -161,38 +155,10 @@ def exercise(path):
         pass
 
 
-def fuzz(files, seed=0, only=None, keep=None, limit=None):
-    """Open so many files; returns the number that were not treated as they should be."""
-    warnings.simplefilter("ignore")
-    begun = time.monotonic()
-    counts = {"opened": 0, "refused": 0, "wrong": 0}
-    slowest = largest = 0.0
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
-        peak, path = Peak(), Path(folder) / "changed.onnx"
-        entries = corpus(Path(folder))
-        for k in [only] if only is not None else range(files):
-            rng = random.Random(f"{seed}/{k}")
-            data = make(rng.choice(entries), rng)
-            path.write_bytes(data)
-            started = time.process_time()
-            problem, opened = attempt(exercise, path, peak)
-            slowest, largest = max(slowest, time.process_time() - started), max(largest, peak.grown() - len(data))
-            counts["opened" if opened else "refused"] += 1
-            if problem:
-                counts["wrong"] += 1
-                print(f"WRONG file {k} of seed {seed}: {problem}", flush=True)
-                if keep is not None:
-                    Path(keep).mkdir(parents=True, exist_ok=True)
-                    (Path(keep) / f"{seed}-{k}.onnx").write_bytes(data)
-            if (k + 1) % 10_000 == 0:
-                print(f"{k + 1} files, {counts}, {time.monotonic() - begun:.0f} s", flush=True)
-            if limit is not None and time.monotonic() - begun > limit:
-                break
-    print(f"{sum(counts.values()) - counts['wrong']} files: {counts['opened']} opened, {counts['refused']} refused, "
-          f"{counts['wrong']} wrong; the slowest took {slowest:.3f} s, the largest {largest / 1e6:.1f} MB above its "
-          "size; "
-          f"{time.monotonic() - begun:.0f} s")
-    return counts["wrong"]
+def prepare(folder):
+    """The function (rng) that makes a changed file; see `fuzzing.fuzz`."""
+    entries = corpus(folder)
+    return lambda rng: (exercise, "onnx", ".onnx", make(rng.choice(entries), rng))
 
 
 def kept():
@@ -209,17 +175,5 @@ def kept():
     return wrong
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--files", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="one file by its number")
-    parser.add_argument("--keep", help="folder for files that are not treated as they should be")
-    parser.add_argument("--seconds", type=float, help="stop after so many")
-    given = parser.parse_args()
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    sys.exit(kept() + fuzz(given.files, given.seed, given.only, given.keep, given.seconds) > 0)
-
-
 if __name__ == "__main__":
-    main()
+    main(__doc__, lambda *given: kept() + fuzz(prepare, *given))

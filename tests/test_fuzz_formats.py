@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import fuzz_formats
+import fuzzing
 import pytest
 
 import fastrnn
@@ -14,14 +15,14 @@ CORPUS = sorted(fuzz_formats.CORPUS.iterdir())
 @pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
 def test_corpus(path):
     opener = fastrnn.from_keras if path.suffix in (".h5", ".keras") else fastrnn.from_torch
-    problem, _ = fuzz_formats.attempt(opener, path, fuzz_formats.Peak())
+    problem, _ = fuzzing.attempt(opener, path, fuzzing.Peak())
     assert problem is None
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_random_files(capsys):
     assert CORPUS
-    assert fuzz_formats.fuzz(600, seed=1, limit=30) == 0
+    assert fuzzing.fuzz(fuzz_formats.prepare, 600, seed=1, limit=30) == 0
     files, opened, refused = map(int, re.findall(r"\d+", capsys.readouterr().out)[:3])
     assert opened > files // 50 and refused > files // 4
 
@@ -29,7 +30,7 @@ def test_random_files(capsys):
 def test_the_fuzzer_sees_what_goes_wrong(tmp_path):
     path = Path(tmp_path) / "a.pt"
     path.write_bytes(b"x")
-    peak = fuzz_formats.Peak()
+    peak = fuzzing.Peak()
 
     def other_error(path):
         raise KeyError(path)
@@ -38,5 +39,5 @@ def test_the_fuzzer_sees_what_goes_wrong(tmp_path):
         raise ValueError("something")
 
     for opener in other_error, unnamed, lambda path: bytearray(10**8):
-        assert fuzz_formats.attempt(opener, path, peak)[0]
-    assert fuzz_formats.attempt(fastrnn.from_torch, path, peak) == (None, False)
+        assert fuzzing.attempt(opener, path, peak)[0]
+    assert fuzzing.attempt(fastrnn.from_torch, path, peak) == (None, False)

@@ -221,6 +221,19 @@ def test_pooling_of_a_reverse_direction():
     check_module(module, x)
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("direction", ["forward", "reverse", "bidirectional"])
+@pytest.mark.parametrize("features", [1, 2, 5])
+def test_the_last_step_of_whole_sequences_is_that_of_full_lengths(features, direction, batch_first):
+    x, dy = normal(3, 3, features), normal(3, features, seed=1)
+    module = LastStep(direction=direction, batch_first=batch_first)
+    found, _, tape = module.forward(x)
+    expected, _, other = module.forward(x, lengths=[3, 3, 3])
+    np.testing.assert_array_equal(found, expected)
+    assert not np.shares_memory(found, x)
+    np.testing.assert_array_equal(module.backward(tape, dy)[0], module.backward(other, dy)[0])
+
+
 @pytest.mark.parametrize("kind", [LastStep, MeanOverTime])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_pooling_of_one_sequence_and_of_none(kind, dtype):

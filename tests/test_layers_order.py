@@ -33,9 +33,9 @@ COMPILED_ORDER = [f"{folder}.{name}" for folder, names in COMPILED.items() for n
 # What each folder holds, from the bottom to the top; its __init__ and __main__ come after all others.
 ORDERS = {
     "fastrnn": [
-        "_version", "_onethread", "_cgroups", "engine", "memory", "check", "threads", "config", "files", "nn", "data",
-        "decoding", "models", "formats", "train", "distributed", "diagnostics", "sklearn", "bench", "examples", "cli",
-        "_aliases",
+        "_version", "_onethread", "_cgroups", "_tree", "engine", "memory", "check", "threads", "config", "files", "nn",
+        "data", "decoding", "models", "formats", "train", "distributed", "diagnostics", "sklearn", "bench", "examples",
+        "cli", "_aliases",
     ],
     "fastrnn.engine": [*COMPILED, "kinds"],
     **{f"fastrnn.engine.{folder}": [] for folder in COMPILED},

@@ -1,5 +1,8 @@
 """What a weight of a row, a step or a class is worth in an update, whatever the batch."""
 
+import functools
+import warnings
+
 import numpy as np
 import pytest
 from tolerances import tolerance
@@ -208,6 +211,23 @@ def test_clipping_does_not_take_weight_from_heavy_rows(options):
     trainer = Trainer(net, optimizer=SGD(0.05), seed=0, **options)
     trainer.fit(rows, y, epochs=100, batch_size=4, sample_weight=np.where(y, 1.0, 59.0), **QUIET)
     assert abs(np.subtract(*trainer.predict(rows[:1], **QUIET)[0])) < 0.3
+
+
+def test_class_weights_inside_a_loss_are_warned_of():
+    def fit(loss, **given):
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            Trainer(classifier(), loss, SGD(0.0)).fit(X, CLASSES, batch_size=4, **given, **QUIET)
+        return [one for one in found if str(one.message).startswith("loss: expected class weights in fit")]
+
+    inside = functools.partial(losses.cross_entropy, class_weight=TABLE)
+    (warning,) = fit(inside)
+    assert warning.filename.endswith("test_weights.py")
+    assert fit(functools.partial(inside, reduction="batchmean"))
+    assert not fit(functools.partial(inside, reduction="sum"))  # divides by nothing
+    assert not fit(functools.partial(losses.cross_entropy, class_weight=[2.0] * 4))
+    assert not fit("cross_entropy", class_weight=TABLE)
+    assert not fit(functools.partial(losses.cross_entropy, label_smoothing=0.1))
 
 
 def test_a_mean_of_the_callers_joins_several_calls():

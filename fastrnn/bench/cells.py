@@ -12,7 +12,6 @@ TABLES = {
     "start": "import, first sequence and memory of a new process",
 }
 KINDS = ("LSTM", "GRU", "RNN")
-GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 SYMBOLS = 98  # of the character model: those in Python's documentation
 
 

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from .cells import GATES, SYMBOLS
+from ..engine.kinds import KINDS
+from .cells import SYMBOLS
 
 WINDOWS = 4  # updates of the training loop that are timed together
 VALID = 0.58  # part of a ragged batch's steps that is valid
@@ -69,10 +70,15 @@ def windows(ids, batch, steps):
     return [(x[k : k + steps], y[k : k + steps]) for k in range(0, len(x), steps)]
 
 
+def _gate_rows(cell):
+    """Rows of W_ih and W_hh."""
+    return len(KINDS[cell.kind].gates) * cell.hidden
+
+
 def recurrent_bytes(cell):
     """Bytes of weights that each time step must read: W_hh, for a single step W_ih as well."""
     columns = cell.hidden + (cell.inputs if cell.table == "step" else 0)
-    return 4 * GATES[cell.kind] * cell.hidden * columns
+    return 4 * _gate_rows(cell) * columns
 
 
 def least_seconds(cell, data, flops, bandwidth):
@@ -92,7 +98,7 @@ def least_seconds(cell, data, flops, bandwidth):
     the weights' gradient.
     """
     valid = int(data["lengths"].sum()) if cell.ragged else cell.steps * cell.batch
-    rows = GATES[cell.kind] * cell.hidden
+    rows = _gate_rows(cell)
     inputs = 2 * valid * rows * cell.inputs / flops
     recurrent = 2 * valid * rows * cell.hidden / flops
     streaming = cell.steps * recurrent_bytes(cell) / bandwidth

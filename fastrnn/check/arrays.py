@@ -6,6 +6,8 @@ import numpy as np
 
 from .values import check_number
 
+FLOATS = frozenset((np.dtype(np.float32), np.dtype(np.float64)))     # found by their hash, without a conversion
+
 _view = np.ndarray.view
 
 
@@ -114,7 +116,7 @@ def check_real(values, name) -> np.ndarray:
 def check_floats(x, name) -> np.ndarray:
     """A float32 or float64 array; other real numbers become float64."""
     x = real_array(x, name)
-    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float64)
+    return x if x.dtype in FLOATS else x.astype(np.float64)
 
 
 def check_vector(values, name, size=None, **bounds) -> np.ndarray:

@@ -4,7 +4,7 @@ import fnmatch
 
 import numpy as np
 
-from .arrays import own_shape, real_array
+from .arrays import FLOATS, own_shape, real_array
 from .values import check_mapping, shown
 
 
@@ -40,12 +40,9 @@ def frozen_names(*mappings):
     return found
 
 
-def sparse_rows(*mappings):
-    """dict of the name of a sparse gradient in dicts of gradients -> its `GradientRows`."""
-    found = {}
-    for mapping in mappings:
-        found.update(getattr(mapping, "sparse", ()))
-    return found
+def sparse_rows(grads):
+    """dict of the name of a sparse gradient in a dict of gradients -> its `GradientRows`."""
+    return getattr(grads, "sparse", {})
 
 
 def check_state_dict(mapping, params):
@@ -93,18 +90,24 @@ def check_update(params, grads, slots, missed=()):
                              f"found {', '.join(params) or '(none)'}")
     for name, p in params.items():
         for array, kind in (p, "params"), (grads[name], "grads"):
-            if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+            if not isinstance(array, np.ndarray) or array.dtype not in FLOATS:
                 raise TypeError(f"{kind}[{name!r}]: expected a float32 or float64 array, "
                                 f"found {getattr(array, 'dtype', type(array).__name__)}")
-            if not (array.flags.c_contiguous and array.flags.aligned):
+            flags = array.flags
+            if not (flags.carray or (flags.c_contiguous and flags.aligned)):
                 raise ValueError(f"{kind}[{name!r}]: expected a C-contiguous, aligned array, "
                                  f"found strides {array.strides}")
         if not p.flags.writeable:
             raise ValueError(f"params[{name!r}]: expected a writeable array, found a read-only one")
-        others = [(grads[name], "gradient"),
-                  *((arrays[name], "earlier steps") for arrays in slots.values() if name in arrays)]
-        for array, kind in others:
-            if array.shape != p.shape or array.dtype != p.dtype:
-                raise ValueError(f"params[{name!r}]: expected {array.dtype} of shape {array.shape} "
-                                 f"as in the {kind}, found {p.dtype} of shape {p.shape}")
+        _check_like(p, name, grads[name], "gradient")
+        for arrays in slots.values():
+            if name in arrays:
+                _check_like(p, name, arrays[name], "earlier steps")
     return params, grads
+
+
+def _check_like(p, name, array, kind):
+    """Raise unless a parameter has the shape and dtype of this array."""
+    if array.shape != p.shape or array.dtype != p.dtype:
+        raise ValueError(f"params[{name!r}]: expected {array.dtype} of shape {array.shape} "
+                         f"as in the {kind}, found {p.dtype} of shape {p.shape}")

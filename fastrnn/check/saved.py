@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .arrays import FLOATS
 from .values import check_mapping, check_positive_int, shown
 
 MOST_STEPS = 2**53  # a float holds every count up to here
@@ -93,7 +94,7 @@ def check_arrays(found, name):
     for key, array in found.items():
         if not isinstance(key, str):
             raise TypeError(f"{name}: expected names that are strings, found {shown(key)}")
-        if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+        if not isinstance(array, np.ndarray) or array.dtype not in FLOATS:
             raise TypeError(f"{name}[{key!r:.80}]: expected a float32 or float64 array, "
                             f"found {getattr(array, 'dtype', type(array).__name__)}")
 

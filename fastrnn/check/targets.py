@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from .arrays import at_place, check_axes, first_place, in_range, int_array, own_shape, real_array, refuse_masked
+from .arrays import FLOATS, at_place, check_axes, first_place, in_range, int_array, own_shape, real_array, refuse_masked
 from .sequences import check_lengths
 
 
 def check_prediction(prediction, last=None, even=False):
     """A C-contiguous float array; `last`: (size of the last axis, reason); `even`: the size must be even."""
     prediction = own_shape(real_array(prediction, "prediction"))
-    if prediction.dtype not in (np.float32, np.float64):
+    if prediction.dtype not in FLOATS:
         raise TypeError(f"prediction: expected float32 or float64, found {prediction.dtype}")
     if prediction.ndim == 0 or prediction.shape[-1] == 0:
         raise ValueError("prediction: expected at least one axis, the last not empty; "

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..check.arrays import check_out, check_real
+from .._tree import walk as walk  # other folders take it from here
+from ..check.arrays import FLOATS, check_out, check_real
 from ..check.params import (
     check_frozen,
     check_state_dict,
@@ -247,7 +248,7 @@ class Module(Fixed):
         """Take the arrays of `params` as the live parameters and give each a zero gradient; `statistics` are the names
         of those that `forward` writes."""
         self._params = ArrayDict(params)
-        self._grads = ArrayDict({name: (room if p.dtype in (np.float32, np.float64) else np.zeros)(p.shape, p.dtype)
+        self._grads = ArrayDict({name: (room if p.dtype in FLOATS else np.zeros)(p.shape, p.dtype)
                                  for name, p in params.items()})
         if statistics:
             self._statistics = frozenset(statistics)
@@ -536,13 +537,6 @@ class Module(Fixed):
             config["frozen"] = True
         arguments = ", ".join(f"{name}={value!r}" for name, value in config.items() if name != "type")
         return f"{type(self).__name__}({arguments})"
-
-
-def walk(module: "Module") -> "Iterator[Module]":
-    """`module`, and all modules inside it, from the outermost in."""
-    yield module
-    for child in module._children():
-        yield from walk(child)
 
 
 def direction_of(module: "Module") -> str:
@@ -839,9 +833,8 @@ class Compound(Module, base=True):
     _inner = None               # the modules that have the arrays, once they were asked for
     _work = _shapes = None      # of a row, and shapes of gradients, after the first use
 
-    @contextlib.contextmanager
     def _grads_as_before(self, rows):
-        """If a long backward pass over `rows` rows fails, restore the gradients."""
+        """The context of a backward pass over `rows` rows, which restores the gradients if a long pass fails."""
         grads = self.grads
         if self._work is None:
             params = self.params    # not the gradients, which may have another shape by now
@@ -850,14 +843,10 @@ class Compound(Module, base=True):
         sparse = sparse_rows(grads)
         for (name, grad), shape in zip(grads.items(), self._shapes):    # before the first one is added to
             whole = grad.flags.carray or (name in sparse and grad.flags.c_contiguous)
-            if grad.shape != shape or not whole or grad.dtype not in (np.float32, np.float64):
+            if grad.shape != shape or not whole or grad.dtype not in FLOATS:
                 raise ValueError(f"grads[{name!r}]: expected a writeable float array of shape {shape} as it was made, "
                                  f"found {grad.dtype} of shape {grad.shape}")
-        if rows * self._work < WORTH_A_COPY:
-            yield
-            return
-        with grads_as_before(self):
-            yield
+        return contextlib.nullcontext() if rows * self._work < WORTH_A_COPY else grads_as_before(self)
 
     @property
     def params(self) -> "dict[str, Array]":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..check.arrays import FLOATS, own_shape
 from ..check.params import check_update, frozen_names, sparse_rows
 from ..check.saved import check_count, check_optimizer_state
 from ..check.values import check_bool, check_entries_of, check_number, check_pair
@@ -94,26 +95,25 @@ class Optimizer:
             if not trained.keys() <= kept.keys():
                 new = {name: np.full(p.shape, value, p.dtype) for name, p in trained.items() if name not in kept}
                 self._slots[slot] = {**kept, **new}
-        flat, scaled = [], type(self)._update.__module__ == __name__
+        flat, every, scaled = [], self._slots.items(), type(self)._update.__module__ == __name__
         for name, p in trained.items():
             g = grads[name]
             if name in sparse:
                 rows = sparse[name].indices
                 p, g = p[rows], g[rows]
-                slots = {slot: kept[name][rows].reshape(-1) for slot, kept in self._slots.items()}
+                slots = {slot: kept[name][rows].reshape(-1) for slot, kept in every}
             else:
-                slots = {slot: kept[name].reshape(-1) for slot, kept in self._slots.items()}
+                slots = {slot: kept[name].reshape(-1) for slot, kept in every}
             if scale != 1 and not scaled:   # by a class of one's own
                 g = g * g.dtype.type(scale)
             flat.append((name, p.reshape(-1), g.reshape(-1), slots))
-        self.steps += 1     # from here on nothing fails
-        missed = self._missed
+        count, missed = self.steps + 1, self._missed
+        vars(self).update(steps=count, _t=count, _scale=scale)      # from here on nothing fails
         if frozen:
             missed.update((name, missed.get(name, 0) + 1) for name in frozen if name in params)
-        self._t, self._scale = self.steps, scale
         for name, p, g, slots in flat:
             if missed:
-                self._t = max(self.steps - missed.get(name, 0), 1)
+                self._t = max(count - missed.get(name, 0), 1)
             self._update(p, g, slots)
             if name in sparse:
                 rows, shape = sparse[name].indices, (-1, *params[name].shape[1:])
@@ -332,9 +332,9 @@ def _arrays(params_or_grads):
             params_or_grads = params_or_grads.values()
     arrays = check_entries_of(params_or_grads, "params_or_grads", "a module or float32 or float64 arrays")
     # Views of NumPy's own type, so that no subclass overrides their attributes.
-    arrays = [np.ndarray.view(array, np.ndarray) if isinstance(array, np.ndarray) else array for array in arrays]
+    arrays = [own_shape(array) if isinstance(array, np.ndarray) else array for array in arrays]
     for array in arrays:
-        if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
+        if not isinstance(array, np.ndarray) or array.dtype not in FLOATS:
             found = f"{array.dtype} array" if isinstance(array, np.ndarray) else type(array).__name__
             raise TypeError(f"params_or_grads: expected a module or float32 or float64 arrays, found {found}")
     return arrays, sparse
@@ -352,7 +352,7 @@ def _flat(arrays, sparse):
     """The arrays, of sparse ones the rows that may differ from zero, with one axis, aligned for compiled code."""
     if sparse:
         arrays = [array[sparse[k].indices] if k in sparse else array for k, array in enumerate(arrays)]
-    taken = map(np.ravel, arrays)
+    taken = [array.ravel() for array in arrays]
     return [flat if flat.flags.aligned else flat.copy() for flat in taken]
 
 

@@ -42,12 +42,16 @@ class Pooling(Layer, base=True):
         x = check_sequence(x, "x")
         steps = time_major(x, self.batch_first)
         if lengths is None:
-            lengths = np.full(steps.shape[1], steps.shape[0])
+            lengths = self._whole(steps)
         else:
             lengths = check_lengths(lengths, steps.shape[1], steps.shape[0])
         y = np.zeros(steps.shape[1:], x.dtype)
         self._pool(y, steps, lengths)
         return y.reshape(y.shape[-x.ndim + 1:]), (x.shape, lengths)
+
+    def _whole(self, x):
+        """The lengths of sequences that have all steps of x (T, B, H)."""
+        return np.full(x.shape[1], x.shape[0])
 
     def _gradient(self, dy, shape, lengths):
         dx = np.zeros(shape, dy.dtype)
@@ -118,6 +122,9 @@ class LastStep(Pooling):
         known = self._told or self._follows or name not in ("bidirectional", "direction")
         return super()._argument(name) if known else None
 
+    def _whole(self, x):
+        return None if len(x) else super()._whole(x)    # None: the same step of all
+
     def _pool(self, y, x, lengths):
         for part, valid, last in self._ends(y.shape[-1], lengths):
             y[valid, part] = x[last, valid, part]
@@ -127,11 +134,13 @@ class LastStep(Pooling):
             dx[last, valid, part] = dy[valid, part]
 
     def _ends(self, features, lengths):
-        """(features, sequences, the steps read last) for each direction."""
-        valid = np.flatnonzero(lengths)
+        """(features, sequences, the steps read last) for each direction that has features."""
         forward = {"forward": features, "reverse": 0, "bidirectional": features // 2}[self.direction]
-        yield slice(None, forward), valid, lengths[valid] - 1
-        yield slice(forward, None), valid, np.zeros_like(valid)
+        valid = slice(None) if lengths is None else np.flatnonzero(lengths)
+        if forward:
+            yield slice(None, forward), valid, -1 if lengths is None else lengths[valid] - 1
+        if forward < features:
+            yield slice(forward, None), valid, 0
 
 
 class MeanOverTime(Pooling):

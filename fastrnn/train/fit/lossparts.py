@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import warnings
 
 import numpy as np
 
@@ -53,6 +54,17 @@ def loss_reduction(loss):
     """How a loss brings its elements together; one of the caller's own is taken to be a mean."""
     options = loss.keywords if isinstance(loss, functools.partial) and own_loss(loss) is not None else {}
     return options.get("reduction", "mean")
+
+
+def warn_of_class_weight(loss):
+    """Warn the caller of `fit` if class weights of the loss are divided by their sum in each batch."""
+    if own_loss(loss) is not losses.cross_entropy or loss_reduction(loss) == "sum":
+        return
+    weights = loss.keywords.get("class_weight") if isinstance(loss, functools.partial) else None
+    if weights is not None and len(set(np.ravel(weights).tolist())) > 1:
+        warnings.warn("loss: expected class weights in fit(class_weight=...), found them among the loss's options, "
+                      "where each batch divides by their sum: in small batches a class weighs less than they say",
+                      stacklevel=3)
 
 
 def loss_description(loss):

@@ -19,7 +19,7 @@ from .evaluation import Evaluation
 from .history import History
 from .history import NonFiniteError as NonFiniteError  # programs take it from here
 from .loop import Loop
-from .lossparts import check_scores, find_loss
+from .lossparts import check_scores, find_loss, warn_of_class_weight
 from .parts import find_callbacks, find_l2, find_optimizer, instance, optional
 from .position import Position
 from .state import trainer_from_state, trainer_state
@@ -50,7 +50,8 @@ class Trainer:
         gradient); it gets `lengths`, `sample_weight` and `batch_first` by keyword if they matter. With `sample_weight`
         it returns the weighted mean, divided by the sum of the batch's weights; the trainer then applies the equation
         in the notes of `fit`. A function of `fastrnn.losses` with options is ``functools.partial(losses.huber,
-        delta=0.5)``. Class weights among its options divide by their sum in each batch: give them to `fit` instead.
+        delta=0.5)``. Class weights among its options divide by their sum in each batch, of which `fit` warns: give them
+        to `fit` instead.
     optimizer : str or Optimizer
         "sgd", "adam", "adamw", "rmsprop" or "adagrad" with its defaults, or an optimiser.
     reduction : "mean", "sum" or "batchmean", optional
@@ -302,6 +303,7 @@ class Trainer:
             shuffle=shuffle,
             batch_order=batch_order,
         )
+        warn_of_class_weight(self.loss)
         self._loop(self._share(data), self._share(validation), self._called(progress, verbose and epochs)).run(epochs)
         return self.history
 

@@ -99,9 +99,10 @@ class Update:
         if self._l2:
             penalty += add_l2(model.params, model.grads, self._l2)
         on_gradient()
-        norm, scale = self._clip(max(1.0, made.weight / made.divisor))
+        grads = model.grads
+        norm, scale = self._clip(grads, max(1.0, made.weight / made.divisor))
         lr = trainer.optimizer.lr
-        trainer.optimizer.step(model.params, model.grads, **({"scale": scale} if scale < 1 else {}))
+        trainer.optimizer.step(model.params, grads, **({"scale": scale} if scale < 1 else {}))
         trainer.step += 1
         if trainer.average is not None:
             trainer.average.after_step(model.params)
@@ -154,14 +155,14 @@ class Update:
                 run.backward(gradient)
         return Made(values, penalty, mass, weight, divisor, states)
 
-    def _clip(self, weight):
+    def _clip(self, grads, weight):
         """(norm of the gradients before clipping, factor that clips it) for the bounds times `weight`.
 
         Bounds that were no higher for heavy batches would bring heavy rows down to the weight of others. The optimiser
         applies the factor, which saves a pass over the gradients; those of an optimiser of another class are scaled
         here.
         """
-        trainer, grads, scale = self._trainer, self._trainer.model.grads, 1.0
+        trainer, scale = self._trainer, 1.0
         if trainer.clip_value is not None:
             optim.clip_grad_value(grads, trainer.clip_value * weight)
         if trainer.clip_norm is not None and type(trainer.optimizer).step is not optim.Optimizer.step:

@@ -7,23 +7,7 @@ from cython cimport floating
 from libc.math cimport sqrt
 
 from fastrnn.engine.runtime._arrays cimport check_aligned, check_sizes
-from fastrnn.engine.runtime._sums cimport row_total
-
-
-cdef inline double _sum_product(const floating *x, const floating *y, Py_ssize_t n) noexcept nogil:
-    cdef double part[8]
-    cdef double total = 0
-    cdef Py_ssize_t i, j
-    for j in range(8):
-        part[j] = 0
-    for i in range(0, n - 7, 8):
-        for j in range(8):
-            part[j] += <double>x[i + j] * y[i + j]
-    for i in range(n - n % 8, n):
-        part[0] += <double>x[i] * y[i]
-    for j in range(8):
-        total += part[j]
-    return total
+from fastrnn.engine.runtime._sums cimport product_total, row_total
 
 
 def forward(floating[:, ::1] scaled not None, floating[::1] rstd not None, const floating[:, ::1] x not None,
@@ -47,7 +31,7 @@ def forward(floating[:, ::1] scaled not None, floating[::1] rstd not None, const
             mean = <floating>(row_total(source, width) / width)
             for j in range(width):
                 row[j] = source[j] - mean
-            inverse = <floating>(1 / sqrt(_sum_product(row, row, width) / width + eps))
+            inverse = <floating>(1 / sqrt(product_total(row, row, width) / width + eps))
             for j in range(width):
                 row[j] *= inverse
             rstd[n] = inverse
@@ -65,7 +49,7 @@ cdef void _backward_row(floating *dx, floating *dweight, floating *dbias, const 
     for j in range(width):
         dx[j] = dy[j] * weight[j]
     mean = <floating>(row_total(dx, width) / width)
-    slope = <floating>(_sum_product(dx, scaled, width) / width)
+    slope = <floating>(product_total(dx, scaled, width) / width)
     for j in range(width):
         dx[j] = rstd * (dx[j] - mean - scaled[j] * slope)
 

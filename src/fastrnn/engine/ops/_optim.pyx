@@ -10,6 +10,7 @@ from libc.stdint cimport uint64_t
 
 from fastrnn.engine.runtime._arrays cimport check_aligned, check_sizes
 from fastrnn.engine.runtime._kernels cimport flush_begin, flush_end
+from fastrnn.engine.runtime._sums cimport product_total
 
 
 cdef inline floating _sqrt(floating x) noexcept nogil:
@@ -94,25 +95,6 @@ cdef void _adagrad(floating *p, floating *total, const floating *g, Py_ssize_t n
         d = scale * g[i] + decay * p[i]
         total[i] += d * d
         p[i] -= lr * d / (_sqrt(total[i]) + eps)
-
-
-cdef double _sum_squares(const floating *x, Py_ssize_t n) noexcept nogil:
-    # eight chains, because one would wait for each addition
-    cdef double part[8]
-    cdef double total = 0, value
-    cdef Py_ssize_t i, j
-    for j in range(8):
-        part[j] = 0
-    for i in range(0, n - 7, 8):
-        for j in range(8):
-            value = x[i + j]
-            part[j] += value * value
-    for i in range(n - n % 8, n):
-        value = x[i]
-        part[0] += value * value
-    for j in range(8):
-        total += part[j]
-    return total
 
 
 cdef bint _all_finite(const floating *x, Py_ssize_t n) noexcept nogil:
@@ -227,7 +209,7 @@ def sum_squares(const floating[::1] x not None):
     check_aligned("x", &x[0], sizeof(floating))
     if x.shape[0]:
         with nogil:
-            total = _sum_squares(&x[0], x.shape[0])
+            total = product_total(&x[0], &x[0], x.shape[0])
     return total
 
 

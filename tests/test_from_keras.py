@@ -467,6 +467,44 @@ def test_merged_directions():
         MergeDirections("max")
 
 
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("mode", ["concat", "sum", None])
+def test_bidirectional_around_stacked_cells_has_a_stack_for_each_direction(tmp_path, mode, whole):
+    rng = np.random.default_rng(13)
+    sizes = (3, 5), (5, 4)
+    cells = [{"class_name": "LSTMCell", "config": {"name": f"cell{k}", "units": n,
+                                                   "recurrent_activation": "hard_sigmoid"}}
+             for k, (_, n) in enumerate(sizes)]
+    stack = {"class_name": "StackedRNNCells", "config": {"name": "cells", "cells": cells}}
+    held = [drawn(rng, "LSTM", *one) for one in sizes * 2]
+    config = {"name": "both", "merge_mode": mode, "layer": {
+        "class_name": "RNN", "config": {"name": "rnn", "cell": stack, "return_sequences": whole}}}
+    weights = {f"{k}/{name}": one for k, own in enumerate(held) for name, one in own.items()}
+    model = fastrnn.from_keras(old_file(tmp_path / "a.h5", [("Bidirectional", config, weights)], "2.11.0"))
+    x = rng.normal(size=(2, 7, 3))
+    ways = []
+    for own, steps in (held[:2], x), (held[2:], x[:, ::-1]):
+        h = lstm_equations(lstm_equations(steps, **own[0]), **own[1])
+        ways.append(h[:, -1] if not whole else h if steps is x else h[:, ::-1])
+    wanted = ways[0] + ways[1] if mode == "sum" else np.concatenate(ways, -1)
+    np.testing.assert_allclose(model(x.astype("f"))[0], wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["layer", "cell"])
+def test_bidirectional_around_a_cell_is_that_around_its_layer(tmp_path, kind):
+    rng = np.random.default_rng(14)
+    held = [drawn(rng, "GRU", 3, 4, (2, 12)) for _ in range(2)]
+    own = {"name": "own", "units": 4, "reset_after": True, "recurrent_activation": "hard_sigmoid"}
+    inner = {"class_name": "GRU", "config": own} if kind == "layer" else {
+        "class_name": "RNN", "config": {"name": "rnn", "cell": {"class_name": "GRUCell", "config": own}}}
+    weights = {f"{k}/{name}": one for k, one_way in enumerate(held) for name, one in one_way.items()}
+    model = fastrnn.from_keras(old_file(tmp_path / "a.h5", [
+        ("Bidirectional", {"name": "both", "layer": inner}, weights)], "2.11.0"))
+    x = rng.normal(size=(2, 7, 3))
+    wanted = [gru_equations(steps, *own.values(), True)[:, -1] for own, steps in zip(held, (x, x[:, ::-1]))]
+    np.testing.assert_allclose(model(x.astype("f"))[0], np.concatenate(wanted, -1), **CLOSE)
+
+
 def masked_steps(rng, mask_value=-1.0):
     """x (4, 6, 3) with masked steps anywhere, and which steps are valid."""
     x = rng.normal(size=(4, 6, 3))

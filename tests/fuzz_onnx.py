@@ -24,9 +24,8 @@ from fastrnn.formats.onnx.wire import Message, decode, encode
 NUMBERS = [-1, 0, 1, 2, 3, 7, 13, 255, 256, 2**16, 2**31 - 1, 2**31, 2**32, 2**40, 2**62, 2**63 - 1, -(2**63), -7]
 FLOATS = [0.0, -0.0, 0.5, 1.0, -1.0, 1e-45, 3e38, float("inf"), float("-inf"), float("nan")]
 TEXTS = ["", "x", "y", "ai.onnx", "com.microsoft", "fastrnn", "If", "Loop", "Scan", "LSTM", "GRU", "RNN", "Conv",
-         "Expand",
-         "ConvRelu", "DynamicQuantizeLSTM", "Identity", "Constant", "ConstantOfShape", "axis", "../../x", "/etc/passwd",
-         "\x00", "é" * 99, "reflect", "SAME_UPPER", "bidirectional", "data.bin"]  # fmt: skip
+         "Expand", "ConvRelu", "Magnitude", "DynamicQuantizeLSTM", "Identity", "Constant", "ConstantOfShape", "axis",
+         "../../x", "/etc/passwd", "\x00", "é" * 99, "reflect", "SAME_UPPER", "bidirectional", "data.bin"]  # fmt: skip
 MOST_RUN = 1 << 22     # bytes of one array of a run
 
 

@@ -467,6 +467,135 @@ def test_merged_directions():
         MergeDirections("max")
 
 
+@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize("mode", ["concat", "sum", None])
+def test_bidirectional_around_stacked_cells_has_a_stack_for_each_direction(tmp_path, mode, whole):
+    rng = np.random.default_rng(13)
+    sizes = (3, 5), (5, 4)
+    cells = [{"class_name": "LSTMCell", "config": {"name": f"cell{k}", "units": n,
+                                                   "recurrent_activation": "hard_sigmoid"}}
+             for k, (_, n) in enumerate(sizes)]
+    stack = {"class_name": "StackedRNNCells", "config": {"name": "cells", "cells": cells}}
+    held = [drawn(rng, "LSTM", *one) for one in sizes * 2]
+    config = {"name": "both", "merge_mode": mode, "layer": {
+        "class_name": "RNN", "config": {"name": "rnn", "cell": stack, "return_sequences": whole}}}
+    weights = {f"{k}/{name}": one for k, own in enumerate(held) for name, one in own.items()}
+    model = fastrnn.from_keras(old_file(tmp_path / "a.h5", [("Bidirectional", config, weights)], "2.11.0"))
+    x = rng.normal(size=(2, 7, 3))
+    ways = []
+    for own, steps in (held[:2], x), (held[2:], x[:, ::-1]):
+        h = lstm_equations(lstm_equations(steps, **own[0]), **own[1])
+        ways.append(h[:, -1] if not whole else h if steps is x else h[:, ::-1])
+    wanted = ways[0] + ways[1] if mode == "sum" else np.concatenate(ways, -1)
+    np.testing.assert_allclose(model(x.astype("f"))[0], wanted, **CLOSE)
+
+
+@pytest.mark.parametrize("kind", ["layer", "cell"])
+def test_bidirectional_around_a_cell_is_that_around_its_layer(tmp_path, kind):
+    rng = np.random.default_rng(14)
+    held = [drawn(rng, "GRU", 3, 4, (2, 12)) for _ in range(2)]
+    own = {"name": "own", "units": 4, "reset_after": True, "recurrent_activation": "hard_sigmoid"}
+    inner = {"class_name": "GRU", "config": own} if kind == "layer" else {
+        "class_name": "RNN", "config": {"name": "rnn", "cell": {"class_name": "GRUCell", "config": own}}}
+    weights = {f"{k}/{name}": one for k, one_way in enumerate(held) for name, one in one_way.items()}
+    model = fastrnn.from_keras(old_file(tmp_path / "a.h5", [
+        ("Bidirectional", {"name": "both", "layer": inner}, weights)], "2.11.0"))
+    x = rng.normal(size=(2, 7, 3))
+    wanted = [gru_equations(steps, *own.values(), True)[:, -1] for own, steps in zip(held, (x, x[:, ::-1]))]
+    np.testing.assert_allclose(model(x.astype("f"))[0], np.concatenate(wanted, -1), **CLOSE)
+
+
+def masked_steps(rng, mask_value=-1.0):
+    """x (4, 6, 3) with masked steps anywhere, and which steps are valid."""
+    x = rng.normal(size=(4, 6, 3))
+    valid = rng.random((4, 6)) < 0.6
+    valid[0], valid[1], valid[2, :2] = True, False, False
+    x[~valid] = mask_value
+    return x, valid
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize(("kind", "fill"), [("forward", "last"), ("forward", "zeros"), ("bidirectional", "zeros"),
+                                            ("none", "zeros")])
+def test_masked_steps_get_the_outputs_that_keras_layers_give_them(kind, fill, batch_first):
+    rng = np.random.default_rng(10)
+    x, valid = masked_steps(rng)
+    first = [] if kind == "none" else [fastrnn.GRU(3, 4, dtype="float64", seed=1, bidirectional=kind != "forward")]
+    width = {"none": 3, "forward": 4, "bidirectional": 8}[kind]
+    last = [fastrnn.Linear(width, 2, dtype="float64", seed=2, init={"bias": 0.3}), fastrnn.Tanh()]
+    model = MaskedSequential(*first, *last, mask_value=-1.0, fill=fill, batch_first=batch_first)
+    turned = (lambda a: a) if batch_first else (lambda a: a.swapaxes(0, 1))
+
+    def wanted(x):
+        h = np.zeros((4, 6, width))
+        for row, steps, own in zip(h, valid, x):
+            row[steps] = first[0](own[steps][None] if batch_first else own[steps][:, None])[0].reshape(-1, width) \
+                if first else own[steps]
+            for t in range(6):
+                if not steps[t] and fill == "last" and t:
+                    row[t] = row[t - 1]
+        return np.tanh(h @ last[0].params["weight"].T + last[0].params["bias"])
+
+    y, _, tape = model.forward(turned(x))
+    np.testing.assert_allclose(turned(y), wanted(x), atol=1e-12)
+    found = model(turned(x))
+    np.testing.assert_array_equal(found[0] if first else found, y)
+    assert np.abs(turned(y)[~valid]).min() > 0
+    dy = rng.normal(size=y.shape)
+    model.zero_grad()
+    dx, _ = model.backward(tape, dy)
+    assert not turned(dx)[~valid].any()
+    for at in np.argwhere(valid)[::3]:
+        moved = []
+        for step in 1e-6, -1e-6:
+            other = x.copy()
+            other[(*at, 1)] += step
+            moved.append((wanted(other) * turned(dy)).sum())
+        np.testing.assert_allclose(turned(dx)[(*at, 1)], (moved[0] - moved[1]) / 2e-6, atol=1e-8)
+    h = turned(dy) * (1 - wanted(x) ** 2)
+    np.testing.assert_allclose(last[0].grads["bias"], h.sum((0, 1)), atol=1e-12)
+    again = MaskedSequential.from_config({key: value for key, value in model.config().items() if key != "type"})
+    assert again.fill == fill
+
+
+@pytest.mark.parametrize("around", [False, True])
+def test_a_layer_that_masks_repeats_its_output_and_a_bidirectional_one_gives_zeros(tmp_path, around):
+    rng = np.random.default_rng(12)
+    kept = drawn(rng, "LSTM", 3, 4)
+    lstm = {"name": "lstm", "units": 4, "return_sequences": True, "recurrent_activation": "hard_sigmoid"}
+    own = kept
+    if around:
+        own = {**{f"forward/{name}": one for name, one in kept.items()},
+               **{f"backward/{name}": one for name, one in kept.items()}}
+    layer = ("Bidirectional", {"name": "both", "layer": {"class_name": "LSTM", "config": lstm}}, own) if around else \
+        ("LSTM", lstm, kept)
+    dense = {"kernel": rng.normal(size=(8 if around else 4, 2)).astype("f"), "bias": np.array([0.5, -1], "f")}
+    model = fastrnn.from_keras(old_file(tmp_path / "a.h5", [
+        ("Masking", {"name": "masking", "mask_value": 0.0}, {}), layer,
+        ("Dense", {"name": "dense", "units": 2}, dense)], "2.11.0"))
+    x = rng.normal(size=(1, 6, 3)).astype("f")
+    x[0, [0, 3, 5]] = 0
+    h = lstm_equations(x[:, [1, 2, 4]], **kept)[0]
+    if around:
+        backward = lstm_equations(x[:, [4, 2, 1]], **kept)[0, ::-1]
+        h, steps = np.concatenate([h, backward], 1), [None, 0, 1, None, 2, None]
+    else:
+        steps = [None, 0, 1, 1, 2, 2]
+    h = np.stack([np.zeros(h.shape[1]) if k is None else h[k] for k in steps])
+    np.testing.assert_allclose(model(x)[0][0], h @ dense["kernel"] + dense["bias"], **CLOSE)
+
+
+def test_what_fill_may_be():
+    for fill, modules, message in (
+        ("none", [fastrnn.GRU(3, 4)], "fill: expected .*last.*found 'none'"),
+        ("last", [fastrnn.GRU(3, 4, bidirectional=True)], "runner that reads forward, found 'last' with GRU"),
+        ("last", [fastrnn.GRU(3, 4, direction="reverse")], "found 'last' with GRU"),
+        ("last", [fastrnn.Linear(3, 4)], "found 'last' with none"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            MaskedSequential(*modules, fill=fill)
+
+
 @pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("pooled", [True, False])
 def test_masked_networks_are_as_their_valid_steps_alone(batch_first, pooled):

@@ -382,3 +382,63 @@ def test_streams_refuse_what_is_not_clear_and_keep_their_state_when_they_fail():
         stream.state = {"h": x[0], "c": x}
     np.testing.assert_array_equal(stream.state["h"], x)
     np.testing.assert_array_equal(stream.step({"x": x})["y"], 2 * x)
+
+
+@pytest.mark.parametrize("square", ["constant", "node", "mul", "cube", "vector"])
+@pytest.mark.parametrize("outputs", ["y", "y s"])
+def test_a_magnitude_is_one_step_where_nothing_else_reads_what_it_is_made_of(square, outputs):
+    exponent = np.array({"cube": 3, "vector": [2, 3, 2]}.get(square, 2), np.float32)
+    power = [("Mul", f"{a} {a}", f"{a}2", {}) if square == "mul" else ("Pow", f"{a} e", f"{a}2", {}) for a in "ab"]
+    told = [("Constant", "", "e", {"value": numpy_helper.from_array(exponent)})] if square == "node" else []
+    model = fastrnn.from_onnx(made(
+        [*told, *power, ("Add", "a2 b2", "s", {}), ("Sqrt", "s", "y", {})], ["a", "b"], outputs.split(),
+        {} if square == "node" else {"e": exponent}))
+    rng = np.random.default_rng(3)
+    a, b = (rng.random((2, 4, 3), dtype=np.float32) for _ in "ab")
+    found = model.run({"a": a, "b": b})
+    power = 2 if square == "mul" else exponent
+    wanted = np.sqrt(a**power + b**power)
+    np.testing.assert_allclose(found["y"], wanted, rtol=1e-6)
+    assert (len(steps(model)) == 1) == (outputs == "y" and square in ("constant", "node", "mul"))
+    if outputs != "y":
+        np.testing.assert_allclose(found["s"], wanted**2, rtol=1e-6)
+    np.testing.assert_array_equal(a, np.random.default_rng(3).random((2, 4, 3), dtype=np.float32))
+
+
+def test_a_step_takes_up_the_reshaping_of_its_output_unless_the_output_is_read_as_it_is():
+    nodes = [("Neg", "x", "n", {}), ("Reshape", "n shape", "r", {}), ("Abs", "r", "y", {})]
+    for outputs in (["y"], ["y", "n"], ["y", "r"]):
+        model = fastrnn.from_onnx(made(nodes, ["x"], outputs, {"shape": np.array([3, 2])}))
+        x = np.arange(6, dtype=np.float32).reshape(2, 3)
+        found = model.run({"x": x})
+        wanted = {"n": -x, "r": -x.reshape(3, 2), "y": x.reshape(3, 2)}
+        for name in outputs:
+            np.testing.assert_array_equal(found[name], wanted[name])
+        assert len(steps(model)) == (3 if "n" in outputs else 2)
+    # a second reader of the value
+    model = fastrnn.from_onnx(made([*nodes, ("Exp", "n", "z", {})], ["x"], ["y", "z"], {"shape": np.array([3, 2])}))
+    np.testing.assert_allclose(model.run({"x": x})["z"], np.exp(-x), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("spatial", "kernel", "dilations"), [
+    ((1,), (1,), (1,)), ((5,), (5,), (1,)), ((5,), (3,), (2,)), ((3, 4), (3, 4), (1, 1)), ((3, 4), (2, 4), (2, 1)),
+    ((1,), (3,), (1,)), ((1, 1), (1, 1), (1, 1)), ((2,), (3,), (1,)),
+])
+@pytest.mark.parametrize("relu", [True, False])
+def test_convolutions_of_one_window_a_sequence(spatial, kernel, dilations, relu):
+    rng = np.random.default_rng(4)
+    x, w, b = (rng.normal(size=shape).astype("f") for shape in ((2, 3, *spatial), (4, 3, *kernel), (4,)))
+    extents = [(k - 1) * d + 1 for k, d in zip(kernel, dilations)]
+    missing = [extent - size for extent, size in zip(extents, spatial)]
+    pads = [n // 2 for n in missing] + [n - n // 2 for n in missing]
+    model = fastrnn.from_onnx(made(
+        [("Conv", "x w b", "c", {"dilations": dilations, "pads": pads}), *([("Relu", "c", "y", {})] if relu else [])],
+        [value("x", FLOAT, x.shape)], ["y" if relu else "c"], {"w": w, "b": b}))
+    n = len(spatial)
+    padded = np.pad(x, [(0, 0), (0, 0), *zip(pads[:n], pads[n:])])
+    taken = padded[(..., *(slice(None, None, d) for d in dilations))]
+    wanted = np.tensordot(taken, w, [range(1, n + 2)] * 2) + b
+    wanted = np.maximum(wanted, 0) if relu else wanted
+    for given in (x, np.asfortranarray(x)):
+        (found,) = model.run({"x": given}).values()
+        np.testing.assert_allclose(found, wanted.reshape(2, 4, *(1,) * n), rtol=1e-5, atol=1e-5)

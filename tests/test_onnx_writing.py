@@ -273,3 +273,13 @@ def test_what_cannot_be_written_is_refused_and_nothing_is_written(model, options
     with pytest.raises(error, match=message):
         fastrnn.to_onnx(model, tmp_path / "model.onnx", **options)
     assert not list(tmp_path.iterdir())
+
+
+def test_masks_are_not_left_out_silently(tmp_path):
+    model = fastrnn.MaskedSequential(fastrnn.Embedding(5, 3, seed=0), fastrnn.GRU(3, 4, seed=1))
+    with pytest.raises(ValueError, match="lengths: expected True for a MaskedSequential"):
+        fastrnn.to_onnx(model, tmp_path / "model.onnx")
+    fastrnn.to_onnx(model, tmp_path / "model.onnx", lengths=True)
+    ids = np.array([[1, 2, 3], [4, 1, 0]])
+    found = fastrnn.from_onnx(tmp_path / "model.onnx").run({"x": ids, "lengths": np.array([3, 2], np.int32)})
+    np.testing.assert_allclose(found["y"], model(ids)[0], atol=1e-6)

@@ -186,7 +186,10 @@ class Container(Compound, base=True):
         """Returns (y, state, tape); state is None if no module has one. Arguments as for a call, but no lists."""
         if isinstance(x, (list, tuple)):
             raise TypeError("x: expected an array, found a list; a padded batch and lengths stand for sequences here")
-        states, targeted = list(check_states(state, "state", self.modules)), self._targeted(target)
+        return self._forward(x, state, lengths, **self._targeted(target))
+
+    def _forward(self, x, state, lengths, **targeted):
+        states = list(check_states(state, "state", self.modules))
         x, lengths = self._begun(x, lengths)
         rows = math.prod(np.shape(x)[:2]) if self.input_names is None else self._named.row_count(x)
         y, lengths, kept = self._train(x, states, lengths, **targeted)

@@ -109,7 +109,11 @@ class Sequential(Container):
         return modules
 
     def _infer(self, x, states, lengths, **targeted):
-        for k, module in enumerate(self.modules):
+        return self._infer_part(slice(None), x, states, lengths, **targeted)
+
+    def _infer_part(self, part, x, states, lengths, **targeted):
+        """As `_infer`, of some of the modules."""
+        for k, module in list(enumerate(self.modules))[part]:
             options = targeted if module is self.modules[-1] else {}
             if module.recurrent:
                 x, states[k] = module(x, state=states[k], lengths=lengths, **options)
@@ -120,8 +124,12 @@ class Sequential(Container):
         return x, lengths
 
     def _train(self, x, states, lengths, **targeted):
+        return self._train_part(slice(None), x, states, lengths, **targeted)
+
+    def _train_part(self, part, x, states, lengths, **targeted):
+        """As `_train`, of some of the modules."""
         tapes = []
-        for k, module in enumerate(self.modules):
+        for k, module in list(enumerate(self.modules))[part]:
             options = targeted if module is self.modules[-1] else {}
             x, states[k], tape = module.forward(x, states[k], lengths, **options)
             tapes.append(tape)
@@ -130,7 +138,11 @@ class Sequential(Container):
         return x, lengths, tapes
 
     def _propagate(self, kept, dy, dstates, begun):
-        for k in reversed(range(len(self.modules))):
+        return self._propagate_part(slice(None), kept, dy, dstates, begun)
+
+    def _propagate_part(self, part, kept, dy, dstates, begun):
+        """As `_propagate`, of some of the modules."""
+        for k in reversed(range(len(self.modules))[part]):
             if dy is not None or dstates[k] is not None:
                 dy, dstates[k] = self.modules[k].backward(kept[k], dy, dstates[k])
             begun()

@@ -6,7 +6,7 @@ from ...nn.masked import MaskedSequential
 from ...nn.sequential import Sequential
 from .layers import MIXING, mask_of, modules_of
 from .options import Spec
-from .recurrent import described
+from .recurrent import LAYERS, described
 
 if TYPE_CHECKING:
     from typing import Any
@@ -26,7 +26,7 @@ def network(model: Spec, held: "Any") -> "Any":
         A model's weights: of each layer by its name. Of a layer its list of weights.
     """
     specs = list(_layers(model, held, 0)) if model.kind in MODELS else [model._replace(weights=held)]
-    modules, mask, first = [], None, True
+    modules, mask, fill, first = [], None, "zeros", True
     for spec in specs:
         value = mask_of(spec)
         if value is not None:
@@ -38,11 +38,17 @@ def network(model: Spec, held: "Any") -> "Any":
             raise ValueError(f"{spec.where}: expected no mask before it, found one: Keras puts masked steps elsewhere")
         first = first and spec.kind == "InputLayer"
         modules += modules_of(spec)
+        if spec.kind == "Bidirectional" or spec.kind == "RNN" or spec.kind in LAYERS:
+            # a Bidirectional sets the flag of its layers, whatever they say
+            zeros = spec.kind == "Bidirectional" or spec.flag("zero_output_for_mask")
+            fill = "zeros" if zeros else "last"
     if not modules:
         raise ValueError(f"{model.where}: expected a layer that computes, found none")
     try:
-        if mask is not None:
-            return MaskedSequential(*modules, mask_value=mask)
+        pooled = any(module.pools_time for module in modules)
+        counts = pooled or any(module.recurrent for module in modules) or any(spec.kind == "Masking" for spec in specs)
+        if mask is not None and counts:     # else an embedding's zeros are ids as others
+            return MaskedSequential(*modules, mask_value=mask, fill=None if pooled else fill)
         return Sequential(*modules)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{model.where}: {error}") from None

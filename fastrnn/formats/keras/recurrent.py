@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING, NamedTuple
 
 from ...engine.kinds import KINDS
+from ...nn.branches import Concat
 from ...nn.directions import MergeDirections
 from ...nn.layers import LastStep, Reverse
+from ...nn.sequential import Sequential
 from ..build import RUNNERS, build
 from .options import Spec
 from .weights import from_keras_weights
@@ -116,14 +118,19 @@ def wrapper(spec: Spec) -> "list[Any]":
     """Of RNN around a cell, or around several, each of which takes the outputs of the one before."""
     _check_layer(spec)
     backwards = spec.flag("go_backwards")
-    left, runners = list(spec.weights), []
-    for one in _cells(spec):
-        cell = read_cell(one)
+    cells = [read_cell(one) for one in _cells(spec)]
+    return _ended(_stacked(cells, list(spec.weights), spec, "reverse" if backwards else "forward"), spec, backwards)
+
+
+def _stacked(cells, left, spec, direction):
+    """The runners of cells that take each other's outputs."""
+    runners = []
+    for cell in cells:
         own, left = left[:cell.arrays], left[cell.arrays:]
-        runners.append(build_runner([cell], [own], one.where, "reverse" if backwards else "forward"))
+        runners.append(build_runner([cell], [own], spec.where, direction))
     if left:
         raise ValueError(f"{spec.where}: expected the weights of its cells, found {len(left)} more")
-    return _ended(runners, spec, backwards)
+    return runners
 
 
 def _cells(spec):
@@ -145,23 +152,26 @@ def _known(cell):
 def bidirectional(spec: Spec) -> "list[Any]":
     """Of Bidirectional, with its directions side by side, or merged."""
     forward = inner(spec, "layer")
-    if forward.kind not in LAYERS:
-        raise ValueError(f"{spec.where}.layer: expected one of {', '.join(LAYERS)}; found {forward.kind:.80}")
     backward = inner(spec, "backward_layer") if spec.config.get("backward_layer") is not None else forward
-    if backward.kind not in LAYERS:
-        raise ValueError(f"{spec.where}.backward_layer: expected one of {', '.join(LAYERS)}; found "
-                         f"{backward.kind:.80}")
-    for one in forward, backward:
+    for name, one in ("layer", forward), ("backward_layer", backward):
+        if one.kind not in LAYERS and one.kind != "RNN":
+            raise ValueError(f"{spec.where}.{name}: expected one of {', '.join(LAYERS)}, RNN; found {one.kind:.80}")
         _check_layer(one)
     if forward.flag("go_backwards") or (backward is not forward and not backward.flag("go_backwards")):
         raise ValueError(f"{spec.where}: expected a layer that goes forward and one that goes backwards, found others")
     if forward.flag("return_sequences") != backward.flag("return_sequences"):
         raise ValueError(f"{spec.where}.return_sequences: expected the same of both directions, found both")
-    cells = [read_cell(forward), read_cell(backward)]
-    half = cells[0].arrays
-    runner = build_runner(cells, [spec.weights[:half], spec.weights[half:]], spec.where, "bidirectional")
+    cells = [[read_cell(cell) for cell in (_cells(one) if one.kind == "RNN" else [one])] for one in (forward, backward)]
+    half = sum(cell.arrays for cell in cells[0])
+    weights = spec.weights[:half], spec.weights[half:]
+    if all(len(own) == 1 for own in cells):
+        runner = build_runner([own[0] for own in cells], list(weights), spec.where, "bidirectional")
+        modules = _ended([runner], forward, False)
+    else:   # the directions meet behind the last cells alone
+        branches = [_ended(_stacked(own, list(held), spec, direction), forward, False)
+                    for own, held, direction in zip(cells, weights, ("forward", "reverse"))]
+        modules = [Concat(*(Sequential(*branch) for branch in branches), batch_first=True)]
     mode = spec.config.get("merge_mode", "concat")
-    modules = _ended([runner], forward, False)
     if mode in ("sum", "mul", "ave"):
         return [*modules, MergeDirections(mode)]
     if mode not in ("concat", None):

@@ -4,6 +4,7 @@ What constants alone decide is computed once, when the graph is loaded; what the
 for these shapes. So `Shape`, the arithmetic on sizes that follows it, and an `If` on its result cost a run nothing.
 """
 
+from collections import Counter
 from operator import itemgetter
 
 import numpy as np
@@ -53,7 +54,7 @@ class Plan:
     """Steps that are ready to run."""
 
     def __init__(self, arguments, steps, results, owned):
-        steps = _alive(_short(steps), results)
+        steps = _joined(_alive(_short(steps), results), results)
         self.template = []      # constants by slot, None elsewhere
         for ref in arguments:
             self.take(ref)
@@ -139,6 +140,26 @@ def _short(steps):
     return steps
 
 
+def _joined(steps, results):
+    """The steps, of which each that only reshapes what one other step makes for it alone is a part of that one."""
+    uses = Counter(ref for step in steps for ref in step.inputs)
+    uses.update(results)
+    makers, kept = {}, []
+    for step in steps:
+        maker = makers.get(step.inputs[0]) if step.call.__class__ is Reshaped else None
+        if maker is not None and not maker.many and uses[step.inputs[0]] == 1:
+            maker.call, maker.outputs = _then_reshaped(maker.call, step.call.shape), step.outputs
+            makers[step.outputs[0]] = maker
+            continue
+        kept.append(step)
+        makers.update((ref, step) for ref in step.outputs if ref is not None)
+    return kept
+
+
+def _then_reshaped(call, shape):
+    return lambda *arguments: call(*arguments).reshape(shape)
+
+
 def _alive(steps, results):
     """The steps that the results need."""
     wanted, kept = set(results), []
@@ -219,7 +240,7 @@ class Program:
             if wanted.intersection(node.outputs):
                 self.nodes.append(node)
                 wanted |= node.uses()
-        self.nodes = fused(self.nodes[::-1], self.outputs)
+        self.nodes = fused(self.nodes[::-1], self.outputs, self.constants)
         self.constants = {name: array for name, array in self.constants.items() if name in wanted}
 
     def infos(self, node):
@@ -325,7 +346,8 @@ class Program:
                 inner = {**scope, **{name: Ref(Info(array, array.shape, array.dtype), array)
                                      for name, array in graph.constants.items()}}
                 if graph not in self.branches:
-                    self.branches[graph] = fused(graph.nodes, [value.name for value in graph.outputs])
+                    self.branches[graph] = fused(graph.nodes, [value.name for value in graph.outputs],
+                                                 {**self.constants, **graph.constants})
                 self.trace(self.branches[graph], inner, steps)
                 for name, value in zip(node.outputs, graph.outputs, strict=True):
                     if name:

@@ -108,7 +108,10 @@ class OnnxStream:
         if len(doubled) < len(self.states):
             raise ValueError(f"states: expected another output for each state, found {shown(self.states)}")
         self.batch_size = check_positive_int(batch_size, "batch_size")
-        self._fed = [name for name in model.inputs if name not in self.states]
+        self._fed = {name: None for name in model.inputs if name not in self.states}.keys()     # in order
+        places = {name: k for k, name in enumerate(model.outputs)}
+        self._next = [(name, places[output]) for name, output in self.states.items()]
+        self._given = [(name, k) for name, k in places.items() if name not in doubled]
         initial = {} if initial is None else initial
         check_mapping(initial, "initial")
         unknown = [name for name in initial if name not in self.states]
@@ -147,21 +150,20 @@ class OnnxStream:
         ValueError, TypeError
             As ``OnnxModel.run``; the state is then as it was.
         """
-        check_mapping(feeds, "feeds")
-        if len(feeds) != len(self._fed) or not all(name in feeds for name in self._fed):
+        if feeds.__class__ is not dict:
+            check_mapping(feeds, "feeds")
+        if len(feeds) != len(self._fed) or not self._fed <= feeds.keys():
             raise ValueError(f"feeds: expected arrays for {', '.join(map(repr, self._fed)) or 'no inputs'}, found "
                              f"{', '.join(map(shown, feeds)) or 'none'}")
-        found = self._model.run({**self._state, **feeds})
-        state = {}
-        for name, output in self.states.items():
-            state[name] = found[output]
-            if state[name].shape != self._state[name].shape or state[name].dtype != self._state[name].dtype:
-                raise ValueError(f"{output}: expected a state of shape {self._state[name].shape} as {name!r}, found "
-                                 f"{found[output].dtype} of shape {found[output].shape}")
+        model, before, state = self._model, self._state, {}
+        found = model._run(model._arguments({**before, **feeds}))
+        for name, k in self._next:
+            value = state[name] = found[k]
+            if value.shape != before[name].shape or value.dtype != before[name].dtype:
+                raise ValueError(f"{self.states[name]}: expected a state of shape {before[name].shape} as {name!r}, "
+                                 f"found {value.dtype} of shape {value.shape}")
         self._state = state
-        for output in self.states.values():
-            del found[output]
-        return found
+        return {name: found[k] for name, k in self._given}
 
     @property
     def state(self) -> "dict[str, Array]":

@@ -38,7 +38,14 @@ def build_conv(node, infos):
 @operator("ConvRelu", 2, 3, domain="fastrnn")
 def build_conv_relu(node, infos):
     """A convolution and max(x, 0)."""
-    return convolution(node, infos, lambda y: np.maximum(y, 0, out=y))
+    zeros = {}
+
+    def rectify(y):
+        zero = zeros.get(y.dtype)
+        if zero is None:    # an array: a number would be converted in each call
+            zero = zeros[y.dtype] = np.zeros((), y.dtype)
+        np.maximum(y, zero, out=y)
+    return convolution(node, infos, rectify)
 
 
 def convolution(node, infos, after):
@@ -121,9 +128,12 @@ def rows_of_shape(node, weight, bias, shape, sizes, after):
     exact = all(one[4] == 0 and one[0] == end for one, end in zip(kept, ends))
     filled = all(place.start == 0 and place.stop == end for place, end in zip(inside[1:], ends))
     read, dtype = (shape[0], *ends, channels), weight.dtype
+    if exact and rows == shape[0] and kernel == list(shape[2:]):
+        return whole_windows(multiply, (shape[0], width), (shape[0], weight.shape[0], *outputs), dtype, after,
+                             None if width == channels else last_axis(len(shape)))
     view = windows_of(np.empty(read, dtype), kept)
     window_shape, strides = view.shape, view.strides
-    last, first = (0, *range(2, len(shape)), 1), (0, len(shape) - 1, *range(1, len(shape) - 1))
+    last, first = last_axis(len(shape)), (0, len(shape) - 1, *range(1, len(shape) - 1))
     result = (shape[0], *outputs, weight.shape[0])
     empty, zeros, ndarray = np.empty, np.zeros, np.ndarray
 
@@ -140,6 +150,26 @@ def rows_of_shape(node, weight, bias, shape, sizes, after):
         if after is not None:
             after(y)
         return y.reshape(result).transpose(first)
+    return call
+
+
+def last_axis(ndim):
+    """The order of axes that puts the channels, the second, last."""
+    return (0, *range(2, ndim), 1)
+
+
+def whole_windows(multiply, rows, result, dtype, after, order):
+    """The call where a sequence is one window without padding: x is the rows, but for the order of its axes."""
+    made = rows[0], result[1]
+    empty = np.empty
+
+    def call(x, *_):
+        x = x.reshape(rows) if order is None else x.transpose(order).reshape(rows)
+        y = empty(made, dtype)
+        multiply(y, x if x.flags.c_contiguous else x.copy())
+        if after is not None:
+            after(y)
+        return y.reshape(result)
     return call
 
 

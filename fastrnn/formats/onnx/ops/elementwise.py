@@ -146,6 +146,15 @@ def build_pow(node, infos):
     return call
 
 
+@operator("Magnitude", 2, domain="fastrnn")
+def build_magnitude(node, infos):
+    """sqrt(a^2 + b^2), as the nodes that it stands for compute it."""
+    def call(a, b):
+        total = np.add(a * a, b * b)    # inputs of one dtype, as the nodes check
+        return np.sqrt(total, total) if total.dtype in FLOATS else np.sqrt(total).astype(total.dtype, copy=False)
+    return one_dtype(call)(node, infos)
+
+
 @operator("Mod", 2)
 def build_mod(node, infos):
     return np.fmod if node.flag("fmod") else np.mod

@@ -8,6 +8,7 @@ from ....data.scaling import Rescale, Standardize
 from ....models.text import OneHot
 from ....nn import layers
 from ....nn.branches import Concat, Residual
+from ....nn.masked import MaskedSequential
 from ....nn.runners import Runner
 from ....nn.sequential import Sequential
 from ..tensors import NUMBERS
@@ -46,6 +47,14 @@ def write_module(graph, module, prefix, flow, states):
             return WRITERS[type_](graph, module, prefix, flow, states)
     raise TypeError(f"model: expected modules that ONNX graphs can be made of, found {type(module).__name__}"
                     f"{f' at {prefix[:-1]}' if prefix else ''}")
+
+
+@writes(MaskedSequential)
+def write_masked(graph, module, prefix, flow, states):
+    if flow.lengths is None:
+        raise ValueError("lengths: expected True for a MaskedSequential, as the graph does not look for masked steps; "
+                         "found False")
+    return write_sequential(graph, module, prefix, flow, states)
 
 
 @writes(Sequential)

@@ -174,7 +174,7 @@ def test_what_names_leave_open_is_not_guessed():
         fastrnn.from_torch(arrays, kinds={"block": "Conv1d"})
     with pytest.raises(ValueError, match=r"expected parameters of modules that fastrnn has .*found conv\.weight"):
         fastrnn.from_torch({"conv.weight": arrays["conv.weight"]})
-    with pytest.raises(ValueError, match=r"expected a module or a state dict .*a dict of running_mean"):
+    with pytest.raises(ValueError, match=r"expected parameters of modules that fastrnn has .*found running_mean"):
         fastrnn.from_torch({"running_mean": arrays["scale"]})
     with pytest.warns(UserWarning, match=r"took tanh for the nonlinearity of ''"):
         fastrnn.from_torch(fastrnn.RNN(3, 2).state_dict())
@@ -321,15 +321,27 @@ def test_live_modules_that_would_give_other_numbers_are_refused(nn):
     shared = nn.Linear(3, 3)
     cases = [
         (nn.MultiheadAttention(4, 2), r"the model \(MultiheadAttention\)"),
-        (nn.Sequential(nn.Linear(4, 4), nn.Conv1d(4, 4, 1)), r"1 \(Conv1d\): expected a module that fastrnn has"),
+        (nn.Sequential(nn.Linear(4, 4), nn.Conv1d(4, 4, 1)), "found Linear, which maps the last axis"),
+        (nn.Sequential(nn.Sequential(nn.Conv1d(4, 4, 1)), nn.Sequential(nn.ReLU(), nn.Linear(4, 4))), "found Linear"),
+        (nn.Sequential(nn.Conv1d(4, 4, 1), nn.LSTM(4, 4)), "found LSTM, which maps the last axis"),
+        (nn.Sequential(nn.Embedding(4, 4), nn.BatchNorm1d(4)), "expected no BatchNorm1d behind an Embedding"),
+        (nn.Sequential(nn.MaxPool1d(2), nn.Flatten(), nn.Linear(4, 4)), "expected a Conv1d or BatchNorm1d before"),
+        (nn.Sequential(nn.Conv1d(4, 4, 1), nn.Flatten()), "expected a Linear behind a Flatten"),
+        (nn.Sequential(nn.Conv1d(4, 3, 1), nn.Flatten(), nn.Linear(4, 4)), "a multiple of 3 channels"),
+        (nn.Sequential(nn.Conv1d(4, 3, 1), nn.Flatten(), nn.BatchNorm1d(6)), "expected a Linear first behind"),
+        (nn.Sequential(nn.Conv1d(4, 4, 1), nn.AdaptiveAvgPool1d(1), nn.ReLU()), "expected a Flatten behind a pooling"),
+        (nn.AdaptiveAvgPool1d(1), "expected a Flatten behind it"), (nn.AdaptiveMaxPool1d(2), "output_size: expected 1"),
+        (nn.Conv1d(4, 4, 3, padding=1, padding_mode="circular"), "padding_mode: expected 'zeros', found 'circular'"),
+        (nn.MaxPool1d(2, ceil_mode=True), "ceil_mode: expected False, found True"),
+        (nn.Flatten(0), "start_dim: expected 1, found 0"),
         (nn.Embedding(3, 4, max_norm=1.0), r"\(Embedding\)\.max_norm: expected None, found 1\.0"),
-        (nn.utils.weight_norm(nn.Linear(3, 4)), "expected no hooks"), (hooked, "expected no hooks"),
-        (nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)), "ParametrizedLinear"),
-        (nn.Sequential(nn.Softmax(1)), r"0 \(Softmax\)\.dim: expected -1, found 1"),
+        (hooked, "expected no hooks"), (nn.utils.spectral_norm(nn.Linear(3, 4)), "expected no hooks"),
+        (nn.utils.parametrizations.spectral_norm(nn.Linear(3, 3)), "_SpectralNorm may change in training; call eval"),
+        (nn.Sequential(nn.Softmax(1)), r"0 \(Softmax\)\.dim: expected -1, the last axis, .* found 1"),
         (nn.Sequential(shared, nn.ReLU(), shared), r"2 \(Linear\): expected a module of its own, found 0 again"),
         (nn.LayerNorm((2, 3)), r"normalized_shape: expected that of the last axis"),
         (nn.Sequential(nn.LSTM(3, 3, batch_first=True), nn.LSTM(3, 3)), "of one layout"),
-        (nn.Sequential(nn.LSTMCell(3, 3)), "takes one"), (nn.Sequential(), "none or others"),
+        (nn.Sequential(nn.LSTMCell(3, 3)), "takes one"), (nn.Sequential(), "one after another, found none"),
         (nn.LSTM(3, 4, device="meta"), "weight_ih_l0: expected a tensor with numbers"),
     ]  # fmt: skip
     for module, message in cases:
@@ -348,3 +360,154 @@ def test_live_subclasses_are_what_their_forward_is(nn):
     assert isinstance(fastrnn.from_torch(Same(3, 4)), fastrnn.LSTM)
     with pytest.raises(ValueError, match=r"1 \(Other\): expected a module that fastrnn has"):
         fastrnn.from_torch(nn.Sequential(nn.Linear(3, 4), Other(4, 4)))
+
+
+CHANNELS = "ignore:.*(takes x with the channels last|normalises the last axis)"
+
+
+def with_statistics(nn, module):
+    """The module in evaluation, with running statistics that are not those of the start."""
+    for one in module.modules():
+        if isinstance(one, nn.BatchNorm1d):
+            one.running_mean.uniform_(-1, 1)
+            one.running_var.uniform_(0.3, 2)
+            one.weight.data.uniform_(-1, 1)
+    return module.eval()
+
+
+@pytest.mark.filterwarnings(CHANNELS)
+@pytest.mark.parametrize("seed", range(12))
+def test_modules_over_channels_give_the_numbers_of_pytorch_with_the_channels_last(nn, tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    torch.manual_seed(seed)
+    bias, groups = bool(seed % 2), int(rng.choice([1, 2]))
+    padding = ["same", "valid", 0, 2][seed % 4]
+    stride = 1 if padding == "same" else int(rng.integers(1, 3))
+    first = [nn.Conv1d(4, 6, 3, stride=stride, padding=padding, dilation=2, groups=groups, bias=bias),
+             nn.BatchNorm1d(6), nn.Sequential(nn.ReLU(), nn.Dropout1d(0.3))]
+    pool = [nn.MaxPool1d(3, 2, 1), nn.AvgPool1d(2, 2, 1, count_include_pad=bias), nn.MaxPool1d(2)][seed % 3]
+    x = torch.from_numpy(rng.normal(size=(2, 4, 15)).astype("f"))
+    for last in [], [nn.Flatten(), nn.Dropout(0.1), "linear", nn.ReLU(), nn.Linear(5, 2), nn.Softmax(-1)], [
+            nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 3)], [nn.AdaptiveMaxPool1d(1), nn.Flatten()]:
+        width = nn.Sequential(*first, pool)(x).flatten(1).shape[1]
+        last = [nn.Linear(width, 5) if one == "linear" else one for one in last]
+        module = with_statistics(nn, nn.Sequential(*first, nn.Sequential(pool, *last)))
+        wanted = module(x).detach().numpy()
+        torch.save(module, tmp_path / "model.pt")
+        for source in module, tmp_path / "model.pt":
+            found = fastrnn.from_torch(source)(x.numpy().swapaxes(1, 2))
+            np.testing.assert_allclose(found, wanted if last else wanted.swapaxes(1, 2), **CLOSE)
+    alone = fastrnn.from_torch(first[0])
+    np.testing.assert_array_equal(alone.params["weight"], first[0].weight.detach().numpy())
+
+
+def test_what_modules_over_channels_take_is_told(nn):
+    with pytest.warns(UserWarning, match=r"source: takes x with the channels last, \(B, T, C\)"):
+        fastrnn.from_torch(nn.Conv1d(4, 6, 3))
+
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.rnn = nn.Conv1d(4, 6, 3), nn.GRU(6, 3)
+
+    with pytest.warns(UserWarning, match="'conv' takes x with the channels last"):
+        assert list(fastrnn.from_torch(Own())) == ["conv", "rnn"]
+    with pytest.warns(UserWarning, match="normalises the last axis"):
+        model = fastrnn.from_torch(with_statistics(nn, nn.Sequential(nn.Linear(4, 6), nn.BatchNorm1d(6))))
+    assert [type(one).__name__ for one in model.modules] == ["Linear", "BatchNorm1d"]
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm", "ignore:.*is deprecated")
+@pytest.mark.parametrize("form", ["old", "new"])
+def test_weights_under_weight_norm_are_put_together(nn, tmp_path, form):
+    torch.manual_seed(3)
+    norm = nn.utils.weight_norm if form == "old" else nn.utils.parametrizations.weight_norm
+    x = torch.randn(5, 2, 4)
+    lstm = norm(norm(nn.LSTM(4, 3, bidirectional=True), "weight_hh_l0"), "weight_ih_l0_reverse", dim=1)
+    linear = norm(nn.Linear(4, 3), dim=None)
+    for module in lstm, linear:
+        for parameter in module.parameters():
+            parameter.data.uniform_(-1, 1)
+        wanted = module(x)
+        sources = [module, module.state_dict()]
+        if form == "old":
+            torch.save(module, tmp_path / "model.pt")
+            sources.append(tmp_path / "model.pt")
+        else:
+            torch.save({"state": module.state_dict()}, tmp_path / "state.pt")
+            sources.append(tmp_path / "state.pt")
+        for source in sources:
+            model = fastrnn.from_torch(source)
+            for ours, theirs in zip(leaves(model(x.numpy())), leaves(wanted), strict=True):
+                np.testing.assert_allclose(ours, theirs.detach().numpy(), **CLOSE)
+
+
+def test_weights_in_two_parts_of_a_state_dict():
+    rng = np.random.default_rng(5)
+    g, v, bias = rng.normal(size=(3, 1)), rng.normal(size=(3, 4)), rng.normal(size=3)
+    weight = g * v / np.linalg.norm(v, axis=1, keepdims=True)
+    for names in ("weight_g", "weight_v"), ("parametrizations.weight.original0", "parametrizations.weight.original1"):
+        model = fastrnn.from_torch({f"fc.{names[0]}": g, f"fc.{names[1]}": v, "fc.bias": bias})
+        np.testing.assert_allclose(model.params["weight"], weight, atol=1e-15)
+        with pytest.raises(ValueError, match=r"fc\.weight: expected a length for each of its rows.*\(2, 1\)"):
+            fastrnn.from_torch({f"fc.{names[0]}": g[:2], f"fc.{names[1]}": v, "fc.bias": bias})
+        with pytest.raises(ValueError, match="expected parameters of modules"):
+            fastrnn.from_torch({f"fc.{names[1]}": v, "fc.bias": bias})
+
+
+def test_batch_norm_of_a_state_dict():
+    rng = np.random.default_rng(6)
+    arrays = {"weight": rng.normal(size=3), "bias": rng.normal(size=3), "running_mean": rng.normal(size=3),
+              "running_var": rng.random(3) + 0.5, "num_batches_tracked": np.array(7)}
+    x = rng.normal(size=(2, 5, 3))
+    wanted = (x - arrays["running_mean"]) / np.sqrt(arrays["running_var"] + 1e-5) * arrays["weight"] + arrays["bias"]
+    for left in (), ("num_batches_tracked",):
+        model = fastrnn.from_torch({f"bn.{name}": one for name, one in arrays.items() if name not in left})
+        assert type(model).__name__ == "BatchNorm1d"
+        np.testing.assert_allclose(model(x), wanted, atol=1e-12)
+        assert model.params["num_batches_tracked"] == (0 if left else 7)
+    plain = {name: one for name, one in arrays.items() if name not in ("weight", "bias")}
+    np.testing.assert_allclose(fastrnn.from_torch(plain)(x), (wanted - arrays["bias"]) / arrays["weight"], atol=1e-12)
+    with pytest.raises(ValueError, match="expected parameters of modules"):
+        fastrnn.from_torch({**arrays, "running_mean": np.zeros(4)})
+
+
+def test_checkpoints_hold_values_of_plain_classes(nn, tmp_path):
+    import argparse
+    import datetime
+    from collections import Counter, deque
+
+    module = nn.GRU(3, 2)
+    torch.save({"model": module.state_dict(), "when": datetime.datetime(2020, 1, 1), "counts": Counter("aab"),
+                "last": deque([1, 2]), "args": argparse.Namespace(path=tmp_path, rate=0.1), "best": np.float64(3),
+                "took": datetime.timedelta(1), "curve": np.arange(4.0), "z": 1j}, tmp_path / "checkpoint.pt")
+    model = fastrnn.from_torch(tmp_path / "checkpoint.pt")
+    np.testing.assert_array_equal(model.params["weight_hh_l0"], module.weight_hh_l0.detach().numpy())
+
+
+def test_programs_of_torchscript_give_their_parameters(nn, tmp_path):
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.out, self.sizes = nn.LSTM(3, 2, 2), nn.Linear(2, 4), [1, 2]
+
+        def forward(self, x):
+            return self.out(self.rnn(x)[0])
+
+    module = Own()
+    torch.jit.script(module).save(tmp_path / "model.pt")
+    parts = fastrnn.from_torch(tmp_path / "model.pt")
+    x = torch.randn(4, 2, 3)
+    np.testing.assert_allclose(parts["out"](parts["rnn"](x.numpy())[0]), module(x).detach().numpy(), **CLOSE)
+
+
+@pytest.mark.filterwarnings("ignore:.*last axis", "ignore:.*channels last")
+def test_a_norm_of_channels_that_are_flattened_is_over_channels(nn):
+    torch = pytest.importorskip("torch")
+    source = with_statistics(nn, nn.Sequential(nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten(), nn.Linear(12, 2)))
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(3, 4, 3)).astype("f"))
+    y = fastrnn.from_torch(source)(x.numpy().swapaxes(1, 2))
+    np.testing.assert_allclose(y, source(x).detach().numpy(), **CLOSE)
+    source = with_statistics(nn, nn.Sequential(nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(4, 2)))
+    y = fastrnn.from_torch(source)(x.numpy()[:, :, 0])
+    np.testing.assert_allclose(y, source(x[:, :, 0]).detach().numpy(), **CLOSE)

@@ -4,8 +4,10 @@ import fnmatch
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ..check.values import check_mapping, check_option, shown
-from ..nn.layers import Embedding, LayerNorm, Linear
+from ..nn.layers import BatchNorm1d, Embedding, LayerNorm, Linear
 from .build import build, build_recurrent
 
 if TYPE_CHECKING:
@@ -14,11 +16,12 @@ if TYPE_CHECKING:
 
     from .._types import Array
 
-KINDS = "Embedding", "Linear", "LayerNorm"
+KINDS = "Embedding", "Linear", "LayerNorm", "BatchNorm1d"
 # The end of a name, behind the name of its module: PyTorch's, and the short forms of it that people write.
 _RECURRENT = re.compile(r"(?:(?P<module>.+)[._/])?(?P<kind>weight|bias|w|b)_(?P<of>ih|hh|hr)(?P<layer>_l\d{1,4})?"
                         r"(?P<way>_reverse)?\Z", re.DOTALL)
-_PLAIN = re.compile(r"(?:(?P<module>.+)[./])?(?P<kind>weight|bias)\Z|(?P<short>.+)[._/](?P<letter>[wb])\Z", re.DOTALL)
+_PLAIN = re.compile(r"(?:(?P<module>.+)[./])?(?P<kind>weight|bias|running_mean|running_var|num_batches_tracked)\Z"
+                    r"|(?P<short>.+)[._/](?P<letter>[wb])\Z", re.DOTALL)
 _TABLE = re.compile(r"emb", re.IGNORECASE)
 _MAP = re.compile(r"linear|lin\d*\Z|fc|dense|proj|out|head|decoder|classifier|logits", re.IGNORECASE)
 _NORM = re.compile(r"(layer_?norm|(?<![a-z])ln(?![a-z])|norm)", re.IGNORECASE)
@@ -45,7 +48,7 @@ def find_modules(tensors: "Mapping[str, Any]", array_of: "Callable[[Any, str], A
     only : str or sequence of str, optional
         Patterns of modules' names, as a shell matches file names; without it all.
     kinds : dict of str to str, optional
-        Module's name -> "Embedding", "Linear" or "LayerNorm", where name and shape leave it open.
+        Module's name -> one of `KINDS`, where name and shape leave it open.
     batch_first, nonlinearity
         Of recurrent layers, whose parameters do not tell.
 
@@ -148,7 +151,11 @@ def _plain_maker(module, names, tensors, kinds):
     kind = kinds.get(module)
     weight, bias = shapes.get("weight"), shapes.get("bias")
     beside = any(f"{module}{mark}{name}" in tensors for mark in "._/" for name in ("running_mean", "running_var"))
-    if kind is None and weight is not None and not beside:
+    if kind is None and {"running_mean", "running_var"} <= shapes.keys():
+        sizes = {shape for own, shape in shapes.items() if own != "num_batches_tracked"}
+        alike = len(sizes) == 1 and len(sizes.pop()) == 1 and (weight is None) == (bias is None)
+        kind = "BatchNorm1d" if alike else None
+    elif kind is None and weight is not None and not beside:
         last = _last(module)
         if len(weight) == 2 and bias is not None:
             kind = "Linear" if bias == weight[:1] else None
@@ -173,10 +180,19 @@ def _layer_norm(arrays, where, **_):
     return build(LayerNorm, arrays, where, features=arrays["weight"].size)
 
 
+def _batch_norm(arrays, where, **_):
+    if "running_mean" not in arrays:
+        raise ValueError(f"{where}: expected running_mean and running_var, found {', '.join(arrays)}")
+    mean = arrays["running_mean"]
+    count = arrays.get("num_batches_tracked", np.zeros((), mean.dtype))     # of integers
+    return build(BatchNorm1d, {**arrays, "num_batches_tracked": count.astype(mean.dtype)}, where,
+                 num_features=mean.size, affine="weight" in arrays)
+
+
 def _matrix(arrays, where):
     if "weight" not in arrays or arrays["weight"].ndim != 2:
         raise ValueError(f"{where}: expected a matrix, found {', '.join(arrays)}")
     return arrays["weight"].shape
 
 
-_MAKERS = {"Embedding": _embedding, "Linear": _linear, "LayerNorm": _layer_norm}
+_MAKERS = {"Embedding": _embedding, "Linear": _linear, "LayerNorm": _layer_norm, "BatchNorm1d": _batch_norm}

@@ -8,13 +8,19 @@ from ...nn.cells import Cell, GRUCell, LSTMCell, RNNCell
 from ...nn.layers import (
     ELU,
     GELU,
+    AvgPool1d,
+    BatchNorm1d,
     Dropout,
     Embedding,
+    Flatten,
     Hardsigmoid,
     LayerNorm,
     LeakyReLU,
     Linear,
     LogSoftmax,
+    MaxOverTime,
+    MaxPool1d,
+    MeanOverTime,
     ReLU,
     Sigmoid,
     SiLU,
@@ -25,7 +31,9 @@ from ...nn.layers import (
 from ...nn.runners import GRU, LSTM, RNN
 from ...nn.sequential import Sequential
 from ..build import build
+from . import channels
 from .pickled import Instance
+from .weightnorm import whole_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +43,13 @@ if TYPE_CHECKING:
 
 PARTS = "_parameters", "_buffers", "_modules"
 BASE = "torch.nn.modules.module.Module"
+PARAMETRIZED = "torch.nn.utils.parametrize."
 HOOKS = "_forward_hooks", "_forward_pre_hooks"
+SEQUENTIAL = "torch.nn.modules.container.Sequential"
+# Not BatchNorm1d, which stands between Linears, too
+OVER_CHANNELS = {"torch.nn.modules.conv.Conv1d", *(f"torch.nn.modules.pooling.{name}" for name in (
+    "MaxPool1d", "AvgPool1d", "AdaptiveAvgPool1d", "AdaptiveMaxPool1d"))}
+WEIGHT_NORM = "torch.nn.utils.weight_norm.WeightNorm"
 MOST_DEEP, MOST_MODULES = 64, 10_000
 MOST_PLAIN = 2**24  # bytes of a norm's parameters that the source does not have
 PLAIN = int, float, str, bool, type(None)
@@ -58,12 +72,27 @@ class Node:
         else:
             self.state, self.path = vars(module), _class_of(module)
         self.parameters, self.buffers, self.modules = (self._named(part) for part in PARTS)
+        if self.path in KNOWN:
+            self._take_parametrized()
 
     def _named(self, part):
         found = self.state.get(part, {})
         if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
             raise ValueError(f"{self.shown()}.{part}: expected a dict of names, found a {type(found).__name__}")
         return {name: value for name, value in found.items() if value is not None}
+
+    def _take_parametrized(self):
+        """Let weights that torch.nn.utils.parametrize computes count as parameters."""
+        held = self.modules.get("parametrizations")
+        if isinstance(self.module, Instance) or not is_module(held):
+            return
+        for name, own in vars(held)["_modules"].items():
+            steps = [type(step).__name__ for step in vars(own)["_modules"].values()]
+            if steps != ["_WeightNorm"] and getattr(self.module, "training", False):
+                raise ValueError(f"{self.shown()}.{name}: expected a module in evaluation, as {', '.join(steps)} may "
+                                 f"change in training; call eval() first")
+            self.parameters[name] = getattr(self.module, name)
+        del self.modules["parametrizations"]
 
     def shown(self) -> str:
         """What an error names."""
@@ -105,7 +134,8 @@ def _class_of(module):
     """The path of the class of PyTorch whose forward a module runs, else of its own class."""
     for cls in type(module).__mro__:
         path = f"{cls.__module__}.{cls.__qualname__}"
-        if path.startswith("torch.") and path != BASE and getattr(cls, "forward", None) is type(module).forward:
+        own = getattr(cls, "forward", None) is type(module).forward and not path.startswith(PARAMETRIZED)
+        if path.startswith("torch.") and path != BASE and own:
             return path
     return f"{type(module).__module__}.{type(module).__qualname__}"
 
@@ -113,8 +143,17 @@ def _class_of(module):
 class _Walk:
     """One conversion: where it takes arrays from, and the modules that it has met."""
 
-    def __init__(self, array_of):
-        self.array_of, self.met, self.count = array_of, {}, 0
+    def __init__(self, array_of, over_channels):
+        self.array_of, self.met, self.count, self.over_channels = array_of, {}, 0, over_channels
+
+    def arrays(self, node: Node, buffers: bool = False) -> "dict[str, Array]":
+        """The module's own arrays by name."""
+        if node.buffers and not buffers:
+            raise ValueError(f"{node.shown()}: expected no buffers, found {', '.join(node.buffers)[:200]}")
+        tensors = {**node.parameters, **node.buffers}
+        whole = whole_weights(tensors, lambda tensor, name: self.array_of(tensor, node.name_of(name)))
+        return {name: tensor if name not in tensors else self.array_of(tensor, node.name_of(name))
+                for name, tensor in whole.items()}
 
     def meet(self, node):
         self.count += 1
@@ -128,7 +167,10 @@ class _Walk:
 
 def convert(node: Node, array_of: "Callable[[Any, str], Array]") -> "Any":
     """The module that gives a module's numbers; one that is not known, or that hooks change, is refused."""
-    return _convert(node, _Walk(array_of))
+    found = _convert(node, _Walk(array_of, _over_channels(node)))
+    if isinstance(found, (MeanOverTime, MaxOverTime)):
+        raise ValueError(f"{node.shown()}: expected a Flatten behind it, in a Sequential; found it alone")
+    return found
 
 
 def _convert(node, walk):
@@ -137,9 +179,16 @@ def _convert(node, walk):
     if make is None:
         raise ValueError(f"{node.shown()}: expected a module that fastrnn has, found {node.path[:200]}")
     for hooks in HOOKS:
-        if node.state.get(hooks):
+        if node.state.get(hooks) and not _normalises(node.state[hooks]):
             raise ValueError(f"{node.shown()}: expected no hooks, which change its numbers; found {hooks}")
     return make(node, walk)
+
+
+def _normalises(hooks):
+    """Whether hooks do nothing but put normalised weights together."""
+    found = list(hooks.values()) if isinstance(hooks, dict) else [None]
+    return all(str(hook.cls) == WEIGHT_NORM if isinstance(hook, Instance) else
+               f"{type(hook).__module__}.{type(hook).__qualname__}" == WEIGHT_NORM for hook in found)
 
 
 def is_known(node: Node) -> bool:
@@ -158,14 +207,8 @@ CONTAINERS = {
 }  # fmt: skip
 
 
-def _arrays(node, walk):
-    if node.buffers:
-        raise ValueError(f"{node.shown()}: expected no buffers, found {', '.join(node.buffers)[:200]}")
-    return {name: walk.array_of(tensor, node.name_of(name)) for name, tensor in node.parameters.items()}
-
-
 def _built(node, walk, cls, extra=None, **arguments):
-    return build(cls, {**_arrays(node, walk), **(extra or {})}, node.shown(), **arguments)
+    return build(cls, {**walk.arrays(node), **(extra or {})}, node.shown(), **arguments)
 
 
 def _recurrent(cls):
@@ -209,7 +252,7 @@ def _layer_norm(node, walk):
     shape = node.state.get("normalized_shape")
     if not isinstance(shape, (tuple, list)) or len(shape) != 1 or type(shape[0]) is not int:
         raise ValueError(f"{node.shown()}.normalized_shape: expected that of the last axis, (features,), found another")
-    arrays = _arrays(node, walk)
+    arrays = walk.arrays(node)
     like = next(iter(arrays.values()), np.empty(0, np.float32)).dtype
     if shape[0] * like.itemsize > MOST_PLAIN:
         raise ValueError(f"{node.shown()}.normalized_shape: expected at most {MOST_PLAIN} bytes, found "
@@ -226,17 +269,24 @@ def _plain(cls, **names):
 
 def _softmax(cls):
     def make(node, walk):
-        node.expect("dim", -1)
+        if node.get("dim") != -1:
+            raise ValueError(f"{node.shown()}.dim: expected -1, the last axis, as which another counts for one number "
+                             f"of axes only; found {node.get('dim')!r:.80}")
         return _built(node, walk, cls)
 
     return make
 
 
 def _sequential(node, walk):
-    modules = [_convert(child, walk) for child in node.children()]
-    modules = [module for module in modules if module is not None]
-    if not modules or len(node.modules) != len(node.children()) or node.parameters:
-        raise ValueError(f"{node.shown()}: expected modules one after another, found none or others")
+    modules = _in_order(node, walk)
+    if walk.over_channels:
+        modules = channels.in_one_layout(modules, node.shown(), _maps_last)
+    steps = False
+    for module in modules:
+        steps = (steps or isinstance(module, Embedding)) and not isinstance(module, Flatten)
+        if steps and isinstance(module, BatchNorm1d):
+            raise ValueError(f"{node.shown()}: expected no BatchNorm1d behind an Embedding, where it normalises the "
+                             f"steps; found one")
     layouts = {module.batch_first for module in modules if module.recurrent and not isinstance(module, Cell)}
     if len(layouts) > 1:
         raise ValueError(f"{node.shown()}: expected recurrent modules of one layout, found batch_first of both kinds")
@@ -246,14 +296,71 @@ def _sequential(node, walk):
         raise ValueError(f"{node.shown()}: {error}") from None
 
 
+def _flattens_channels(children):
+    """Whether a Linear behind BatchNorm1d and Flatten reads more values than there are channels: those of steps."""
+    width, flat = None, False
+    for child in children:
+        name = child.path.rpartition(".")[2]
+        if name == "BatchNorm1d":
+            width = child.state.get("num_features")
+        elif name == "Flatten":
+            flat = True
+        elif name == "Linear":
+            return flat and width is not None and child.state.get("in_features") != width
+    return False
+
+
+def _over_channels(node):
+    """Whether Sequentials have a module over (N, C, T), as none of those over (N, ..., C) is."""
+    todo, seen = [node], set()
+    while todo:
+        one = todo.pop()
+        if one.path in OVER_CHANNELS:
+            return True
+        if one.path == SEQUENTIAL and id(one.module) not in seen:
+            seen.add(id(one.module))
+            if _flattens_channels(one.children()):
+                return True
+            todo += one.children()
+    return False
+
+
+def _in_order(node, walk):
+    """The modules of a Sequential; where any is over (N, C, T), those of Sequentials inside in their places."""
+    found = []
+    if len(node.modules) != len(node.children()) or node.parameters:
+        raise ValueError(f"{node.shown()}: expected modules one after another, found others")
+    for child in node.children():
+        if walk.over_channels and child.path == SEQUENTIAL:
+            walk.meet(child)
+            found += _in_order(child, walk)
+        else:
+            found.append(_convert(child, walk))
+    found = [module for module in found if module is not None]
+    if not found:
+        raise ValueError(f"{node.shown()}: expected modules one after another, found none")
+    return found
+
+
+def _maps_last(module):
+    """Whether a module acts along the last axis of x, and not on each number alone."""
+    return module.recurrent or isinstance(module, (Linear, LayerNorm, Softmax, LogSoftmax, Embedding, Sequential))
+
+
 KNOWN: "dict[str, Callable[..., Any]]" = {
     **{f"torch.nn.modules.rnn.{cls.__name__}": _recurrent(cls) for cls in (RNN, LSTM, GRU, RNNCell, LSTMCell, GRUCell)},
     "torch.nn.modules.sparse.Embedding": _embedding,
     "torch.nn.modules.linear.Linear": _linear,
     "torch.nn.modules.linear.Identity": lambda node, walk: None,
     "torch.nn.modules.normalization.LayerNorm": _layer_norm,
-    "torch.nn.modules.dropout.Dropout": _plain(Dropout, p="p"),
-    "torch.nn.modules.container.Sequential": _sequential,
+    "torch.nn.modules.dropout.Dropout": _plain(Dropout, p="p"), "torch.nn.modules.dropout.Dropout1d": channels.dropout,
+    "torch.nn.modules.conv.Conv1d": channels.convolution, "torch.nn.modules.batchnorm.BatchNorm1d": channels.batch_norm,
+    **{f"torch.nn.modules.pooling.{name}": make for name, make in {
+        "MaxPool1d": channels.pool(MaxPool1d), "AvgPool1d": channels.pool(AvgPool1d),
+        "AdaptiveAvgPool1d": channels.over_time(MeanOverTime), "AdaptiveMaxPool1d": channels.over_time(MaxOverTime),
+    }.items()},
+    "torch.nn.modules.flatten.Flatten": channels.flatten,
+    SEQUENTIAL: _sequential,
     **{f"torch.nn.modules.activation.{name}": make for name, make in {
         "ReLU": _plain(ReLU), "LeakyReLU": _plain(LeakyReLU, negative_slope="negative_slope"),
         "ELU": _plain(ELU, alpha="alpha"), "SiLU": _plain(SiLU), "Tanh": _plain(Tanh), "Sigmoid": _plain(Sigmoid),

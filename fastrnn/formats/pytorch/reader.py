@@ -14,9 +14,11 @@ from ..arrayfile import is_arrays, read_arrays
 from ..names import check_patterns, find_modules, is_parameter, note_of
 from ..verify import check_tolerance, verified
 from .archive import open_torch
+from .channels import notes_of
 from .modules import CONTAINERS, MOST_MODULES, Node, convert, is_known, is_module, is_of_torch
 from .pickled import Instance
 from .tensors import Tensor
+from .weightnorm import part_of, whole_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +38,11 @@ def from_torch(source: "Any", *, key: "str | None" = None, only: "Any" = None,
     What gives other numbers is refused, by the names of the module and the attribute. torch.nn.RNN, LSTM, GRU and their
     cells, Embedding, Linear, LayerNorm, Dropout, Identity, ReLU, LeakyReLU, ELU, GELU, SiLU, Tanh, Sigmoid, Softplus,
     Hardsigmoid, Softmax and LogSoftmax of the last axis become the modules of the same names, a Sequential of them a
-    `Sequential`. How a module of one's own calls its parts is not known, and neither is it of a state dict. Then the
+    `Sequential`. So do Conv1d, BatchNorm1d, MaxPool1d, AvgPool1d, Flatten and the adaptive pools with one output, which
+    take x with the channels last, (B, T, C), where PyTorch has (N, C, T): a warning says so. Weights under weight_norm
+    are put together.
+
+    How a module of one's own calls its parts is not known, and neither is it of a state dict. Then the
     parts are returned: a dict of name -> module in the order of the source, or where there is one, that module. A
     warning names what is left out.
 
@@ -50,8 +56,8 @@ def from_torch(source: "Any", *, key: "str | None" = None, only: "Any" = None,
     only : str or sequence of str, optional
         Patterns of the names of parts, as a shell matches file names: "encoder.*". Others are left out.
     kinds : dict of str to str, optional
-        Name of a part -> "Embedding", "Linear" or "LayerNorm", where a state dict's names and shapes leave it open: a
-        matrix without a bias, say, whose name is not that of a table or a map.
+        Name of a part -> "Embedding", "Linear", "LayerNorm" or "BatchNorm1d", where a state dict's names and shapes
+        leave it open: a matrix without a bias, say, whose name is not that of a table or a map.
     batch_first : bool, optional
         Layout of the runners, which a state dict does not tell: False, as in PyTorch, by default.
     nonlinearity : "tanh" or "relu", optional
@@ -98,11 +104,11 @@ def _from_file(path, key, options):
             arrays = is_arrays(file, size)
         if arrays:
             with naming(path, "named arrays"):
-                return _from_value(read_arrays(file, size, path), key, options, _live_array, str(path))
+                return _from_value(read_arrays(file, size, path), key, options, _live_array, "the file")
         with naming(path, "a model of PyTorch"):
             found = open_torch(file, size)
             return _from_value(found.value, key, options, lambda tensor, name: _file_array(found, tensor, name),
-                               str(path))
+                               "the file")
 
 
 def _live_array(tensor, name):
@@ -167,6 +173,12 @@ def _is_tensor(value):
     return isinstance(value, (Tensor, np.ndarray)) or (hasattr(value, "shape") and hasattr(value, "dtype"))
 
 
+def _weight(name):
+    """The name of the weight that a tensor is, or is a part of."""
+    part = part_of(name) if isinstance(name, str) else None
+    return name if part is None else part[0]
+
+
 def _candidates(value):
     """The state dicts and modules in nested dicts, by key."""
     found, seen, todo = {}, set(), [(value, "", 0)]
@@ -178,7 +190,7 @@ def _candidates(value):
         if is_module(one):
             found[name] = one
         elif isinstance(one, dict):
-            if any(is_parameter(inner) and _is_tensor(tensor) for inner, tensor in one.items()):
+            if any(is_parameter(_weight(inner)) and _is_tensor(tensor) for inner, tensor in one.items()):
                 found[name] = one
             elif deep < MOST_DEEP:
                 todo.extend((inner, f"{name}.{entry}" if name else entry, deep + 1)
@@ -204,6 +216,7 @@ def _from_state_dict(tensors, options, array_of, where):
     tensors = {name: tensor for name, tensor in tensors.items() if isinstance(name, str) and _is_tensor(tensor)}
     if all(name.startswith("module.") for name in tensors):  # of a DataParallel
         tensors = {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    tensors, array_of = _whole(tensors, array_of)
     found, left = _find(tensors, options, array_of)
     if not found:
         raise ValueError(f"{where}: expected parameters of modules that fastrnn has (say kinds={{name: kind}} where "
@@ -214,6 +227,12 @@ def _from_state_dict(tensors, options, array_of, where):
         notes.append(f"took tanh for the nonlinearity of {', '.join(map(repr, plain))[:200]}, of which parameters do "
                      f"not tell; say nonlinearity=")
     return _one_or_all(found), notes
+
+
+def _whole(tensors, array_of):
+    """The tensors with normalised weights put together, and what gives the array of each."""
+    whole = whole_weights(tensors, array_of)
+    return whole, lambda tensor, name: array_of(tensor, name) if name in tensors else tensor
 
 
 def _find(tensors, options, array_of):
@@ -238,11 +257,12 @@ def _from_module(module, options, array_of, where):
         model = convert(root, array_of)
         if model is None:
             raise ValueError(f"{where}: expected a model, found an Identity alone")
-        return model, []
+        return model, notes_of({"": model})
     if is_of_torch(root):
         return convert(root, array_of), []  # which refuses it by name
     found, loose, left = _parts(root, array_of)
     if loose or options["only"] is not None or options["kinds"]:
+        loose, array_of = _whole(loose, array_of)
         more, others = _find(loose, {**options, "only": None}, array_of)
         found |= more
         left += others
@@ -251,7 +271,7 @@ def _from_module(module, options, array_of, where):
     if not found:
         raise ValueError(f"{where}: expected a module with parts that fastrnn has, found {root.path[:200]} with "
                          f"{', '.join(left)[:300] or 'none'}")
-    return _one_or_all(found), note_of(left)
+    return _one_or_all(found), note_of(left) + notes_of(found)
 
 
 def _only(found, patterns):

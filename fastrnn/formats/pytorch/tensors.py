@@ -152,6 +152,11 @@ def _kept_as(kind):
     return lambda *_: Other(kind)
 
 
+def _first_of(value=None, *_):
+    """What a program's list is made of, without the type that stands beside it."""
+    return value
+
+
 def _numbers(values=()):
     if not isinstance(values, (tuple, list)) or not all(map(_is_count, values)):
         raise ValueError("expected sizes, ints from 0; found others")
@@ -166,9 +171,18 @@ CALLS = {
     Name("torch._utils", "_rebuild_parameter_with_state"): _parameter,
     Name("torch._tensor", "_rebuild_from_type_v2"): _of_type,
     Name("torch", "Size"): _numbers,
-    Name("torch", "device"): _kept_as("device"),
+    **{Name(module, name): _kept_as(name) for module, names in (
+        ("torch", ("device", "Generator")), ("datetime", ("datetime", "date", "time", "timedelta", "timezone")),
+        *((module, ("Path", "PosixPath", "WindowsPath", "PurePath", "PurePosixPath", "PureWindowsPath"))
+          for module in ("pathlib", "pathlib._local")),
+        ("decimal", ("Decimal",)), ("uuid", ("UUID",)), ("collections", ("Counter",)),
+        ("builtins", ("complex", "slice", "range", "bytearray")), ("__builtin__", ("complex", "bytearray")),
+        ("torch._utils", ("_rebuild_qtensor",)),
+    ) for name in names},
+    **{Name("torch.jit._pickle", name): _first_of for name in (
+        "restore_type_tag", "build_intlist", "build_tensorlist", "build_doublelist", "build_boollist")},
     Name("collections", "OrderedDict"): _ordered,
-    Name("collections", "defaultdict"): lambda *_: {},
+    Name("collections", "defaultdict"): lambda *_: {}, Name("collections", "deque"): lambda *_: [],
     **{Name(module, "set"): _set for module in ("builtins", "__builtin__")},
     Name("_codecs", "encode"): _encoded,
     **{Name(f"numpy.{core}.multiarray", name): _kept_as("array")

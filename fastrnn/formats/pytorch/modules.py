@@ -281,6 +281,8 @@ def _sequential(node, walk):
     modules = _in_order(node, walk)
     if walk.over_channels:
         modules = channels.in_one_layout(modules, node.shown(), _maps_last)
+    else:
+        modules = _without_idle_flatten(modules)
     steps = False
     for module in modules:
         steps = (steps or isinstance(module, Embedding)) and not isinstance(module, Flatten)
@@ -294,6 +296,16 @@ def _sequential(node, walk):
         return Sequential(*modules, batch_first=layouts.pop() if layouts else True)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{node.shown()}: {error}") from None
+
+
+def _without_idle_flatten(modules):
+    """The modules without a Flatten behind a BatchNorm1d over rows, which leaves rows as they are."""
+    found, rows = [], False
+    for module in modules:
+        rows = (rows or isinstance(module, BatchNorm1d)) and not module.recurrent
+        if not (rows and isinstance(module, Flatten)):
+            found.append(module)
+    return found
 
 
 def _flattens_channels(children):

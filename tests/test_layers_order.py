@@ -60,7 +60,9 @@ ORDERS = {
     "fastrnn.models": ["text", "attention", "translation", "seq2seq", "build", "io", "quantization"],
     "fastrnn.formats": ["build", "plain", "names", "verify", "zipped", "arrayfile", "pytorch", "keras", "onnx"],
     "fastrnn.formats.keras": ["options", "weights", "recurrent", "layers", "graph", "hdf5", "reader", "writer"],
-    "fastrnn.formats.pytorch": ["pickled", "tensors", "archive", "modules", "reader", "writer"],
+    "fastrnn.formats.pytorch": [
+        "pickled", "tensors", "archive", "weightnorm", "channels", "modules", "reader", "writer",
+    ],
     "fastrnn.formats.onnx": [
         "wire", "messages", "tensors", "graph", "ops", "fusion", "program", "control", "stream", "sequential", "model",
         "layers",
@@ -99,7 +101,7 @@ ORDERS = {
         "files", "nab", "statistical", "gradients", "adding", "digits", "addition", "anomaly", "captions", "character",
         "forecasting", "long", "music", "names", "search", "sentiment", "strings", "translation",
     ],
-    "fastrnn.cli": ["textjob", "frameworks", "convert", "command"],
+    "fastrnn.cli": ["textjob", "frameworks", "convert", "quantizing", "command"],
 }
 # fmt: on
 LEAVES = {"_onethread"}  # Python that imports nothing of ours: compiled code may use it too

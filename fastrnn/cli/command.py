@@ -254,7 +254,37 @@ def run_convert(args):
         _write(f"{line}\n")
 
 
-COMMANDS = (add_train, add_sample, add_eval, add_info, add_convert, add_example, add_bench)
+def add_quantize(commands):
+    parser = commands.add_parser(
+        "quantize",
+        help="a model's file with fewer bits a weight",
+        description="Write a model for inference whose weights have 8 or 16 bits. With --calibrate compare it on data "
+        "of its task: a text for a character model, an .npy file of inputs for others.",
+        epilog="examples:\n  fastrnn quantize model.safetensors\n"
+        "  fastrnn quantize model.safetensors --format bf16 --calibrate novel.txt --report --max-loss 1",
+    )
+    parser.add_argument("model", metavar="M", help="the model's file")
+    parser.add_argument("--format", choices=("int8", "bf16"), default="int8", help="(default: %(default)s)")
+    parser.add_argument("--out", metavar="OUT", help="(default: M with the format before its ending)")
+    parser.add_argument("--calibrate", metavar="DATA", help="what to compare on")
+    parser.add_argument("--report", action="store_true", help="tell errors, the task's metric, sizes and speeds")
+    _add_number(parser, "--max-loss", "percent; refuse to write a model that loses more", low=0)
+    _add_encoding(parser)
+    _add_whole(parser, "--threads", THREADS, high=MOST_THREADS)
+    parser.set_defaults(run=run_quantize)
+
+
+def run_quantize(args):
+    from .quantizing import quantize
+
+    _set_threads(args)
+    lines = quantize(args.model, weight_format=args.format, out=args.out, data=args.calibrate, report=args.report,
+                     max_loss=args.max_loss, encoding=args.encoding)
+    for line in lines:
+        _write(f"{line}\n")
+
+
+COMMANDS = (add_train, add_sample, add_eval, add_info, add_convert, add_quantize, add_example, add_bench)
 
 
 def main(argv=None):

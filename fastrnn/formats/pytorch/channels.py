@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .modules import Node
-
 FIRST = Conv1d, MaxPool1d, AvgPool1d, MeanOverTime, MaxOverTime
 NOTE = "takes x with the channels last, (B, T, C), which is PyTorch's x.transpose(1, 2)"
 
@@ -26,7 +24,7 @@ def _size(node, name):
     return value
 
 
-def convolution(node: "Node", walk: "Any") -> Conv1d:
+def convolution(node: "Any", walk: "Any") -> Conv1d:
     """Of Conv1d."""
     node.expect("padding_mode", "zeros")
     padding = node.state.get("padding")
@@ -37,7 +35,7 @@ def convolution(node: "Node", walk: "Any") -> Conv1d:
                  bias="bias" in node.parameters, batch_first=True)
 
 
-def batch_norm(node: "Node", walk: "Any") -> BatchNorm1d:
+def batch_norm(node: "Any", walk: "Any") -> BatchNorm1d:
     """Of BatchNorm1d."""
     arrays = walk.arrays(node, buffers=True)
     if "num_batches_tracked" in arrays:
@@ -72,14 +70,14 @@ def over_time(cls: type) -> "Callable[..., Any]":
     return make
 
 
-def flatten(node: "Node", walk: "Any") -> Flatten:
+def flatten(node: "Any", walk: "Any") -> Flatten:
     """Of Flatten over all axes but the batch's."""
     node.expect("start_dim", 1)
     node.expect("end_dim", -1)
     return Flatten(batch_first=True)
 
 
-def dropout(node: "Node", walk: "Any") -> Dropout:
+def dropout(node: "Any", walk: "Any") -> Dropout:
     """Of Dropout1d, which drops whole channels."""
     return build(Dropout, walk.arrays(node), node.shown(), p=node.get("p"), variational=True)
 

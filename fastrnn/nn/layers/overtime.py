@@ -140,7 +140,7 @@ class LastStep(Pooling):
         if forward:
             yield slice(None, forward), valid, -1 if lengths is None else lengths[valid] - 1
         if forward < features:
-            yield slice(forward, None), valid, 0
+            yield slice(forward, None), valid, 0 if lengths is None else np.zeros_like(valid)     # x may have no steps
 
 
 class MeanOverTime(Pooling):

@@ -72,3 +72,10 @@ def test_a_quantized_model_is_refused(characters, capsys):
     assert main(["quantize", str(characters / "m.safetensors")]) == 0
     assert main(["quantize", str(characters / "m-int8.safetensors")]) == 2
     assert "model: expected float weights, found int8 ones" in capsys.readouterr().err
+
+
+def test_an_empty_file_of_inputs_is_refused(tmp_path, capsys):
+    fastrnn.save(fastrnn.Linear(3, 2), tmp_path / "net")
+    (tmp_path / "x.npy").touch()
+    assert main(["quantize", str(tmp_path / "net"), "--calibrate", str(tmp_path / "x.npy"), "--report"]) == 2
+    assert "x.npy: expected an .npy file, found an empty one" in capsys.readouterr().err

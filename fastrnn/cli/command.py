@@ -8,6 +8,7 @@ import warnings
 
 from ..check.values import check_number
 from ..engine.runtime._pool import MOST as MOST_THREADS
+from ..engine.runtime._stored import FORMATS
 
 EXIT_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -264,7 +265,7 @@ def add_quantize(commands):
         "  fastrnn quantize model.safetensors --format bf16 --calibrate novel.txt --report --max-loss 1",
     )
     parser.add_argument("model", metavar="M", help="the model's file")
-    parser.add_argument("--format", choices=("int8", "bf16"), default="int8", help="(default: %(default)s)")
+    parser.add_argument("--format", choices=FORMATS, default="int8", help="(default: %(default)s)")
     parser.add_argument("--out", metavar="OUT", help="(default: M with the format before its ending)")
     parser.add_argument("--calibrate", metavar="DATA", help="what to compare on")
     parser.add_argument("--report", action="store_true", help="tell errors, the task's metric, sizes and speeds")

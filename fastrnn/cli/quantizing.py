@@ -9,10 +9,8 @@ import numpy as np
 
 import fastrnn
 
-from ..check.values import check_option
 from ..files.wholefile import check_writable
 from ..models.text import CharModel, read_text
-from ..nn.fewbits import FORMATS
 from .textjob import bits_per_character
 
 TURNS = 5  # measurements of each speed, taken in turn
@@ -40,7 +38,6 @@ def quantize(source: str, *, weight_format: str = "int8", out: "str | None" = No
     ValueError
         Where the loss is larger: nothing is then written. Also if `report` or `max_loss` is asked for without data.
     """
-    check_option(weight_format, "--format", FORMATS)
     if data is None and (report or max_loss is not None):
         raise ValueError("--calibrate: expected data to compare on, with --report and --max-loss; found none")
     out = out or str(Path(source).with_suffix("")) + f"-{weight_format}.safetensors"
@@ -49,18 +46,18 @@ def quantize(source: str, *, weight_format: str = "int8", out: "str | None" = No
     made = fastrnn.quantize(model, weight_format)
     lines = []
     if data is not None:
-        loss, lines = _compared(model, made, data, encoding)
+        loss, lines = _compared(model, made, data, encoding, report)
         if max_loss is not None and not loss <= max_loss:
             raise ValueError(f"--max-loss: expected a loss of at most {max_loss:g} %, found {loss:.3g} %; {out} was "
                              "not written")
     fastrnn.save(made, out)
     sizes = [os.path.getsize(path) for path in (source, out)]
     written = f"{out}: {weight_format}, {sizes[1]:,} bytes; {source}: {sizes[0]:,} bytes"
-    return [*(lines if report else []), written]
+    return [*lines, written]
 
 
-def _compared(model, made, data, encoding):
-    """The loss in percent, and the lines of the report."""
+def _compared(model, made, data, encoding, report):
+    """The loss in percent, and the lines of the report if there is to be one."""
     if isinstance(model, CharModel):
         text = read_text([data], encoding)
         bits = [bits_per_character(one, text, progress=True) for one in (model, made)]
@@ -74,6 +71,8 @@ def _compared(model, made, data, encoding):
     error, largest = np.abs(outputs[1] - outputs[0]), float(np.abs(outputs[0]).max(initial=0))
     if loss is None:
         loss = 100 * float(error.max(initial=0)) / largest if largest else 0.0 if not error.any() else math.inf
+    if not report:
+        return loss, []
     lines.append(f"outputs: worst error {error.max(initial=0):.3g}, mean {error.mean() if error.size else 0:.3g}, "
                  f"largest output {largest:.3g}")
     times = _times([lambda one=one: one(x) for one in (model, made)])
@@ -90,7 +89,10 @@ def _inputs(path):
     if Path(path).suffix.lower() != ".npy":
         raise ValueError(f"--calibrate: expected an .npy file of inputs for a model that is no character model, found "
                          f"{path!r}")
-    x = np.load(path, allow_pickle=False)
+    try:
+        x = np.load(path, allow_pickle=False)
+    except EOFError:
+        raise ValueError(f"{path}: expected an .npy file, found an empty one") from None
     if not isinstance(x, np.ndarray) or not x.size:
         raise ValueError(f"{path}: expected inputs, found none")
     return x

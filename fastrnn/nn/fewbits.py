@@ -3,10 +3,9 @@
 import numpy as np
 
 from ..engine.runtime._arrays import room
-from ..engine.runtime._stored import store
-
-FORMATS = "int8", "bf16"
-SCALE = "_scale"  # ends the name of the scales of an int8 matrix
+from ..engine.runtime._stored import FORMATS as FORMATS  # other files take both from here
+from ..engine.runtime._stored import SCALE, store
+from ..files.bfloat16 import from_bfloat16
 
 
 def stored(params, names, weight_format):
@@ -27,11 +26,7 @@ def stored(params, names, weight_format):
 
 def restored(rows, scale):
     """float32 rows of a stored matrix: [..., columns], of int8 with their scales [...] or of bfloat16 bits."""
-    if scale is not None:
-        return rows * scale[..., None]
-    wide = rows.astype(np.uint32)
-    wide <<= 16
-    return wide.view(np.float32)
+    return from_bfloat16(rows) if scale is None else rows * scale[..., None]
 
 
 def _owned(array):

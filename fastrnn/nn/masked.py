@@ -88,7 +88,8 @@ class MaskedSequential(Sequential):
 
     def _train(self, x, states, lengths, valid=None):
         if valid is None:
-            return (*(found := super()._train(x, states, lengths))[:2], (found[2], None))
+            x, lengths, tapes = super()._train(x, states, lengths)
+            return x, lengths, (tapes, None)
         x, _, tapes = self._train_part(slice(self._filled), x, states, lengths)
         x, _, more = self._train_part(slice(self._filled, None), self._at_all_steps(x, valid), states, None)
         return x, None, (tapes + more, valid)

@@ -711,13 +711,19 @@ def module_from_config(config: "dict[str, Any]") -> "Any":
     if "dtype" in config and config["dtype"] not in ("float32", "float64"):
         raise ValueError(f"config['dtype']: expected 'float32' or 'float64', found {config['dtype']!r:.80}")
     frozen = config.pop("frozen", ())
-    weight_format = config.pop("weight_format", None)
     claim_module()
+    module = _made(cls, config)
+    if frozen:
+        set_frozen(module, frozen, "config['frozen']")
+    return module
+
+
+def _made(cls, config):
+    """The module of the constructor arguments, and the format of the weights, in `config`."""
+    weight_format = config.pop("weight_format", None)
     module = cls.from_config(config)
     if weight_format is not None:
         store_weights(module, weight_format)
-    if frozen:
-        set_frozen(module, frozen, "config['frozen']")
     return module
 
 
@@ -773,11 +779,8 @@ def check_arguments(cls, config):
 def _rebuild(cls, config, state, source):
     config.pop("type")
     frozen = config.pop("frozen", ())
-    weight_format = config.pop("weight_format", None)
     with left_at_zero():
-        module = cls.from_config(config)
-    if weight_format is not None:
-        store_weights(module, weight_format)
+        module = _made(cls, config)
     module.load_state_dict(state)
     if frozen:
         set_frozen(module, frozen, "frozen")

@@ -10,18 +10,19 @@
 #define FR_INFINITE (__builtin_inff())
 #define FR_NOT_A_NUMBER (__builtin_nanf(""))
 
-FR_INLINE int32_t fr_four_bytes(const void *p)
-{
-    int32_t four;
-    memcpy(&four, p, 4);
-    return four;
-}
-
 FR_INLINE VI FN(vloadi)(const void *p)
 {
     VI x;
     memcpy(&x, p, sizeof x);
     return x;
+}
+
+/* The four bytes at p in each lane. */
+FR_INLINE VI FN(vset_bytes)(const void *p)
+{
+    int32_t four;
+    memcpy(&four, p, 4);
+    return four - (VI){0};
 }
 
 FR_INLINE VI FN(vmost)(VI a, VI b)
@@ -63,30 +64,19 @@ FR_INLINE void FN(store8)(int8_t *p, VI x)
 #endif
 }
 
-/* 8 bits. A row's values are q = -127 .. 127; a weight's are the same, stored as q + FR_WEIGHT_ZERO. */
-#if defined(FR_DOT) && FR_BYTES == 64 && defined(__AVX512VNNI__)
+/* 8 bits. A row's values are q = -127 .. 127; a weight's are the same, stored as q + FR_WEIGHT_ZERO. left8: four values
+ * of a row as dot8 takes them. */
+#if defined(FR_DOT) && ((FR_BYTES == 64 && defined(__AVX512VNNI__)) || (FR_BYTES == 32 && defined(__AVXVNNI__)))
 #define FR_WEIGHT_ZERO 128 /* vpdpbusd multiplies unsigned by signed values */
-typedef struct { VI q; } FN(left8);
-FR_INLINE FN(left8) FN(left8_of)(const int8_t *p)
-{
-    const int32_t four = fr_four_bytes(p);
-    return (FN(left8)){(VI)_mm512_set1_epi32(four)};
-}
+typedef VI FN(left8);
+FR_INLINE FN(left8) FN(left8_of)(const int8_t *p) { return FN(vset_bytes)(p); }
 FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
 {
-    return (VI)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)x.q);
-}
-#elif defined(FR_DOT) && FR_BYTES == 32 && defined(__AVXVNNI__)
-#define FR_WEIGHT_ZERO 128
-typedef struct { VI q; } FN(left8);
-FR_INLINE FN(left8) FN(left8_of)(const int8_t *p)
-{
-    const int32_t four = fr_four_bytes(p);
-    return (FN(left8)){(VI)_mm256_set1_epi32(four)};
-}
-FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
-{
-    return (VI)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, (__m256i)x.q);
+#if FR_BYTES == 64
+    return (VI)_mm512_dpbusd_epi32((__m512i)sum, (__m512i)w, (__m512i)x);
+#else
+    return (VI)_mm256_dpbusd_avx_epi32((__m256i)sum, (__m256i)w, (__m256i)x);
+#endif
 }
 #elif defined(__AVX2__)
 /* vpmaddubsw adds two products in 16 bits and saturates. |x| (w sign(x)) keeps each product within 127 * 127, so that
@@ -95,13 +85,11 @@ FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
 typedef struct { VI q, size; } FN(left8);
 FR_INLINE FN(left8) FN(left8_of)(const int8_t *p)
 {
-    const int32_t four = fr_four_bytes(p);
+    const VI q = FN(vset_bytes)(p);
 #if FR_BYTES == 64
-    const __m512i q = _mm512_set1_epi32(four);
-    return (FN(left8)){(VI)q, (VI)_mm512_abs_epi8(q)};
+    return (FN(left8)){q, (VI)_mm512_abs_epi8((__m512i)q)};
 #else
-    const __m256i q = _mm256_set1_epi32(four);
-    return (FN(left8)){(VI)q, (VI)_mm256_abs_epi8(q)};
+    return (FN(left8)){q, (VI)_mm256_abs_epi8((__m256i)q)};
 #endif
 }
 FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
@@ -116,35 +104,20 @@ FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
     return (VI)_mm256_add_epi32((__m256i)sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 #endif
 }
-#elif defined(FR_DOT) && defined(__ARM_FEATURE_DOTPROD)
-#define FR_WEIGHT_ZERO 0
-typedef struct { VI q; } FN(left8);
-FR_INLINE FN(left8) FN(left8_of)(const int8_t *p)
-{
-    const int32_t four = fr_four_bytes(p);
-    return (FN(left8)){(VI)vdupq_n_s32(four)};
-}
-FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
-{
-    return (VI)vdotq_s32((int32x4_t)sum, (int8x16_t)w, (int8x16_t)x.q);
-}
 #elif defined(__SSE2__)
 /* Even and odd bytes as 16-bit values, so that pmaddwd adds their products in 32 bits. */
 #define FR_WEIGHT_ZERO 0
-typedef struct { VI even, odd; } FN(left8);
-FR_INLINE __m128i FN(even8)(__m128i v) { return _mm_srai_epi16(_mm_slli_epi16(v, 8), 8); }
-FR_INLINE __m128i FN(odd8)(__m128i v) { return _mm_srai_epi16(v, 8); }
-FR_INLINE FN(left8) FN(left8_of)(const int8_t *p)
+typedef struct { __m128i even, odd; } FN(left8);
+FR_INLINE FN(left8) FN(halves8)(VI v)
 {
-    const int32_t four = fr_four_bytes(p);
-    const __m128i q = _mm_set1_epi32(four);
-    return (FN(left8)){(VI)FN(even8)(q), (VI)FN(odd8)(q)};
+    return (FN(left8)){_mm_srai_epi16(_mm_slli_epi16((__m128i)v, 8), 8), _mm_srai_epi16((__m128i)v, 8)};
 }
+FR_INLINE FN(left8) FN(left8_of)(const int8_t *p) { return FN(halves8)(FN(vset_bytes)(p)); }
 FR_INLINE VI FN(dot8)(VI sum, FN(left8) x, VI w)
 {
-    const __m128i even = _mm_madd_epi16(FN(even8)((__m128i)w), (__m128i)x.even);
-    const __m128i odd = _mm_madd_epi16(FN(odd8)((__m128i)w), (__m128i)x.odd);
-    return (VI)_mm_add_epi32((__m128i)sum, _mm_add_epi32(even, odd));
+    const FN(left8) v = FN(halves8)(w);
+    const __m128i pairs = _mm_add_epi32(_mm_madd_epi16(v.even, x.even), _mm_madd_epi16(v.odd, x.odd));
+    return (VI)_mm_add_epi32((__m128i)sum, pairs);
 }
 #else
 #define FR_WEIGHT_ZERO 0

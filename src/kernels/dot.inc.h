@@ -1,5 +1,5 @@
-/* Packed products with weights of 8 and 16 bits; see fr_format. Rows of a are prepared in a block of memory on the stack:
- * to 8 bits with one scale for each FR_K8 values, or to bfloat16. Nothing of a row depends on the rows beside it.
+/* Packed products with weights of 8 and 16 bits; see fr_format. Rows of a are prepared in memory on the stack: to 8
+ * bits with one scale for each FR_K8 values, or to bfloat16. Nothing of a row depends on the rows beside it.
  *
  *     8 bits:  c = init + (sum_k q_a q_w) s_w s_a for each block of FR_K8 values of k; the sum of integers is exact
  *     16 bits: one chain of sums in the order of k, as in gemm.inc.h
@@ -8,7 +8,6 @@
 
 #if defined(FR_DOT) && FR_BYTES == 64 && defined(__AMX_INT8__) && defined(__AMX_BF16__)
 #define FR_TILES 1
-#include "tiles.inc.h"
 #define FR_UNIT8 64 /* panels hold whole tiles */
 #define FR_UNIT16 32
 #else
@@ -22,7 +21,18 @@
 #define FR_K8 1024 /* a panel's block of FR_K8 x NR bytes stays in L1 */
 #define FR_K16 512
 #define FR_AHEAD 512 /* bytes of a panel to prefetch ahead, if the weights are in no cache that is near */
-#define FR_FAR 1048576
+
+/* w: [nv] vectors of weights, the lanes at b of panels that lie `apart` bytes apart. */
+FR_INLINE void FN(load_lanes)(VI *w, const int nv, const int fetch, const void *b, fr_int apart)
+{
+    FR_UNROLL
+    for (int v = 0; v < nv; v++)
+        w[v] = FN(vloadi)((const char *)b + (v / 2) * apart + (v % 2) * 4 * VL);
+    if (fetch)
+        FR_UNROLL
+        for (int v = 0; v < nv; v++)
+            FR_PREFETCH_NEAR((const char *)b + (v / 2) * apart + (v % 2) * 4 * VL + FR_AHEAD);
+}
 
 /* ---- 8 bits. A panel: [ceil(K/4)][NR][4] weights, and [NR] floats s_w. */
 
@@ -55,8 +65,8 @@ static void FN(pack8)(void *dst_, const void *src_, fr_int n, fr_int k, fr_int s
     }
 }
 
-/* q_a: [n] to dst, followed by zeros up to a multiple of FR_UNIT8; returns s_a = max |a| / 127, NaN if a is not finite. `zero`:
- * what the sums of products with stored weights start from, so that FR_WEIGHT_ZERO drops out. */
+/* q_a: [n] to dst, followed by zeros up to a multiple of FR_UNIT8; returns s_a = max |a| / 127, NaN if a is not finite.
+ * `zero`: what the sums of products with stored weights start from, so that FR_WEIGHT_ZERO drops out. */
 FR_INLINE float FN(prepare8)(int8_t *dst, int32_t *zero, const float *a, fr_int n)
 {
     VI most = {0};
@@ -91,11 +101,18 @@ FR_INLINE float FN(prepare8)(int8_t *dst, int32_t *zero, const float *a, fr_int 
     return some ? size / 127 : size <= FR_LEAST_SCALED ? 0 : FR_NOT_A_NUMBER;
 }
 
-FR_INLINE void FN(int8_rows)(const int mr, const int np, const int fetch, float *c, fr_int ldc, const int8_t *a, fr_int lda,
-                          const int32_t *zero, const float *scale, const int8_t *b, fr_int pstep,
-                          const float *column_scale, const float *init, fr_int ldi, fr_int k, fr_int cols)
+/* The first `left` of c: [VL] = init + sum s_w s_a. */
+FR_INLINE void FN(finish8)(float *c, VI sum, const float *column_scale, float scale, const float *init, fr_int left)
 {
-    VI sum[MR][8];
+    const V start = init ? FN(vload_n)(init, left) : (V){0};
+    FN(vstore_n)(c, FN(vfma)(FN(vfloat)(sum) * FN(vload)(column_scale), FN(vset)(scale), start), left);
+}
+
+FR_INLINE void FN(int8_rows)(const int mr, const int np, const int fetch, float *c, fr_int ldc, const int8_t *a,
+                             fr_int lda, const int32_t *zero, const float *scale, const int8_t *b, fr_int pstep,
+                             const float *column_scale, const float *init, fr_int ldi, fr_int k, fr_int cols)
+{
+    VI sum[MR][8], w[8];
     const int nv = 2 * np;
     FR_UNROLL
     for (int m = 0; m < mr; m++)
@@ -103,14 +120,7 @@ FR_INLINE void FN(int8_rows)(const int mr, const int np, const int fetch, float 
         for (int v = 0; v < nv; v++)
             sum[m][v] = zero[m] - (VI){0};
     for (fr_int kk = 0; kk < k; kk += 4) {
-        VI w[8];
-        FR_UNROLL
-        for (int v = 0; v < nv; v++)
-            w[v] = FN(vloadi)(b + (v / 2) * pstep + kk * NR + (v % 2) * 4 * VL);
-        if (fetch)
-            FR_UNROLL
-            for (int v = 0; v < nv; v++)
-                FR_PREFETCH_NEAR(b + (v / 2) * pstep + kk * NR + (v % 2) * 4 * VL + FR_AHEAD);
+        FN(load_lanes)(w, nv, fetch, b + kk * NR, pstep);
         FR_UNROLL
         for (int m = 0; m < mr; m++) {
             const FN(left8) x = FN(left8_of)(a + m * lda + kk);
@@ -122,29 +132,29 @@ FR_INLINE void FN(int8_rows)(const int mr, const int np, const int fetch, float 
     FR_UNROLL
     for (int m = 0; m < mr; m++)
         FR_UNROLL
-        for (int v = 0; v < nv; v++) {
-            const fr_int left = cols - v * VL;
-            if (left <= 0)
-                continue;
-            const V start = init ? FN(vload_n)(init + m * ldi + v * VL, left) : (V){0};
-            const float *scales = (const float *)(const void *)((const char *)column_scale + (v / 2) * pstep) + v % 2 * VL;
-            const V one = FN(vfloat)(sum[m][v]) * FN(vload)(scales);
-            FN(vstore_n)(c + m * ldc + v * VL, FN(vfma)(one, FN(vset)(scale[m]), start), left);
-        }
+        for (int v = 0; v < nv; v++)
+            if (cols > v * VL)
+                FN(finish8)(c + m * ldc + v * VL, sum[m][v],
+                            (const float *)(const void *)((const char *)column_scale + (v / 2) * pstep) + v % 2 * VL,
+                            scale[m], init ? init + m * ldi + v * VL : 0, cols - v * VL);
 }
 
 typedef void (*FN(int8_fn))(float *, fr_int, const int8_t *, fr_int, const int32_t *, const float *, const int8_t *,
                               const float *, const float *, fr_int, fr_int, fr_int);
-#define FR_MICRO8(name, mr)                                                                                                \
-    static void FN(int8_rows##mr)(float *c, fr_int ldc, const int8_t *a, fr_int lda, const int32_t *zero,              \
-                                const float *scale, const int8_t *b, const float *column_scale, const float *init,   \
-                                fr_int ldi, fr_int k, fr_int cols)                                                   \
-    {                                                                                                                \
-        FN(int8_rows)(mr, 1, 0, c, ldc, a, lda, zero, scale, b, 0, column_scale, init, ldi, k, cols);                   \
+#define FR_MICRO8(name, mr)                                                                                           \
+    static void FN(int8_rows##mr)(float *c, fr_int ldc, const int8_t *a, fr_int lda, const int32_t *zero,             \
+                                const float *scale, const int8_t *b, const float *column_scale, const float *init,    \
+                                fr_int ldi, fr_int k, fr_int cols)                                                    \
+    {                                                                                                                 \
+        FN(int8_rows)(mr, 1, 0, c, ldc, a, lda, zero, scale, b, 0, column_scale, init, ldi, k, cols);                 \
     }
 FR_EACH_COUNT(FR_MICRO8, 0)
 #define FR_NAME8(name, mr) FN(int8_rows##mr),
 static const FN(int8_fn) FN(int8_table)[MR + 1] = {0, FR_EACH_COUNT(FR_NAME8, 0)};
+
+#if FR_TILES
+#include "tiles.inc.h"
+#endif
 
 static FR_NOINLINE void FN(multiply8)(fr_matrix c_, fr_matrix a_, const fr_panels *w, fr_matrix init_, fr_int r,
                                       fr_int first, fr_int n)
@@ -156,9 +166,7 @@ static FR_NOINLINE void FN(multiply8)(fr_matrix c_, fr_matrix a_, const fr_panel
     const fr_int apart = FR_UP(k < FR_K8 ? k : FR_K8, VL < FR_UNIT8 ? FR_UNIT8 : VL); /* row to row in `room` */
     const fr_int most = FR_PREPARED_BYTES / apart < FR_PREPARED_ROWS ? FR_PREPARED_BYTES / apart : FR_PREPARED_ROWS;
     const int8_t *panels = (const int8_t *)w->data + first / NR * step;
-    fr_int blocks = (r + most - 1) / most;
-    for (fr_int m = 0; blocks > 0; blocks--) {
-        const fr_int rows = (r - m + blocks - 1) / blocks;
+    FR_EACH_BLOCK (m, rows, r, most) {
         fr_int kb = 0;
         do {
             const fr_int kn = k - kb < FR_K8 ? k - kb : FR_K8;
@@ -196,18 +204,13 @@ static FR_NOINLINE void FN(multiply8)(fr_matrix c_, fr_matrix a_, const fr_panel
 #endif
             for (; j < n; j += NR) {
                 const int8_t *b = panels + j / NR * step;
-                fr_int parts = (rows + MR - 1) / MR;
-                for (fr_int i = 0; parts > 0; parts--) {
-                    const fr_int now = (rows - i + parts - 1) / parts;
-                    FN(int8_table)[now](c + i * ldc + j, ldc, room + i * apart, apart, zero + i, scale + i,
-                                          b + kb * NR, (const float *)(const void *)(b + whole * NR),
-                                          init ? init + i * ldi + j : 0, ldi, kn, n - j);
-                    i += now;
-                }
+                FR_EACH_BLOCK (i, now, rows, MR)
+                    FN(int8_table)[now](c + i * ldc + j, ldc, room + i * apart, apart, zero + i, scale + i, b + kb * NR,
+                                        (const float *)(const void *)(b + whole * NR), init ? init + i * ldi + j : 0,
+                                        ldi, kn, n - j);
             }
             kb += FR_K8;
         } while (kb < k);
-        m += rows;
     }
 }
 
@@ -243,6 +246,7 @@ FR_INLINE void FN(prepare16)(uint16_t *dst, const float *a, fr_int n)
 typedef float FN(value16); /* of a row: as it is */
 #endif
 
+#if !FR_TILES
 /* sum += the products of two values of k, or with `both` 0 of one alone. */
 FR_INLINE void FN(add16)(const int mr, const int nv, const int both, V sum[MR][8], const FN(value16) *a, fr_int lda,
                          const VI *w)
@@ -250,9 +254,7 @@ FR_INLINE void FN(add16)(const int mr, const int nv, const int both, V sum[MR][8
     FR_UNROLL
     for (int m = 0; m < mr; m++) {
 #if FR_DOT16
-        int32_t two;
-        memcpy(&two, a + m * lda, 4);
-        const VI x = two - (VI){0};
+        const VI x = FN(vset_bytes)(a + m * lda);
         FR_UNROLL
         for (int v = 0; v < nv; v++)
             sum[m][v] = FN(dot16)(sum[m][v], x, w[v]);
@@ -272,9 +274,10 @@ FR_INLINE void FN(add16)(const int mr, const int nv, const int both, V sum[MR][8
     (void)both;
 }
 
+/* pstep: bytes from panel to panel */
 FR_INLINE void FN(bf16_rows)(const int mr, const int np, const int fetch, float *c, fr_int ldc, const FN(value16) *a,
-                           fr_int lda, const uint16_t *b, fr_int pstep, const float *init, fr_int ldi, fr_int k,
-                           fr_int cols)
+                             fr_int lda, const uint16_t *b, fr_int pstep, const float *init, fr_int ldi, fr_int k,
+                             fr_int cols)
 {
     V sum[MR][8];
     VI w[8];
@@ -286,19 +289,11 @@ FR_INLINE void FN(bf16_rows)(const int mr, const int np, const int fetch, float 
             sum[m][v] = init && cols > v * VL ? FN(vload_n)(init + m * ldi + v * VL, cols - v * VL) : (V){0};
     fr_int kk = 0;
     for (; kk + 1 < k + FR_DOT16; kk += 2) {
-        FR_UNROLL
-        for (int v = 0; v < nv; v++)
-            w[v] = FN(vloadi)(b + (v / 2) * pstep + kk * NR + (v % 2) * 2 * VL);
-        if (fetch)
-            FR_UNROLL
-            for (int v = 0; v < nv; v++)
-                FR_PREFETCH_NEAR((const char *)(b + (v / 2) * pstep + kk * NR + (v % 2) * 2 * VL) + FR_AHEAD);
+        FN(load_lanes)(w, nv, fetch, b + kk * NR, pstep);
         FN(add16)(mr, nv, 1, sum, a + kk, lda, w);
     }
     if (kk < k) {
-        FR_UNROLL
-        for (int v = 0; v < nv; v++)
-            w[v] = FN(vloadi)(b + (v / 2) * pstep + kk * NR + (v % 2) * 2 * VL);
+        FN(load_lanes)(w, nv, 0, b + kk * NR, pstep);
         FN(add16)(mr, nv, 0, sum, a + kk, lda, w);
     }
     FR_UNROLL
@@ -311,15 +306,16 @@ FR_INLINE void FN(bf16_rows)(const int mr, const int np, const int fetch, float 
 
 typedef void (*FN(bf16_fn))(float *, fr_int, const FN(value16) *, fr_int, const uint16_t *, const float *, fr_int,
                                fr_int, fr_int);
-#define FR_MICRO16(name, mr)                                                                                               \
+#define FR_MICRO16(name, mr)                                                                                          \
     static void FN(bf16_rows##mr)(float *c, fr_int ldc, const FN(value16) *a, fr_int lda, const uint16_t *b,          \
-                                 const float *init, fr_int ldi, fr_int k, fr_int cols)                               \
-    {                                                                                                                \
-        FN(bf16_rows)(mr, 1, 0, c, ldc, a, lda, b, 0, init, ldi, k, cols);                                             \
+                                 const float *init, fr_int ldi, fr_int k, fr_int cols)                                \
+    {                                                                                                                 \
+        FN(bf16_rows)(mr, 1, 0, c, ldc, a, lda, b, 0, init, ldi, k, cols);                                            \
     }
 FR_EACH_COUNT(FR_MICRO16, 0)
 #define FR_NAME16(name, mr) FN(bf16_rows##mr),
 static const FN(bf16_fn) FN(bf16_table)[MR + 1] = {0, FR_EACH_COUNT(FR_NAME16, 0)};
+#endif
 
 static FR_NOINLINE void FN(multiply16)(fr_matrix c_, fr_matrix a_, const fr_panels *w, fr_matrix init_, fr_int r,
                                        fr_int first, fr_int n)
@@ -335,9 +331,7 @@ static FR_NOINLINE void FN(multiply16)(fr_matrix c_, fr_matrix a_, const fr_pane
 #else
     const fr_int apart = a_.ld, most = FR_PREPARED_ROWS;
 #endif
-    fr_int blocks = (r + most - 1) / most;
-    for (fr_int m = 0; blocks > 0; blocks--) {
-        const fr_int rows = (r - m + blocks - 1) / blocks;
+    FR_EACH_BLOCK (m, rows, r, most) {
         fr_int kb = 0;
         do {
             const fr_int kn = k - kb < kc ? k - kb : kc;
@@ -358,31 +352,26 @@ static FR_NOINLINE void FN(multiply16)(fr_matrix c_, fr_matrix a_, const fr_pane
 #if FR_TILES
             fr_tiles_begin(rows < 16 ? (int)rows : 16);
             for (; j < n; j += NR)
-                fr_tiles16(c + j, ldc, room, apart, panels + j / NR * step + kb * NR, init ? init + j : 0, ldi, rows, kn,
-                           n - j);
+                fr_tiles16(c + j, ldc, left, apart, panels + j / NR * step + kb * NR, init ? init + j : 0, ldi, rows,
+                           kn, n - j);
             _tile_release();
-#endif
+#else
+            const fr_int between = step * (fr_int)sizeof(uint16_t);
             if (rows == 1)
                 for (; j + 4 * NR <= n; j += 4 * NR)
-                    FN(bf16_rows)(1, 4, 1, c + j, 0, left, 0, panels + j / NR * step + kb * NR, step, init ? init + j : 0,
-                                0, kn, 4 * NR);
+                    FN(bf16_rows)(1, 4, 1, c + j, 0, left, 0, panels + j / NR * step + kb * NR, between,
+                                  init ? init + j : 0, 0, kn, 4 * NR);
             else if (rows == 2)
                 for (; j + 2 * NR <= n; j += 2 * NR)
-                    FN(bf16_rows)(2, 2, 1, c + j, ldc, left, apart, panels + j / NR * step + kb * NR, step,
-                                init ? init + j : 0, ldi, kn, 2 * NR);
-            for (; j < n; j += NR) {
-                fr_int parts = (rows + MR - 1) / MR;
-                for (fr_int i = 0; parts > 0; parts--) {
-                    const fr_int now = (rows - i + parts - 1) / parts;
-                    FN(bf16_table)[now](c + i * ldc + j, ldc, left + i * apart, apart,
-                                           panels + j / NR * step + kb * NR, init ? init + i * ldi + j : 0, ldi, kn,
-                                           n - j);
-                    i += now;
-                }
-            }
+                    FN(bf16_rows)(2, 2, 1, c + j, ldc, left, apart, panels + j / NR * step + kb * NR, between,
+                                  init ? init + j : 0, ldi, kn, 2 * NR);
+            for (; j < n; j += NR)
+                FR_EACH_BLOCK (i, now, rows, MR)
+                    FN(bf16_table)[now](c + i * ldc + j, ldc, left + i * apart, apart, panels + j / NR * step + kb * NR,
+                                        init ? init + i * ldi + j : 0, ldi, kn, n - j);
+#endif
             kb += kc;
         } while (kb < k);
-        m += rows;
     }
 }
 

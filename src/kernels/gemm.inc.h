@@ -132,16 +132,11 @@ static void FN(gemm_wide2)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, const
         FN(micro)(2, 1, 0, c + j, ldc, a, lda, 1, packed + j * k, 0, init ? init + j : 0, ldi, k, n - j);
 }
 
-/* r rows in the fewest blocks of at most MR rows, of nearly equal size: 16 rows run as 8 + 8, not 12 + 4. */
 FR_INLINE void FN(row_blocks)(const FN(micro_fn) *table, REAL *c, fr_int ldc, const REAL *a, fr_int lda, fr_int ka,
                               const REAL *b, const REAL *init, fr_int ldi, fr_int r, fr_int k, fr_int cols)
 {
-    fr_int blocks = (r + MR - 1) / MR;
-    for (fr_int m = 0; blocks > 0; blocks--) {
-        const fr_int rows = (r - m + blocks - 1) / blocks;
+    FR_EACH_BLOCK (m, rows, r, MR)
         table[rows](c + m * ldc, ldc, a + m * lda, lda, ka, b, init ? init + m * ldi : 0, ldi, k, cols);
-        m += rows;
-    }
 }
 
 /* Blocks of at most mc rows, of nearly equal size. `padded` is NULL or has room for a block's rows of a. */
@@ -151,9 +146,7 @@ FR_INLINE void FN(gemm_blocks)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, c
     /* If only one block of rows reads a panel, blocks of k gain nothing. */
     const fr_int kc = r <= MR ? k : KC;
     const FN(micro_fn) *table = n * k * (fr_int)sizeof(REAL) > FAR ? FN(fetching_table) : FN(micro_table);
-    fr_int blocks = (r + mc - 1) / mc;
-    for (fr_int m = 0; blocks > 0; blocks--) {
-        const fr_int rows = (r - m + blocks - 1) / blocks;
+    FR_EACH_BLOCK (m, rows, r, mc) {
         fr_int kb = 0;
         do {
             const fr_int kn = k - kb < kc ? k - kb : kc;
@@ -170,7 +163,6 @@ FR_INLINE void FN(gemm_blocks)(REAL *c, fr_int ldc, const REAL *a, fr_int lda, c
             }
             kb += kc;
         } while (kb < k);
-        m += rows;
     }
 }
 
@@ -228,9 +220,7 @@ static void FN(gemm_tn)(fr_matrix c_, fr_matrix a_, fr_matrix b_, fr_int m, fr_i
         for (fr_int j = 0; j < n; j += TN_NC) {
             const fr_int nn = n - j < TN_NC ? n - j : TN_NC;
             FN(pack)(bp, b + kb * ldb + j, nn, kn, 1, ldb);
-            fr_int blocks = (m + MR - 1) / MR;
-            for (fr_int i = 0; blocks > 0; blocks--) {
-                const fr_int mn = (m - i + blocks - 1) / blocks;
+            FR_EACH_BLOCK (i, mn, m, MR) {
                 FN(pack_columns)(ap, a + kb * lda + i, lda, mn, kn, kb + kn == k);
                 /* Prefetch the block after the next one: rows lie too far apart for a hardware prefetcher. */
                 const REAL *ahead = a + kb * lda + i + 2 * mn;
@@ -241,7 +231,6 @@ static void FN(gemm_tn)(fr_matrix c_, fr_matrix a_, fr_matrix b_, fr_int m, fr_i
                         FR_PREFETCH(ahead + hinted * lda);
                     FN(micro_table)[mn](out, ldc, ap, 1, MR_VECTORS, bp + jj * kn, out, ldc, kn, nn - jj);
                 }
-                i += mn;
             }
         }
     }

@@ -3,6 +3,12 @@
 #define FASTRNN_ISA_H
 #include "kernels.h"
 
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512BW__)
+#define FR_COMPILES_AVX512 1
+#else
+#define FR_COMPILES_AVX512 0
+#endif
+
 extern const fr_kernels *const fr_baseline_f32, *const fr_baseline_f64;
 extern const fr_kernels *const fr_avx2_f32, *const fr_avx2_f64;
 extern const fr_kernels *const fr_avx512_f32, *const fr_avx512_f64;

@@ -1,7 +1,7 @@
 /* Products with 8-bit and bfloat16 weights by AMX; empty where the compiler was not asked for it. */
 #include "isa.h"
-#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512BW__) && \
-    defined(__AVX512VNNI__) && defined(__AVX512BF16__) && defined(__AMX_INT8__) && defined(__AMX_BF16__)
+#if FR_COMPILES_AVX512 && defined(__AVX512VNNI__) && defined(__AVX512BF16__) && defined(__AMX_INT8__) && \
+    defined(__AMX_BF16__)
 #define FR_BYTES 64
 #include "dot_only.inc.h"
 const fr_format *const fr_amx_int8 = &fr_format8_f32, *const fr_amx_bf16 = &fr_format16_f32;

@@ -1,6 +1,6 @@
 /* AVX-512 (F, DQ, VL, BW); empty where the compiler was not asked for them. */
 #include "isa.h"
-#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512BW__)
+#if FR_COMPILES_AVX512
 #define FR_BYTES 64
 #include "body.inc.h"
 const fr_kernels *const fr_avx512_f32 = &fr_table_f32, *const fr_avx512_f64 = &fr_table_f64;

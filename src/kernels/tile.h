@@ -11,6 +11,12 @@
 #define MR 6 /* 12 sums + 2 weights + 1 broadcast of 16 registers */
 #endif
 
+/* For each block at .. at + rows - 1 of r: the fewest blocks of at most `most` rows, of nearly equal size. 16 rows
+ * run as 8 + 8, not 12 + 4. */
+#define FR_EACH_BLOCK(at, rows, r, most)                                                                              \
+    for (fr_int at = 0, rows, blocks = ((r) + (most)-1) / (most);                                                     \
+         blocks > 0 && (rows = ((r)-at + blocks - 1) / blocks, 1); at += rows, blocks--)
+
 /* One function per row count, so that every loop over rows unrolls into registers. */
 #if MR == 12
 #define FR_EACH_COUNT(DO, ...)                                                                                        \

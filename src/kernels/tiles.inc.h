@@ -55,11 +55,9 @@ FR_INLINE void fr_tiles8(float *c, fr_int ldc, const int8_t *a, fr_int lda, cons
         FR_TILE_SUMS(_tile_dpbsud, a + m * lda, lda, b, k, 64, rows - m);
         for (fr_int i = 0; i < 32 && m + i < rows; i++)
             for (int v = 0; v < 2 && cols > v * VL; v++) {
-                const fr_int at = (m + i) * ldi + v * VL, left = cols - v * VL;
                 const VI sum = FN(vloadi)(sums + i * NR + v * VL) + zero[m + i];
-                const V one = FN(vfloat)(sum) * FN(vload)(column_scale + v * VL);
-                const V start = init ? FN(vload_n)(init + at, left) : (V){0};
-                FN(vstore_n)(c + (m + i) * ldc + v * VL, FN(vfma)(one, FN(vset)(scale[m + i]), start), left);
+                FN(finish8)(c + (m + i) * ldc + v * VL, sum, column_scale + v * VL, scale[m + i],
+                            init ? init + (m + i) * ldi + v * VL : 0, cols - v * VL);
             }
     }
 }

@@ -64,8 +64,6 @@ class Embedding(Layer):
             self._make_sparse("weight")
 
     def _store_weights(self, weight_format):
-        if self.sparse:
-            self._grads.sparse = {}
         self._own_stored(stored(self._params, ["weight"], weight_format), weight_format)
         self._pin()
 

@@ -8,7 +8,7 @@ cimport numpy as cnp
 
 from fastrnn.engine.runtime._arrays cimport WRITE, Pinned, check_array, check_probability, typenum_of
 from fastrnn.engine.cells._activations cimport activation_of
-from fastrnn.engine.runtime._backend cimport blas_context, products, products_with
+from fastrnn.engine.runtime._backend cimport blas_context, products
 from fastrnn.engine.cells._cell cimport Options
 from fastrnn.engine.cells._kind cimport Kind, field
 from fastrnn.engine.runtime._kernels cimport FULL, INT8, Precision, fr_int
@@ -16,6 +16,8 @@ from fastrnn.engine.loops._noise cimport FOR_WEIGHTS, drop_weights, purpose_seed
 from fastrnn.engine.runtime._stored cimport check_stored, precision_of, restore
 from fastrnn.engine.runtime._watch cimport Watched
 from fastrnn.engine.runtime._workspace cimport Arena, take_array
+
+from fastrnn.engine.runtime._stored import SCALE as _SCALE
 
 cnp.import_array()
 
@@ -124,7 +126,7 @@ cdef class Weights(Watched):
             if i >= directions and input_sizes[i] != directions * out or not 1 <= input_sizes[i] <= MOST_UNITS:
                 raise ValueError(f"input_sizes[{i}]: expected the width of the layer below, found {input_sizes[i]}")
             layer = &self.layers[i]
-            layer.k = products(self.itemsize) if precision == FULL else products_with(precision)
+            layer.k = products(self.itemsize, precision)
             layer.features = input_sizes[i]
             layer.skip_scale = skip_scale
             completed = kind.completed(words, layer.features, hidden)
@@ -162,8 +164,8 @@ cdef class Weights(Watched):
         weight = known.index(whole) if whole in known else -1
         scale = -1
         if self.precision == INT8:
-            names.add(whole + "_scale")
-            scale = known.index(whole + "_scale") if whole + "_scale" in known else -1
+            names.add(whole + _SCALE)
+            scale = known.index(whole + _SCALE) if whole + _SCALE in known else -1
         check_stored(self._pinned(weight), self._pinned(scale), f"params[{whole!r}]", self.precision, shape[0],
                      shape[1])
         self.stored.append((layer, name, weight, scale))
@@ -197,7 +199,7 @@ cdef class Weights(Watched):
         """Raise unless p is a probability, and 0 if there are no recurrent weights to drop."""
         check_probability("weight", p)
         if p > 0 and (self.layers.params.weight_hh == NULL or self.stored):
-            raise ValueError(f"weight: expected 0 of a cell without recurrent weights, or with weights of few bits, "
+            raise ValueError("weight: expected 0 of a cell without recurrent weights, or with weights of few bits, "
                              f"found {p}")
         return 0
 

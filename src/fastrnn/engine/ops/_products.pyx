@@ -11,7 +11,7 @@ import numpy as np
 cimport numpy as cnp
 
 from fastrnn.engine.runtime._arrays cimport READ, WRITE, check_array, typenum_of
-from fastrnn.engine.runtime._backend cimport blas_context, by_blas, products, products_with
+from fastrnn.engine.runtime._backend cimport blas_context, by_blas, products
 from fastrnn.engine.runtime._kernels cimport FULL, INT8, Precision, fr_int, fr_kernels, fr_panels, fr_product
 from fastrnn.engine.runtime._panels cimport matrix, multiply, pack_columns, pack_rows
 from fastrnn.engine.runtime._pool cimport run, workers_for
@@ -19,6 +19,8 @@ from fastrnn.engine.runtime._signals cimport PIECE, Interrupt, look, settle, wat
 from fastrnn.engine.runtime._stored cimport check_stored, precision_of, restore
 from fastrnn.engine.runtime._watch cimport Watched
 from fastrnn.engine.runtime._workspace cimport Arena, Scratch, Workspace, room_in, take_array, take_scratch
+
+from fastrnn.engine.runtime._stored import SCALE as _SCALE
 
 cnp.import_array()
 
@@ -141,7 +143,8 @@ cdef class PackedLinear(Watched):
         names = self.pinned.names
         self.stored = precision != FULL
         self.bias = names.index("bias") if "bias" in names else -1
-        self.scale = names.index("weight_scale") if "weight_scale" in names and precision == INT8 else -1
+        scale = "weight" + _SCALE
+        self.scale = names.index(scale) if scale in names and precision == INT8 else -1
         if names[:1] != ("weight",) or len(names) != 1 + (self.bias > 0) + (self.scale > 0):
             raise ValueError(f"params: expected weight and perhaps bias, found {', '.join(map(str, names))}")
         w = self.pinned.arrays[0]
@@ -152,7 +155,7 @@ cdef class PackedLinear(Watched):
             if w.ndim != 2 or groups != 1:
                 raise ValueError("params['weight']: expected two axes of one that is stored with few bits")
             check_stored(w, self._scale(), "params['weight']", precision, w.shape[0], w.shape[1])
-            self.k = products_with(precision)
+            self.k = products(sizeof(float), precision)
             self.groups, self.outputs, self.inputs = 1, w.shape[0], w.shape[1]
             return
         if w.ndim == 3:

@@ -2,10 +2,8 @@
 
 from fastrnn.engine.runtime._kernels cimport Precision, fr_kernels, fr_panels
 
-# The kernels for elements of 4 or 8 bytes, with our products or BLAS's.
-cdef const fr_kernels *products(int itemsize) except NULL
-# Those for floats and weights of this precision.
-cdef const fr_kernels *products_with(Precision precision) except NULL
+# The kernels for elements of 4 or 8 bytes, with our products or BLAS's; or for floats and weights of fewer bits.
+cdef const fr_kernels *products(int itemsize, Precision precision=*) except NULL
 # The context of a call that may use BLAS.
 cdef object blas_context()
 

@@ -44,14 +44,12 @@ cdef int _install() except -1:
     return 0
 
 
-cdef const fr_kernels *products(int itemsize) except NULL:
+cdef const fr_kernels *products(int itemsize, Precision precision=FULL) except NULL:
+    if precision != FULL:
+        return kernels_for(precision)
     if _seen != generation() and os.environ.get("FASTRNN_BLAS") == "1":
         _install()
     return kernels(itemsize)
-
-
-cdef const fr_kernels *products_with(Precision precision) except NULL:
-    return products(4) if precision == FULL else kernels_for(precision)
 
 
 cdef object blas_context():

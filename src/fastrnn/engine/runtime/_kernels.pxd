@@ -114,8 +114,8 @@ cdef enum Precision:
     INT8
     BF16
 
-# The table in use for elements of 4 or 8 bytes; that for floats and such weights; the first, writeable; our own gemm_tn
-# even if the table holds BLAS's; how often the tables were filled so far.
+# The table in use for elements of 4 or 8 bytes; that for floats and weights of fewer bits; the first, writeable; our
+# own gemm_tn even if the table holds BLAS's; how often the tables were filled so far.
 cdef const fr_kernels *kernels(int itemsize) noexcept nogil
 cdef const fr_kernels *kernels_for(Precision precision) noexcept nogil
 cdef fr_kernels *table(int itemsize) noexcept nogil

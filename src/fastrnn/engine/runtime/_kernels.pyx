@@ -34,7 +34,7 @@ cdef const fr_kernels *kernels(int itemsize) noexcept nogil:
 
 
 cdef const fr_kernels *kernels_for(Precision precision) noexcept nogil:
-    return &_int8[_place()] if precision == INT8 else &_bf16[_place()] if precision == BF16 else table(4)
+    return &_int8[_place()] if precision == INT8 else &_bf16[_place()]
 
 
 cdef gemm_tn_fn own_gemm_tn(int itemsize) noexcept nogil:
@@ -129,10 +129,9 @@ def use_dots(name=None):
     while entry.name != NULL:
         if name is None or entry.name.decode() == name:
             name = None
-            if entry.supported() and int8 == NULL and entry.int8[0] != NULL:
-                int8 = entry
-            if entry.supported() and bf16 == NULL and entry.bf16[0] != NULL:
-                bf16 = entry
+            if entry.supported():
+                int8 = entry if int8 == NULL and entry.int8[0] != NULL else int8
+                bf16 = entry if bf16 == NULL and entry.bf16[0] != NULL else bf16
         entry += 1
     _int8[place] = _bf16[place] = _chosen.f32[0][0]
     _int8[place].forward, _int8[place].backward = int8.int8[0], &_int8[place].own
@@ -202,4 +201,5 @@ def tanh_(dst, src):
 
 
 use_isa(os.environ.get("FASTRNN_ISA") or available_isas()[0])
-use_dots(os.environ.get("FASTRNN_DOT") or None)
+if os.environ.get("FASTRNN_DOT"):
+    use_dots(os.environ["FASTRNN_DOT"])

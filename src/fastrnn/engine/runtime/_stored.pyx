@@ -19,12 +19,13 @@ from fastrnn.engine.runtime._kernels cimport BF16, FULL, INT8
 
 cnp.import_array()
 
-FORMATS = "float", "int8", "bf16"
+FORMATS = "int8", "bf16"
+SCALE = "_scale"    # ends the name of the scales of an int8 matrix
 
 
 cdef Precision precision_of(str name) except *:
-    if name not in FORMATS:
-        raise ValueError(f"weight_format: expected one of {', '.join(FORMATS)}, found {name}")
+    if name != "float" and name not in FORMATS:
+        raise ValueError(f"weight_format: expected one of float, {', '.join(FORMATS)}, found {name}")
     return FULL if name == "float" else INT8 if name == "int8" else BF16
 
 
